@@ -1,0 +1,31 @@
+# Everything that is not ours. scripts/prepare installs these packages on Debian 12.
+find_package(Threads REQUIRED)
+find_package(nlohmann_json 3.11 REQUIRED)
+
+# A fully static set of small libraries where the distribution has archives: the edge binary then needs only libc, libstdc++ and OpenSSL.
+find_library(PCRE2_LIBRARY NAMES libpcre2-8.a pcre2-8 REQUIRED)
+find_library(UTF8PROC_LIBRARY NAMES libutf8proc.a utf8proc REQUIRED)
+add_library(moebox_pcre2 INTERFACE)
+target_link_libraries(moebox_pcre2 INTERFACE ${PCRE2_LIBRARY})
+add_library(moebox_utf8proc INTERFACE)
+target_link_libraries(moebox_utf8proc INTERFACE ${UTF8PROC_LIBRARY})
+target_compile_definitions(moebox_utf8proc INTERFACE UTF8PROC_STATIC)
+
+find_package(fmt 9 REQUIRED)
+
+if(NOT MOEBOX_ENGINE_ONLY)
+  find_package(OpenSSL 3 REQUIRED)
+  find_package(CLI11 2.3 REQUIRED)
+  find_package(tomlplusplus 3 REQUIRED)
+  if(NOT MOEBOX_EDGE)
+    find_package(Boost 1.81 REQUIRED)
+  endif()
+endif()
+
+# Models that tests use; scripts/fetch_models puts them there.
+set(MOEBOX_MODEL_DIR "$ENV{HOME}/.cache/moebox/models" CACHE PATH "Where tests find models")
+
+if(MOEBOX_TESTS)
+  find_package(GTest 1.12 REQUIRED)
+  include(GoogleTest)
+endif()

@@ -1,0 +1,27 @@
+# Compiler flags that hold for every target.
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+endif()
+
+# Contraction of a*b+c into fma would let the compiler decide the bits of a result: docs/determinism.md.
+add_compile_options(-Wall -Wextra -Werror -ffp-contract=off -fno-strict-aliasing -ffunction-sections -fdata-sections)
+add_link_options(-Wl,--gc-sections)
+
+if(MOEBOX_SANITIZE)
+  add_compile_options(-fsanitize=${MOEBOX_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${MOEBOX_SANITIZE})
+endif()
+if(MOEBOX_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+if(MOEBOX_COVERAGE)
+  add_compile_options(--coverage)
+  add_link_options(--coverage)
+endif()

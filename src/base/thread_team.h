@@ -1,0 +1,69 @@
+// A team of threads that run one function together (single program, multiple data) with cheap barriers in between.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+
+namespace moebox {
+
+/// What one member sees while the team runs: who it is, and the barrier.
+class TeamMember {
+ public:
+  /// A barrier that spins for a while before it sleeps in the kernel.
+  struct Barrier {
+    alignas(64) std::atomic<std::uint32_t> arrived{0};
+    alignas(64) std::atomic<std::uint32_t> phase{0};
+  };
+
+  TeamMember(int index, int size, Barrier* barrier) noexcept : index(index), size(size), barrier_(barrier) {}
+
+  const int index;  // 0 .. size - 1
+  const int size;
+
+  /// Returns when every member has called it; what they wrote before is visible after.
+  void wait() const noexcept;
+
+  /// This member's part [first, last) of `count` items, split as evenly as whole items allow.
+  struct Range { int first, last; };
+  Range part(int count) const noexcept {
+    return {static_cast<int>(static_cast<std::int64_t>(index) * count / size),
+            static_cast<int>(static_cast<std::int64_t>(index + 1) * count / size)};
+  }
+
+ private:
+  Barrier* barrier_;
+};
+
+/// Owns `size - 1` threads; the caller of run() is the member 0. Not for use by two callers at once.
+class ThreadTeam {
+ public:
+  /// `size` 0 takes the number of processors that this process may use. Throws Error when threads cannot be started.
+  explicit ThreadTeam(int size = 0);
+  ~ThreadTeam();
+  ThreadTeam(const ThreadTeam&) = delete;
+  ThreadTeam& operator=(const ThreadTeam&) = delete;
+
+  int size() const noexcept { return size_; }
+
+  /// Calls `work(const TeamMember&)` on every member and returns when all are done. `work` must not throw.
+  template <class Work>
+  void run(Work&& work) noexcept {
+    run_erased([](void* state, const TeamMember& member) { (*static_cast<std::remove_reference_t<Work>*>(state))(member); },
+               const_cast<void*>(static_cast<const void*>(&work)));
+  }
+
+ private:
+  using Entry = void (*)(void*, const TeamMember&);
+  void run_erased(Entry entry, void* state) noexcept;
+  struct State;
+
+  int size_;
+  std::unique_ptr<State> state_;
+};
+
+/// Processors that this process may use (its affinity mask and its cgroup limit, not those of the machine).
+int usable_processors() noexcept;
+
+}  // namespace moebox

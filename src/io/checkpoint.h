@@ -1,0 +1,72 @@
+// A model's files, opened and checked: metadata, tensors, and the tokenizer's files where there are any.
+// It knows containers (GGUF, safetensors), not architectures: what the tensors mean is spec's.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "tensor/tensor_view.h"
+
+namespace moebox {
+
+/// GGUF's value types, integers widened. Arrays are of one type; an array of strings of a tokenizer is long, so it is kept as views into the file.
+using MetadataValue = std::variant<bool, std::int64_t, std::uint64_t, double, std::string, std::vector<bool>, std::vector<std::int64_t>,
+                                   std::vector<double>, std::vector<std::string_view>>;
+
+class Checkpoint {
+ public:
+  enum class Format { gguf, hugging_face };
+
+  /// Opens a .gguf file (any one of a split set opens all), or a Hugging Face folder (config.json, *.safetensors).
+  /// Every offset, size, shape and type has been checked against the files when it returns. Throws Error.
+  static Checkpoint open(const std::filesystem::path& path);
+
+  Checkpoint(Checkpoint&&) noexcept;
+  Checkpoint& operator=(Checkpoint&&) noexcept;
+  ~Checkpoint();
+
+  Format format() const noexcept;
+  const std::filesystem::path& path() const noexcept;
+  /// Every mapped file; their total size in bytes.
+  const std::vector<std::filesystem::path>& files() const noexcept;
+  std::uint64_t file_bytes() const noexcept;
+
+  /// GGUF metadata by key, in file order by iteration of keys sorted; empty for a Hugging Face folder.
+  const std::map<std::string, MetadataValue, std::less<>>& metadata() const noexcept;
+  /// The value at `key` or nullptr.
+  const MetadataValue* find(std::string_view key) const noexcept;
+  /// Typed look-ups; they throw Error when the key is missing (and no fallback is given), or has another type, or is out of range.
+  std::int64_t integer(std::string_view key, std::optional<std::int64_t> fallback = {}) const;
+  double number(std::string_view key, std::optional<double> fallback = {}) const;
+  bool boolean(std::string_view key, std::optional<bool> fallback = {}) const;
+  std::string string(std::string_view key, std::optional<std::string> fallback = {}) const;
+
+  /// config.json of a Hugging Face folder; null for GGUF. Other JSON files of the folder by name ("tokenizer.json" is read by the tokenizer).
+  const nlohmann::json& config() const noexcept;
+
+  /// All tensors, in file order. Names are unique.
+  const std::vector<TensorView>& tensors() const noexcept;
+  /// The tensor or nullptr.
+  const TensorView* find_tensor(std::string_view name) const noexcept;
+  /// The tensor; throws Error(not_found) that names it.
+  const TensorView& tensor(std::string_view name) const;
+
+  /// Tells the kernel that a tensor's pages are no longer needed (they have been packed). The data stays readable.
+  void release(const TensorView& tensor) const noexcept;
+
+ private:
+  struct State;
+  explicit Checkpoint(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace moebox

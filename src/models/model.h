@@ -1,0 +1,87 @@
+// A loaded architecture: packed weights and one forward. It knows token ids and KV blocks; nothing of requests or text.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/thread_team.h"
+#include "kernels/kernels.h"
+
+namespace moebox {
+
+class Checkpoint;
+using TokenId = std::int32_t;
+
+/// What the rest of the program needs to know of a model.
+struct ModelInfo {
+  std::string architecture;
+  int vocab_size = 0;
+  int max_context = 0;  // tokens, as trained (with its RoPE scaling)
+  int n_layers = 0;
+  int hidden_size = 0;
+  std::int64_t n_parameters = 0;
+  std::size_t weight_bytes = 0;  // packed weights in memory
+  KvShape kv;
+
+  std::size_t kv_block_bytes() const noexcept { return kv.block_bytes() * static_cast<std::size_t>(n_layers); }
+};
+
+/// KV blocks in memory, by number. A block holds kv_block_tokens positions of every layer.
+struct KvBlocks {
+  std::byte* data = nullptr;  // (n_layers, n_blocks, block_bytes)
+  int n_blocks = 0;
+  std::size_t block_bytes = 0;  // of one layer
+
+  std::byte* block(int layer, int index) const noexcept {
+    return data + (static_cast<std::size_t>(layer) * static_cast<std::size_t>(n_blocks) + static_cast<std::size_t>(index)) * block_bytes;
+  }
+};
+
+/// Whether a token came with the prompt or was generated: some architectures compute the two differently (docs/determinism.md).
+enum class Role : std::uint8_t { prompt, generated };
+
+/// Consecutive tokens of one sequence within a batch.
+struct BatchSpan {
+  int first_token = 0;  // index into Batch::tokens
+  int n_tokens = 0;
+  int first_position = 0;
+  std::span<const int> blocks;  // the sequence's KV blocks, covering first_position + n_tokens positions
+  Role role = Role::prompt;
+};
+
+/// A ragged batch: the tokens of all sequences in one list, no padding.
+struct Batch {
+  std::span<const TokenId> tokens;
+  std::span<const BatchSpan> spans;
+  std::span<const int> logit_rows;  // indices of the tokens whose logits are wanted, ascending
+  float* logits = nullptr;          // (logit_rows.size(), vocab_size)
+};
+
+/// Memory of one step, allocated once.
+class Workspace {
+ public:
+  virtual ~Workspace() = default;
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+  virtual const ModelInfo& info() const noexcept = 0;
+  /// Memory for batches of at most so many tokens, logit rows, and positions in a sequence.
+  virtual std::unique_ptr<Workspace> make_workspace(int max_tokens, int max_logit_rows, int max_positions, int n_threads) const = 0;
+  /// Computes the batch: stores its keys and values in `kv` and the wanted logits. Token ids and block numbers must be valid.
+  virtual void forward(ThreadTeam& team, Workspace& workspace, const KvBlocks& kv, const Batch& batch) const noexcept = 0;
+};
+
+struct ModelOptions {
+  KvType kv_type = KvType::f16;
+  const KernelTable* kernels = nullptr;  // nullptr: kernel_table()
+};
+
+/// Loads and packs. Throws Error: unsupported for an architecture or feature that is not implemented, by name.
+std::unique_ptr<const Model> load_model(const Checkpoint& checkpoint, ThreadTeam& team, const ModelOptions& options = {});
+
+}  // namespace moebox

@@ -1,0 +1,55 @@
+// Continuous batching over one model: submit a sequence at any time, it joins at the next step.
+// The loop is three lines: schedule, run, commit.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "runtime/request.h"
+
+namespace moebox {
+
+struct EngineOptions {
+  int n_threads = 0;              // 0: the processors this process may use
+  int context_tokens = 0;         // the longest sequence; 0: the model's own, at most 32768 and what kv_bytes holds
+  std::size_t kv_bytes = 0;       // memory of the KV cache; 0: one sequence of context_tokens or 1/4 of free memory, whichever is less
+  int max_batch_tokens = 512;     // tokens of one step: a longer prompt is prefilled in chunks beside running decodes
+  int max_sequences = 64;         // sequences that run at once
+  int max_queued = 256;           // sequences that wait; one more is refused
+};
+
+using RequestId = std::uint64_t;
+
+struct EngineStats {
+  int running = 0, waiting = 0;
+  int kv_blocks_total = 0, kv_blocks_used = 0;
+  std::uint64_t prompt_tokens = 0, generated_tokens = 0;  // since start
+  std::uint64_t preemptions = 0, finished = 0, cancelled = 0, failed = 0, steps = 0;
+};
+
+class Engine {
+ public:
+  /// Starts the engine's thread. Throws Error(resource) when the cache does not fit.
+  Engine(std::unique_ptr<const Model> model, std::unique_ptr<ThreadTeam> team, EngineOptions options);
+  /// Cancels what runs and waits for the thread.
+  ~Engine();
+
+  const ModelInfo& model() const noexcept;
+  const EngineOptions& options() const noexcept;  // with every 0 replaced by what holds
+  /// Bytes of the KV cache.
+  std::size_t kv_bytes() const noexcept;
+
+  /// Throws Error: invalid_argument for a request that can never run (a token id out of range, a prompt longer than the context),
+  /// resource when the queue is full, cancelled after shutdown. Thread safe.
+  RequestId submit(GenerationRequest request, std::shared_ptr<GenerationSink> sink);
+  /// The sequence ends at the next step boundary with FinishReason::cancelled; unknown ids are ignored. Thread safe.
+  void cancel(RequestId id) noexcept;
+  EngineStats stats() const noexcept;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace moebox

@@ -1,0 +1,92 @@
+// What is asked of the engine and what comes back: token ids, never text.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "models/model.h"
+
+namespace moebox {
+
+/// Changes the logits of the next token: grammars, watermarks, bans. One instance belongs to one sequence.
+class LogitProcessor {
+ public:
+  virtual ~LogitProcessor() = default;
+  /// `logits` (vocab_size) may be changed; -inf forbids a token. `tokens` is prompt and answer so far.
+  virtual void apply(std::span<float> logits, std::span<const TokenId> tokens) = 0;
+  /// Called with the token that was chosen.
+  virtual void accept(TokenId /*token*/) {}
+};
+
+/// How the next token is chosen. The defaults choose from the model's own distribution.
+struct SamplingParams {
+  float temperature = 1.0f;  // 0: greedy
+  int top_k = 0;             // 0: all
+  float top_p = 1.0f;
+  float min_p = 0.0f;
+  float typical_p = 1.0f;
+  float repetition_penalty = 1.0f;  // > 1 discourages tokens of prompt and answer (Keskar et al. 2019)
+  float frequency_penalty = 0.0f;   // OpenAI's: per occurrence in the answer
+  float presence_penalty = 0.0f;    // OpenAI's: once a token has occurred in the answer
+  std::vector<std::pair<TokenId, float>> logit_bias;
+  std::optional<std::uint64_t> seed;  // without one, the engine draws one
+  int n_logprobs = -1;                // -1: none; 0: of the chosen token; n: also of the n likeliest
+
+  /// Throws Error(invalid_argument) that names the field, its range and the value found.
+  void validate(int vocab_size) const;
+};
+
+struct GenerationRequest {
+  std::vector<TokenId> prompt;  // not empty
+  SamplingParams sampling;
+  int max_new_tokens = std::numeric_limits<int>::max();  // cut to what the context leaves
+  std::vector<TokenId> stop_tokens;                      // end the answer and are not part of it
+  int choice = 0;                                        // enters the random numbers: n choices of one seed differ
+  std::vector<std::shared_ptr<LogitProcessor>> processors;
+};
+
+struct TokenLogprob {
+  TokenId id = 0;
+  float logprob = 0;
+};
+
+struct GeneratedToken {
+  TokenId id = 0;
+  float logprob = 0;              // natural log, of the model's own distribution; set when n_logprobs >= 0
+  std::vector<TokenLogprob> top;  // the n_logprobs likeliest, best first
+};
+
+enum class FinishReason {
+  stop,       // a stop token, or the sink said so
+  length,     // max_new_tokens, or the context is full
+  cancelled,  // cancel(), or shutdown
+  error,
+};
+
+struct GenerationStats {
+  int prompt_tokens = 0;
+  int generated_tokens = 0;  // tokens that reached the sink
+  int preemptions = 0;
+  double queue_ms = 0;        // from submit to the first step
+  double first_token_ms = 0;  // from submit to the first token
+  double prefill_ms = 0;      // from the first step to the first token
+  double decode_ms = 0;       // from the first token to the last
+};
+
+/// Receives one sequence's tokens. Called on the engine's thread, between steps: be quick and never block. Exceptions end the sequence with an error.
+class GenerationSink {
+ public:
+  virtual ~GenerationSink() = default;
+  /// False ends the answer after this token.
+  virtual bool on_token(const GeneratedToken& token) = 0;
+  /// Exactly once, after the last token. `error` is set when the reason is error.
+  virtual void on_finish(FinishReason reason, const GenerationStats& stats, const Error* error) = 0;
+};
+
+}  // namespace moebox
