@@ -15,7 +15,7 @@ find_package(fmt 9 REQUIRED)
 
 if(NOT MOEBOX_ENGINE_ONLY)
   find_package(OpenSSL 3 REQUIRED)
-  find_package(CLI11 2.3 REQUIRED)
+  find_package(CLI11 2.1 REQUIRED)
   find_package(tomlplusplus 3 REQUIRED)
   if(NOT MOEBOX_EDGE)
     find_package(Boost 1.81 REQUIRED)
