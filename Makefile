@@ -1,0 +1,57 @@
+# A thin front over CMakePresets.json and scripts/: `make help` lists what there is.
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# As typed, without make's own expansion of a dollar sign.
+override MODEL := $(value MODEL)
+override PROMPT := $(value PROMPT)
+export MODEL PROMPT
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+SOURCES = $(shell git ls-files '*.h' '*.cpp')
+
+.PHONY: help run serve test bench fmt asan tsan install deb clean
+
+help:
+	@echo "make run [MODEL=name] [PROMPT=text]  build moebox, fetch a model, chat with it"
+	@echo "make serve [MODEL=name]              an OpenAI-compatible server on http://127.0.0.1:8080"
+	@echo "make test                            every test; the last line counts them"
+	@echo "make bench [MODEL=name]              speed here, beside the limits of this machine"
+	@echo "make fmt                             format the sources in place"
+	@echo "make asan, make tsan                 the tests under the sanitizers"
+	@echo "make install [PREFIX=/usr/local]     the program, shell completions, licence"
+	@echo "make deb                             a Debian package in build/"
+	@echo "make clean                           remove build/"
+
+run:
+	@exec scripts/run
+
+serve:
+	@scripts/prepare run && scripts/build release moebox
+	@exec build/release/moebox serve "$${MODEL:-smollm2-135m-instruct}"
+
+test:
+	@exec scripts/test
+
+bench:
+	@scripts/prepare run && scripts/build release moebox
+	@exec build/release/moebox bench "$${MODEL:-smollm2-135m-instruct}"
+
+fmt:
+	@scripts/prepare fmt
+	@clang-format-19 -i $(SOURCES)
+
+asan tsan:
+	@exec scripts/test $@
+
+install:
+	@scripts/prepare run && scripts/build release moebox
+	@DESTDIR="$(DESTDIR)" cmake --install build/release --prefix "$(PREFIX)"
+
+deb:
+	@scripts/prepare run && scripts/build release moebox
+	@cd build/release && cpack -G DEB -B ..
+
+clean:
+	@rm -rf build
