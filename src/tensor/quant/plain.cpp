@@ -1,0 +1,33 @@
+#include "tensor/quant/plain.h"
+
+#include <cstring>
+
+#include "base/float_types.h"
+
+namespace moebox {
+namespace {
+
+template <class Stored>
+void convert(const std::byte* row, float* out, std::size_t n_elements) noexcept {
+  for (std::size_t i = 0; i < n_elements; ++i) {
+    Stored stored;
+    std::memcpy(&stored, row + i * sizeof stored, sizeof stored);
+    out[i] = to_float(stored);
+  }
+}
+
+}  // namespace
+
+void floats_from_f32(const std::byte* row, float* out, std::size_t n_elements) noexcept {
+  if (n_elements > 0) std::memcpy(out, row, n_elements * sizeof *out);
+}
+
+void floats_from_f16(const std::byte* row, float* out, std::size_t n_elements) noexcept {
+  convert<Half>(row, out, n_elements);
+}
+
+void floats_from_bf16(const std::byte* row, float* out, std::size_t n_elements) noexcept {
+  convert<BFloat16>(row, out, n_elements);
+}
+
+}  // namespace moebox

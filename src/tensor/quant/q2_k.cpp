@@ -1,0 +1,19 @@
+#include "tensor/quant/q2_k.h"
+
+namespace moebox {
+
+void dequantize(const BlockQ2_K& block, float* out) noexcept {
+  const float scale = to_float(block.scale);
+  const float min = to_float(block.min);
+  for (int group = 0; group < 16; ++group) {
+    const float group_scale = scale * static_cast<float>(block.scales[group] & 15);
+    const float group_min = min * static_cast<float>(block.scales[group] >> 4);
+    const int half = group / 8;
+    const int shift = group % 8 / 2 * 2;
+    const std::uint8_t* q = block.q + 32 * half + 16 * (group % 2);
+    for (int i = 0; i < 16; ++i)
+      out[16 * group + i] = group_scale * static_cast<float>((q[i] >> shift) & 3) - group_min;
+  }
+}
+
+}  // namespace moebox

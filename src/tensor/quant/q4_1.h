@@ -1,0 +1,22 @@
+// Q4_1: 32 values of 4 bits with a scale and a minimum. value = scale * q + min.
+#pragma once
+
+#include <cstdint>
+
+#include "base/float_types.h"
+
+namespace moebox {
+
+/// Packed: may lie at any address.
+struct [[gnu::packed]] BlockQ4_1 {
+  static constexpr int n_elements = 32;
+  Half scale;
+  Half min;
+  std::uint8_t q[16];  // byte i: value i in the low nibble, value i + 16 in the high one
+};
+static_assert(sizeof(BlockQ4_1) == 20);
+
+/// Writes the block's 32 values.
+void dequantize(const BlockQ4_1& block, float* out) noexcept;
+
+}  // namespace moebox

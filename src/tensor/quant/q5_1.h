@@ -1,0 +1,23 @@
+// Q5_1: 32 values of 5 bits with a scale and a minimum. value = scale * q + min.
+#pragma once
+
+#include <cstdint>
+
+#include "base/float_types.h"
+
+namespace moebox {
+
+/// Packed: may lie at any address.
+struct [[gnu::packed]] BlockQ5_1 {
+  static constexpr int n_elements = 32;
+  Half scale;
+  Half min;
+  std::uint8_t high[4];  // fifth bit of value i: bit i of these 32, little-endian
+  std::uint8_t q[16];    // low four bits, paired as in Q4_0
+};
+static_assert(sizeof(BlockQ5_1) == 24);
+
+/// Writes the block's 32 values.
+void dequantize(const BlockQ5_1& block, float* out) noexcept;
+
+}  // namespace moebox

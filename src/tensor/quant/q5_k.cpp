@@ -1,0 +1,24 @@
+#include "tensor/quant/q5_k.h"
+
+#include "tensor/quant/q4_k.h"
+
+namespace moebox {
+
+void dequantize(const BlockQ5_K& block, float* out) noexcept {
+  const float scale = to_float(block.scale);
+  const float min = to_float(block.min);
+  std::uint8_t scales[8], minima[8];
+  unpack_scales_and_minima(block.scales, scales, minima);
+  for (int group = 0; group < 8; ++group) {
+    const float group_scale = scale * static_cast<float>(scales[group]);
+    const float group_min = min * static_cast<float>(minima[group]);
+    const std::uint8_t* q = block.q + 32 * (group / 2);
+    const int shift = 4 * (group % 2);
+    for (int i = 0; i < 32; ++i) {
+      const int high = (block.high[i] >> group) & 1;
+      out[32 * group + i] = group_scale * static_cast<float>(((q[i] >> shift) & 15) | high << 4) - group_min;
+    }
+  }
+}
+
+}  // namespace moebox
