@@ -4,23 +4,19 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <variant>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
+#include "io/metadata.h"
 #include "tensor/tensor_view.h"
 
 namespace moebox {
-
-/// GGUF's value types, integers widened. Arrays are of one type; an array of strings of a tokenizer is long, so it is kept as views into the file.
-using MetadataValue = std::variant<bool, std::int64_t, std::uint64_t, double, std::string, std::vector<bool>, std::vector<std::int64_t>,
-                                   std::vector<double>, std::vector<std::string_view>>;
 
 class Checkpoint {
  public:
@@ -40,17 +36,19 @@ class Checkpoint {
   const std::vector<std::filesystem::path>& files() const noexcept;
   std::uint64_t file_bytes() const noexcept;
 
-  /// GGUF metadata by key, in file order by iteration of keys sorted; empty for a Hugging Face folder.
-  const std::map<std::string, MetadataValue, std::less<>>& metadata() const noexcept;
+  /// GGUF metadata, sorted by key; of a split set, that of its first part. Empty for a Hugging Face folder.
+  const Metadata& metadata() const noexcept;
   /// The value at `key` or nullptr.
   const MetadataValue* find(std::string_view key) const noexcept;
-  /// Typed look-ups; they throw Error when the key is missing (and no fallback is given), or has another type, or is out of range.
+  /// Typed look-ups; they throw Error when the key is missing (and no fallback is given), or has another type, or is
+  /// out of range.
   std::int64_t integer(std::string_view key, std::optional<std::int64_t> fallback = {}) const;
   double number(std::string_view key, std::optional<double> fallback = {}) const;
   bool boolean(std::string_view key, std::optional<bool> fallback = {}) const;
   std::string string(std::string_view key, std::optional<std::string> fallback = {}) const;
 
-  /// config.json of a Hugging Face folder; null for GGUF. Other JSON files of the folder by name ("tokenizer.json" is read by the tokenizer).
+  /// config.json of a Hugging Face folder; null for GGUF. Other JSON files of the folder by name ("tokenizer.json" is
+  /// read by the tokenizer).
   const nlohmann::json& config() const noexcept;
 
   /// All tensors, in file order. Names are unique.
