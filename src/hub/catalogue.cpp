@@ -1,0 +1,314 @@
+#include "hub/catalogue.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cstddef>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <set>
+
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "hub/source.h"
+
+namespace moebox {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t max_catalogue_bytes = 4u << 20;
+
+/// Walks over text and counts the lines that the parser has read so far.
+struct CountingIterator {
+  using iterator_category = std::input_iterator_tag;
+  using value_type = char;
+  using difference_type = std::ptrdiff_t;
+  using pointer = const char*;
+  using reference = const char&;
+
+  const char* at = nullptr;
+  int* line = nullptr;
+
+  reference operator*() const { return *at; }
+  CountingIterator& operator++() {
+    if (*at == '\n') ++*line;
+    ++at;
+    return *this;
+  }
+  CountingIterator operator++(int) {
+    CountingIterator before = *this;
+    ++*this;
+    return before;
+  }
+  bool operator==(const CountingIterator& other) const { return at == other.at; }
+  bool operator!=(const CountingIterator& other) const { return at != other.at; }
+};
+
+/// A catalogue as JSON, with the line of every model and of every field of it.
+class Document {
+ public:
+  Document(std::string_view text, std::string origin) : origin_(std::move(origin)) {
+    int line = 1;
+    const auto note_line = [&](int depth, json::parse_event_t event, json& parsed) {
+      if (event == json::parse_event_t::object_start && depth == 2) {
+        models_.emplace_back();
+        models_.back()[""] = line;
+      } else if (event == json::parse_event_t::key && (depth == 1 || (depth == 3 && !models_.empty()))) {
+        const auto key = parsed.get<std::string>();
+        auto& lines = depth == 1 ? top_ : models_.back();
+        if (!lines.emplace(key, line).second)
+          fail(line, fmt::format("the field \"{}\" is there twice", printable(key)));
+      }
+      return true;
+    };
+    try {
+      root_ = json::parse(CountingIterator{text.data(), &line}, CountingIterator{text.data() + text.size(), &line},
+                          note_line);
+    } catch (const json::exception& e) {
+      fail(line, fmt::format("not valid JSON: {}", e.what()));
+    }
+  }
+
+  const json& root() const { return root_; }
+
+  int line_of(const std::string& field) const {
+    const auto found = top_.find(field);
+    return found == top_.end() ? 1 : found->second;
+  }
+  int line_of(std::size_t model, const std::string& field) const {
+    if (model >= models_.size()) return line_of("models");
+    const auto found = models_[model].find(field);
+    return found == models_[model].end() ? models_[model].at("") : found->second;
+  }
+
+  [[noreturn]] void fail(int line, std::string message) const {
+    throw Error(ErrorKind::invalid_file, std::move(message), fmt::format("catalogue {}:{}", origin_, line),
+                "docs/models.md describes the catalogue");
+  }
+
+ private:
+  std::string origin_;
+  json root_;
+  std::map<std::string, int> top_;
+  std::vector<std::map<std::string, int>> models_;
+};
+
+/// Reads the fields of one model; every error names the line and the field.
+class EntryReader {
+ public:
+  EntryReader(const Document& document, std::size_t index)
+      : document_(document), index_(index), model_(document.root().at("models").at(index)) {
+    if (!model_.is_object()) document_.fail(line(""), fmt::format("models[{}] must be an object", index_));
+  }
+
+  std::string text(const std::string& field, bool required, std::size_t max_bytes) {
+    known_.insert(field);
+    if (!model_.contains(field)) {
+      if (required) fail("", fmt::format("the field \"{}\" is missing", field));
+      return {};
+    }
+    const json& value = model_.at(field);
+    if (!value.is_string()) fail(field, fmt::format("must be a string, is {}", value.type_name()));
+    auto result = value.get<std::string>();
+    if (required && result.empty()) fail(field, "must not be empty");
+    if (result.size() > max_bytes) fail(field, fmt::format("is longer than {} bytes", max_bytes));
+    if (has_control_characters(result)) fail(field, "has control characters");
+    return result;
+  }
+
+  std::uint64_t count(const std::string& field) {
+    known_.insert(field);
+    if (!model_.contains(field)) return 0;
+    const json& value = model_.at(field);
+    if (!value.is_number_unsigned()) fail(field, "must be a whole number of bytes, 0 or above");
+    return value.get<std::uint64_t>();
+  }
+
+  std::vector<std::string> texts(const std::string& field) {
+    known_.insert(field);
+    std::vector<std::string> result;
+    if (!model_.contains(field)) return result;
+    const json& value = model_.at(field);
+    if (!value.is_array() || value.size() > 1000) fail(field, "must be an array of at most 1000 strings");
+    for (const json& item : value) {
+      if (!item.is_string()) fail(field, fmt::format("must hold strings, has {}", item.type_name()));
+      result.push_back(item.get<std::string>());
+      if (result.back().size() > 100 || has_control_characters(result.back()))
+        fail(field, "holds text that is no name");
+    }
+    return result;
+  }
+
+  void refuse_other_fields() {
+    for (const auto& [field, value] : model_.items()) {
+      if (!known_.contains(field)) {
+        std::string known;
+        for (const std::string& name : known_) known += (known.empty() ? "" : ", ") + name;
+        fail(field, "is not a field of a model; these are: " + known);
+      }
+    }
+  }
+
+  [[noreturn]] void fail(const std::string& field, const std::string& message) const {
+    const auto name = field.empty() ? std::string() : "." + std::string(printable(field));
+    document_.fail(line(field), fmt::format("models[{}]{}: {}", index_, name, message));
+  }
+
+ private:
+  int line(const std::string& field) const { return document_.line_of(index_, field); }
+
+  const Document& document_;
+  std::size_t index_;
+  const json& model_;
+  std::set<std::string> known_;
+};
+
+bool is_name(std::string_view text) {
+  const auto allowed = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-';
+  };
+  return !text.empty() && text.size() <= 100 && std::isalnum(static_cast<unsigned char>(text.front())) &&
+         std::all_of(text.begin(), text.end(), allowed);
+}
+
+bool is_sha256(std::string_view text) {
+  return text.size() == 64 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+}
+
+/// What a file is called when the catalogue does not say: the last part of its source.
+std::string default_file(const std::string& name, const Source& source) {
+  if (const auto* hf = std::get_if<HfSource>(&source)) {
+    return hf->file.empty() ? name : std::filesystem::path(hf->file).filename().string();
+  }
+  return std::holds_alternative<PipSource>(source) ? name + ".gguf" : std::string();
+}
+
+CatalogueEntry read_entry(const Document& document, std::size_t index, const std::filesystem::path& folder) {
+  EntryReader reader(document, index);
+  CatalogueEntry entry;
+  entry.name = reader.text("name", true, 100);
+  entry.source = reader.text("source", true, 4096);
+  entry.file = reader.text("file", false, 200);
+  entry.size_bytes = reader.count("size_bytes");
+  entry.sha256 = reader.text("sha256", false, 64);
+  entry.licence = reader.text("licence", false, 200);
+  entry.memory_bytes = reader.count("memory_bytes");
+  entry.description = reader.text("description", false, 2000);
+  entry.languages = reader.texts("languages");
+  reader.refuse_other_fields();
+
+  if (!is_name(entry.name))
+    reader.fail("name", "may hold letters, digits, '.', '_' and '-' only, and begins with a letter or digit");
+  if (!entry.sha256.empty() && !is_sha256(entry.sha256))
+    reader.fail("sha256", "must be 64 hexadecimal digits in lower case");
+  Source source;
+  try {
+    source = parse_source(entry.source);
+  } catch (const Error& e) {
+    reader.fail("source", e.message());
+  }
+  if (const auto* path = std::get_if<PathSource>(&source)) {
+    if (path->path.is_relative() && !folder.empty()) entry.source = (folder / path->path).lexically_normal().string();
+  }
+  if (entry.file.empty()) entry.file = default_file(entry.name, source);
+  if (!entry.file.empty() && !is_safe_file_name(entry.file))
+    reader.fail("file", "must be a plain file name, without folders");
+  return entry;
+}
+
+}  // namespace
+
+std::vector<CatalogueEntry> parse_catalogue(std::string_view text, const std::string& origin,
+                                            const std::filesystem::path& folder) {
+  const Document document(text, origin);
+  const json& root = document.root();
+  if (!root.is_object()) document.fail(1, "must be an object with \"format\" and \"models\"");
+  for (const auto& [field, value] : root.items()) {
+    if (field != "format" && field != "models") {
+      document.fail(document.line_of(field),
+                    fmt::format("\"{}\" is not a field of a catalogue; these are: format, models", printable(field)));
+    }
+  }
+  if (!root.contains("format") || root.at("format") != 1)
+    document.fail(document.line_of("format"), "the field \"format\" must be 1");
+  if (!root.contains("models") || !root.at("models").is_array()) {
+    document.fail(document.line_of("models"), "the field \"models\" must be an array");
+  }
+
+  std::vector<CatalogueEntry> entries;
+  std::set<std::string> names;
+  for (std::size_t i = 0; i < root.at("models").size(); ++i) {
+    entries.push_back(read_entry(document, i, folder));
+    if (!names.insert(entries.back().name).second) {
+      document.fail(document.line_of(i, "name"),
+                    fmt::format("models[{}].name: \"{}\" is there twice", i, entries.back().name));
+    }
+  }
+  return entries;
+}
+
+std::vector<CatalogueEntry> read_catalogue(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file)
+    throw Error(ErrorKind::not_found, "the catalogue cannot be opened", path.string(),
+                "MOEBOX_CATALOGUE and the settings name it");
+  std::string text(max_catalogue_bytes + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (file.bad()) throw Error(ErrorKind::io, "the catalogue cannot be read", path.string());
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  if (text.size() > max_catalogue_bytes)
+    throw Error(ErrorKind::invalid_file, "a catalogue has at most 4 MiB", path.string());
+  return parse_catalogue(text, path.string(), std::filesystem::absolute(path).parent_path());
+}
+
+void merge_catalogue(std::vector<CatalogueEntry>& entries, std::vector<CatalogueEntry> later) {
+  for (CatalogueEntry& entry : later) {
+    const auto same = std::find_if(entries.begin(), entries.end(), [&](const auto& e) { return e.name == entry.name; });
+    if (same != entries.end()) {
+      *same = std::move(entry);
+    } else {
+      entries.push_back(std::move(entry));
+    }
+  }
+}
+
+int edit_distance(std::string_view a, std::string_view b) {
+  std::vector<int> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = static_cast<int>(j);
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    int diagonal = row[0];
+    row[0] = static_cast<int>(i);
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const int substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
+    }
+  }
+  return row[b.size()];
+}
+
+std::vector<std::string> nearest_names(const std::vector<CatalogueEntry>& entries, std::string_view name) {
+  constexpr std::size_t max_name = 200;
+  std::string wanted(name.substr(0, max_name));
+  std::transform(wanted.begin(), wanted.end(), wanted.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+
+  std::vector<std::pair<int, std::string>> ranked;
+  for (const CatalogueEntry& entry : entries) {
+    const bool contains = wanted.size() >= 3 && (entry.name.find(wanted) != std::string::npos ||
+                                                 wanted.find(entry.name) != std::string::npos);
+    const int distance = contains ? 1 : edit_distance(wanted, entry.name);
+    const int near = std::max(2, static_cast<int>(entry.name.size()) / 3);
+    if (distance <= near) ranked.emplace_back(distance, entry.name);
+  }
+  std::stable_sort(ranked.begin(), ranked.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<std::string> result;
+  for (std::size_t i = 0; i < ranked.size() && i < 3; ++i) result.push_back(ranked[i].second);
+  return result;
+}
+
+}  // namespace moebox
