@@ -214,10 +214,12 @@ class Parser {
 
   template <class Stored>
   std::vector<std::int64_t> read_integers(std::size_t count) {
+    const std::string place = entry_place();
     std::vector<std::int64_t> values;
     values.reserve(count);
-    for (std::size_t i = 0; i < count; ++i)
-      values.push_back(checked_cast<std::int64_t>(reader_.number<Stored>(entry_), entry_));
+    for (std::size_t i = 0; i < count; ++i) {
+      values.push_back(checked_cast<std::int64_t>(reader_.number<Stored>(entry_), place));
+    }
     return values;
   }
 

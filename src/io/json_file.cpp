@@ -21,7 +21,7 @@ class Guard {
 
   bool operator()(int depth, nlohmann::json::parse_event_t event, const nlohmann::json& parsed) {
     using Event = nlohmann::json::parse_event_t;
-    if (depth > max_depth) {
+    if ((event == Event::object_start || event == Event::array_start) && depth >= max_depth) {
       throw Error(ErrorKind::invalid_file, fmt::format("JSON may be nested {} deep at most", max_depth), where_);
     }
     if (event == Event::object_start) open_.emplace_back();
