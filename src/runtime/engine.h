@@ -13,7 +13,7 @@ namespace moebox {
 struct EngineOptions {
   int n_threads = 0;              // 0: the processors this process may use
   int context_tokens = 0;         // the longest sequence; 0: the model's own, at most 32768 and what kv_bytes holds
-  std::size_t kv_bytes = 0;       // memory of the KV cache; 0: one sequence of context_tokens or 1/4 of free memory, whichever is less
+  std::size_t kv_bytes = 0;       // memory of the KV cache; 0: 65536 tokens or one context, at most 1/4 of free memory
   int max_batch_tokens = 512;     // tokens of one step: a longer prompt is prefilled in chunks beside running decodes
   int max_sequences = 64;         // sequences that run at once
   int max_queued = 256;           // sequences that wait; one more is refused

@@ -1,0 +1,13 @@
+// The forward of dense decoders of the Llama kind (Llama, Mistral in Llama's clothes, SmolLM2, Qwen2): see spec/llama.h.
+#pragma once
+
+#include <memory>
+
+#include "models/model.h"
+#include "spec/llama.h"
+
+namespace moebox {
+
+std::unique_ptr<const Model> make_llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam& team, const ModelOptions& options);
+
+}  // namespace moebox

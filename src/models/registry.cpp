@@ -1,0 +1,47 @@
+// Which architecture a checkpoint is, and who loads it: one line each.
+#include <algorithm>
+#include <iterator>
+
+#include "base/error.h"
+#include "io/checkpoint.h"
+#include "models/llama.h"
+#include "models/model.h"
+
+namespace moebox {
+namespace {
+
+struct Architecture {
+  std::string_view gguf_name;  // general.architecture
+  std::string_view hf_class;   // config.json: architectures[0]
+  std::unique_ptr<const Model> (*load)(const Checkpoint&, ThreadTeam&, const ModelOptions&);
+};
+
+constexpr Architecture known[] = {
+    {"llama", "LlamaForCausalLM", [](const Checkpoint& c, ThreadTeam& t, const ModelOptions& o) { return make_llama(read_llama(c), c, t, o); }},
+    {"qwen2", "Qwen2ForCausalLM", [](const Checkpoint& c, ThreadTeam& t, const ModelOptions& o) { return make_llama(read_qwen2(c), c, t, o); }},
+};
+
+std::string hf_class(const Checkpoint& checkpoint) {
+  const auto& config = checkpoint.config();
+  const auto found = config.find("architectures");
+  if (found == config.end() || !found->is_array() || found->empty() || !found->front().is_string())
+    throw Error(ErrorKind::invalid_file, "expected \"architectures\" with the name of the model's class", "config.json");
+  return found->front().get<std::string>();
+}
+
+}  // namespace
+
+std::unique_ptr<const Model> load_model(const Checkpoint& checkpoint, ThreadTeam& team, const ModelOptions& options) {
+  const bool gguf = checkpoint.format() == Checkpoint::Format::gguf;
+  const std::string name = gguf ? checkpoint.string("general.architecture") : hf_class(checkpoint);
+  const auto found =
+      std::find_if(std::begin(known), std::end(known), [&](const Architecture& entry) { return (gguf ? entry.gguf_name : entry.hf_class) == name; });
+  if (found == std::end(known)) {
+    std::string names;
+    for (const Architecture& entry : known) names += (names.empty() ? "" : ", ") + std::string(gguf ? entry.gguf_name : entry.hf_class);
+    throw Error(ErrorKind::unsupported, "the architecture \"" + name + "\" is not implemented", checkpoint.path().string(), "known are " + names);
+  }
+  return found->load(checkpoint, team, options);
+}
+
+}  // namespace moebox

@@ -1,0 +1,36 @@
+// A model's weights in memory: matrices packed into one allocation, small vectors as floats.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "base/anonymous_memory.h"
+#include "base/thread_team.h"
+#include "kernels/kernels.h"
+
+namespace moebox {
+
+class Checkpoint;
+
+/// Collects a model's matrices, then packs them all, in the order in which they were added: the order of a forward pass.
+class WeightPacker {
+ public:
+  /// `target` is filled by pack() and must stay where it is until then.
+  void add(const TensorView& stored, PackedMatrix* target);
+  /// Packs on all members, gives each stored tensor's pages back, and returns the memory that the matrices point into.
+  AnonymousMemory pack(const Checkpoint& checkpoint, ThreadTeam& team);
+
+ private:
+  struct Entry {
+    const TensorView* stored;
+    PackedMatrix* target;
+    std::size_t offset;
+  };
+  std::vector<Entry> entries_;
+  std::size_t total_bytes_ = 0;
+};
+
+/// A vector (norm weight, bias) as floats. `tensor` may be nullptr: an empty vector.
+std::vector<float> to_floats(const TensorView* tensor);
+
+}  // namespace moebox

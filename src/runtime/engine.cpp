@@ -1,0 +1,334 @@
+#include "runtime/engine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "base/log.h"
+#include "runtime/block_pool.h"
+#include "runtime/scheduler.h"
+
+namespace moebox {
+namespace {
+
+constexpr int default_context_limit = 32768;
+constexpr int default_cache_tokens = 65536;
+
+double ms_between(Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double, std::milli>(to - from).count(); }
+
+int in_range(int value, int low, int high, const char* field) {
+  if (value < low || value > high)
+    throw Error(ErrorKind::invalid_argument, "expected " + std::to_string(low) + " to " + std::to_string(high) + ", found " + std::to_string(value), field);
+  return value;
+}
+
+/// Replaces every 0 by what holds. A context that was asked for is kept or refused, never shortened in silence.
+EngineOptions resolve(EngineOptions options, const ModelInfo& model, int n_threads) {
+  options.n_threads = n_threads;
+  in_range(options.max_sequences, 1, 65536, "max_sequences");
+  in_range(options.max_batch_tokens, options.max_sequences, 1 << 16, "max_batch_tokens (at least max_sequences)");
+  in_range(options.max_queued, 0, 1 << 24, "max_queued");
+  in_range(options.context_tokens, 0, model.max_context, "context_tokens");
+  const std::size_t block_bytes = model.kv_block_bytes();
+  const bool asked = options.context_tokens != 0;
+  const int context = asked ? options.context_tokens : std::min(model.max_context, default_context_limit);
+  if (options.kv_bytes == 0) {
+    const auto wanted = static_cast<std::size_t>(BlockPool::needed(std::max(context, default_cache_tokens))) * block_bytes;
+    const auto needed = static_cast<std::size_t>(BlockPool::needed(context)) * block_bytes;
+    options.kv_bytes = std::clamp(available_memory_bytes() / 4, std::min(asked ? needed : block_bytes, wanted), wanted);
+  }
+  const auto n_blocks = static_cast<int>(std::min<std::size_t>(options.kv_bytes / block_bytes, 1 << 26));
+  if (n_blocks < 1 || (asked && n_blocks < BlockPool::needed(context)))
+    throw Error(ErrorKind::resource,
+                "a context of " + std::to_string(context) + " tokens needs " +
+                    std::to_string((static_cast<std::size_t>(BlockPool::needed(context)) * block_bytes) >> 20) + " MiB of KV cache, found " +
+                    std::to_string(options.kv_bytes >> 20) + " MiB",
+                "kv_bytes", "shorten the context or enlarge the cache");
+  options.context_tokens = std::min<int>(context, static_cast<int>(std::min<std::int64_t>(std::int64_t{n_blocks} * kv_block_tokens, INT32_MAX)));
+  options.kv_bytes = static_cast<std::size_t>(n_blocks) * block_bytes;
+  return options;
+}
+
+}  // namespace
+
+struct Engine::State {
+  State(std::unique_ptr<const Model> m, std::unique_ptr<ThreadTeam> t, EngineOptions o)
+      : model(std::move(m)),
+        team(std::move(t)),
+        options(resolve(o, model->info(), team->size())),
+        pool(model->info(), static_cast<int>(options.kv_bytes / model->info().kv_block_bytes())),
+        scheduler(pool, {options.max_batch_tokens, options.max_sequences}),
+        kernels(kernel_table()) {
+    workspace = model->make_workspace(options.max_batch_tokens, options.max_sequences, options.context_tokens, team->size());
+    logits = AnonymousMemory(static_cast<std::size_t>(options.max_sequences) * static_cast<std::size_t>(model->info().vocab_size) * sizeof(float), "logits", false);
+    const auto spans_in_step = static_cast<std::size_t>(options.max_sequences) * 2;
+    tokens.reserve(static_cast<std::size_t>(options.max_batch_tokens));
+    spans.reserve(spans_in_step);
+    logit_rows.reserve(spans_in_step);
+    sampling.reserve(spans_in_step);
+  }
+
+  void loop() noexcept;
+  bool take_news();
+  void run(const std::vector<ScheduledSpan>& scheduled) noexcept;
+  void add_span(const ScheduledSpan& scheduled);
+  void sample() noexcept;
+  void commit();
+  void deliver(Sequence& sequence, const GeneratedToken& token);
+  void finish(Sequence& sequence, FinishReason reason, const Error* error) noexcept;
+  void publish_stats() noexcept;
+
+  std::unique_ptr<const Model> model;
+  std::unique_ptr<ThreadTeam> team;
+  EngineOptions options;
+  BlockPool pool;
+  Scheduler scheduler;
+  const KernelTable& kernels;
+  std::unique_ptr<Workspace> workspace;
+
+  // The step at hand.
+  std::vector<TokenId> tokens;
+  std::vector<BatchSpan> spans;
+  std::vector<int> logit_rows;
+  AnonymousMemory logits;  // (max_sequences, vocab_size)
+  struct Sampling {
+    Sequence* sequence;
+    GeneratedToken token;
+    std::optional<Error> error;
+  };
+  std::vector<Sampling> sampling;
+  struct Ending {
+    Sequence* sequence;
+    FinishReason reason;
+    std::optional<Error> error;
+  };
+  std::vector<Ending> endings;
+
+  // What other threads say and ask.
+  mutable std::mutex mutex;
+  std::condition_variable news;
+  std::vector<std::unique_ptr<Sequence>> arrivals;
+  std::vector<RequestId> cancellations;
+  bool stopping = false;
+  RequestId last_id = 0;
+  EngineStats stats;
+
+  std::thread thread;
+};
+
+Engine::Engine(std::unique_ptr<const Model> model, std::unique_ptr<ThreadTeam> team, EngineOptions options)
+    : state_(std::make_unique<State>(std::move(model), std::move(team), options)) {
+  state_->stats.kv_blocks_total = state_->pool.total();
+  state_->thread = std::thread([state = state_.get()] { state->loop(); });
+}
+
+Engine::~Engine() {
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->stopping = true;
+  }
+  state_->news.notify_all();
+  state_->thread.join();
+}
+
+const ModelInfo& Engine::model() const noexcept { return state_->model->info(); }
+const EngineOptions& Engine::options() const noexcept { return state_->options; }
+std::size_t Engine::kv_bytes() const noexcept { return state_->pool.bytes(); }
+
+RequestId Engine::submit(GenerationRequest request, std::shared_ptr<GenerationSink> sink) {
+  const ModelInfo& info = model();
+  const int context = options().context_tokens;
+  if (request.prompt.empty()) throw Error(ErrorKind::invalid_argument, "expected at least one token, found none", "prompt");
+  if (request.prompt.size() >= static_cast<std::size_t>(context))
+    throw Error(ErrorKind::invalid_argument,
+                "the context holds " + std::to_string(context) + " tokens and the prompt has " + std::to_string(request.prompt.size()), "prompt",
+                "shorten the prompt or start with a longer context");
+  for (const TokenId id : request.prompt)
+    if (id < 0 || id >= info.vocab_size)
+      throw Error(ErrorKind::invalid_argument, "expected token ids from 0 to " + std::to_string(info.vocab_size - 1) + ", found " + std::to_string(id), "prompt");
+  if (request.max_new_tokens < 1) throw Error(ErrorKind::invalid_argument, "expected at least 1, found " + std::to_string(request.max_new_tokens), "max_new_tokens");
+  request.sampling.validate(info.vocab_size);
+  const auto n_prompt = static_cast<int>(request.prompt.size());
+  const int max_tokens = request.max_new_tokens > context - n_prompt ? context : n_prompt + request.max_new_tokens;
+  auto sequence = std::make_unique<Sequence>(std::move(request), std::move(sink), max_tokens);
+  RequestId id;
+  {
+    const std::lock_guard lock(state_->mutex);
+    if (state_->stopping) throw Error(ErrorKind::cancelled, "the engine is shutting down");
+    // Those that can start at once do not count as waiting.
+    const auto places = static_cast<std::size_t>(options().max_queued + std::max(0, options().max_sequences - state_->stats.running));
+    if (state_->arrivals.size() + static_cast<std::size_t>(state_->stats.waiting) >= places)
+      throw Error(ErrorKind::resource, "the queue is full: " + std::to_string(state_->stats.waiting) + " requests wait", "queue", "try again later");
+    id = ++state_->last_id;
+    sequence->id = id;
+    state_->arrivals.push_back(std::move(sequence));
+  }
+  state_->news.notify_all();
+  return id;
+}
+
+void Engine::cancel(RequestId id) noexcept {
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->cancellations.push_back(id);
+  }
+  state_->news.notify_all();
+}
+
+EngineStats Engine::stats() const noexcept {
+  const std::lock_guard lock(state_->mutex);
+  EngineStats stats = state_->stats;
+  stats.waiting += static_cast<int>(state_->arrivals.size());
+  return stats;
+}
+
+void Engine::State::loop() noexcept {
+  while (take_news()) {
+    const auto& scheduled = scheduler.schedule();
+    if (scheduled.empty()) continue;
+    run(scheduled);
+    commit();
+  }
+}
+
+/// Waits until there is something to do, and takes in what other threads said. False: stop.
+bool Engine::State::take_news() {
+  std::vector<std::unique_ptr<Sequence>> arrived;
+  std::vector<RequestId> cancelled;
+  bool stop;
+  {
+    std::unique_lock lock(mutex);
+    news.wait(lock, [&] { return stopping || !arrivals.empty() || !cancellations.empty() || !scheduler.idle(); });
+    arrived.swap(arrivals);
+    cancelled.swap(cancellations);
+    stop = stopping;
+    stats.waiting += static_cast<int>(arrived.size());
+  }
+  for (auto& sequence : arrived) scheduler.add(std::move(sequence));
+  if (stop || !cancelled.empty()) {
+    const auto gone = scheduler.remove_if([&](const Sequence& s) { return stop || std::find(cancelled.begin(), cancelled.end(), s.id) != cancelled.end(); });
+    for (const auto& sequence : gone) finish(*sequence, FinishReason::cancelled, nullptr);
+    publish_stats();
+  }
+  return !stop;
+}
+
+void Engine::State::run(const std::vector<ScheduledSpan>& scheduled) noexcept {
+  tokens.clear();
+  spans.clear();
+  logit_rows.clear();
+  sampling.clear();
+  for (const ScheduledSpan& span : scheduled) add_span(span);
+  const Batch batch{tokens, spans, logit_rows, reinterpret_cast<float*>(logits.data())};
+  model->forward(*team, *workspace, pool.blocks(), batch);
+  for (const ScheduledSpan& span : scheduled) span.sequence->n_computed += span.n_tokens;
+  sample();
+}
+
+/// Appends a sequence's tokens; where the prompt ends and the answer begins, the span ends, too, for their roles differ.
+void Engine::State::add_span(const ScheduledSpan& scheduled) {
+  Sequence& sequence = *scheduled.sequence;
+  const int end = sequence.n_computed + scheduled.n_tokens;
+  for (int first = sequence.n_computed; first < end;) {
+    const bool prompt = first < sequence.n_prompt;
+    const int last = prompt ? std::min(end, sequence.n_prompt) : end;
+    spans.push_back({static_cast<int>(tokens.size()), last - first, first, sequence.blocks, prompt ? Role::prompt : Role::generated});
+    tokens.insert(tokens.end(), sequence.tokens.begin() + first, sequence.tokens.begin() + last);
+    first = last;
+  }
+  if (!scheduled.reaches_end()) return;
+  logit_rows.push_back(static_cast<int>(tokens.size()) - 1);
+  sampling.push_back({&sequence, {}, {}});
+}
+
+/// Samples all sequences of the step, shared among the team: over a large vocabulary this takes time.
+void Engine::State::sample() noexcept {
+  std::atomic<std::size_t> next{0};
+  const auto vocab = static_cast<std::size_t>(model->info().vocab_size);
+  team->run([&](const TeamMember&) {
+    for (std::size_t i = next++; i < sampling.size(); i = next++) {
+      Sampling& work = sampling[i];
+      const std::span<float> row(reinterpret_cast<float*>(logits.data()) + i * vocab, vocab);
+      try {
+        work.token = work.sequence->sampler.sample(kernels, row, work.sequence->tokens);
+      } catch (const Error& error) {
+        work.error = error;
+      } catch (const std::exception& error) {
+        work.error.emplace(ErrorKind::internal, error.what(), "sampling");
+      }
+    }
+  });
+}
+
+void Engine::State::commit() {
+  endings.clear();
+  for (Sampling& work : sampling) {
+    if (work.error)
+      endings.push_back({work.sequence, FinishReason::error, std::move(work.error)});
+    else
+      deliver(*work.sequence, work.token);
+  }
+  for (const Ending& ending : endings) {
+    const auto removed = scheduler.remove_if([&](const Sequence& s) { return &s == ending.sequence; });
+    finish(*removed.front(), ending.reason, ending.error ? &*ending.error : nullptr);
+  }
+  publish_stats();
+}
+
+void Engine::State::deliver(Sequence& sequence, const GeneratedToken& token) {
+  const auto now = Clock::now();
+  GenerationStats& figures = sequence.stats;
+  if (sequence.first_token == Clock::time_point{}) {
+    sequence.first_token = now;
+    figures.queue_ms = ms_between(sequence.submitted, sequence.started);
+    figures.first_token_ms = ms_between(sequence.submitted, now);
+    figures.prefill_ms = ms_between(sequence.started, now);
+  }
+  figures.decode_ms = ms_between(sequence.first_token, now);
+  if (std::find(sequence.stop_tokens.begin(), sequence.stop_tokens.end(), token.id) != sequence.stop_tokens.end()) {
+    endings.push_back({&sequence, FinishReason::stop, {}});
+    return;
+  }
+  sequence.tokens.push_back(token.id);
+  ++figures.generated_tokens;
+  try {
+    if (!sequence.sink->on_token(token))
+      endings.push_back({&sequence, FinishReason::stop, {}});
+    else if (static_cast<int>(sequence.tokens.size()) >= sequence.max_tokens)
+      endings.push_back({&sequence, FinishReason::length, {}});
+  } catch (const std::exception& error) {
+    endings.push_back({&sequence, FinishReason::error, Error(ErrorKind::internal, error.what(), "token sink")});
+  }
+}
+
+void Engine::State::finish(Sequence& sequence, FinishReason reason, const Error* error) noexcept {
+  {
+    const std::lock_guard lock(mutex);
+    ++(reason == FinishReason::cancelled ? stats.cancelled : reason == FinishReason::error ? stats.failed : stats.finished);
+  }
+  try {
+    sequence.sink->on_finish(reason, sequence.stats, error);
+  } catch (const std::exception& thrown) {
+    log(LogLevel::error, "a sink threw at the end of a request", {{"request", sequence.id}, {"what", thrown.what()}});
+  }
+}
+
+void Engine::State::publish_stats() noexcept {
+  const std::lock_guard lock(mutex);
+  stats.running = scheduler.n_running();
+  stats.waiting = scheduler.n_waiting();
+  stats.kv_blocks_used = pool.total() - pool.free();
+  stats.preemptions = scheduler.n_preemptions();
+  stats.steps += tokens.empty() ? 0 : 1;
+  for (const BatchSpan& span : spans)
+    if (span.role == Role::prompt) stats.prompt_tokens += static_cast<std::uint64_t>(span.n_tokens);
+  stats.generated_tokens += sampling.size();
+  tokens.clear();
+  spans.clear();
+  sampling.clear();
+}
+
+}  // namespace moebox

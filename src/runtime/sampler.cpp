@@ -1,0 +1,169 @@
+#include "runtime/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "runtime/random.h"
+
+namespace moebox {
+namespace {
+
+constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
+
+/// Larger first, the lower id on a tie.
+bool better(float a, TokenId id_a, float b, TokenId id_b) { return a > b || (a == b && id_a < id_b); }
+
+}  // namespace
+
+Sampler::Sampler(SamplingParams params, std::vector<std::shared_ptr<LogitProcessor>> processors, int choice, std::span<const TokenId> prompt)
+    : params_(std::move(params)),
+      processors_(std::move(processors)),
+      seed_(params_.seed ? *params_.seed : fresh_seed()),
+      choice_(static_cast<std::uint32_t>(choice)),
+      penalised_(params_.repetition_penalty != 1.0f || params_.frequency_penalty != 0.0f || params_.presence_penalty != 0.0f) {
+  if (penalised_)
+    for (const TokenId id : prompt) seen_[id].in_prompt = true;
+}
+
+GeneratedToken Sampler::sample(const KernelTable& kernels, std::span<float> logits, std::span<const TokenId> tokens) {
+  GeneratedToken result;
+  float normaliser = 0;
+  const bool wants_logprobs = params_.n_logprobs >= 0;
+  std::vector<float> raw;
+  if (wants_logprobs) {
+    result = with_logprobs(kernels, logits);
+    normaliser = kernels.log_sum_exp(logits.data(), static_cast<int>(logits.size()));
+    raw.assign(logits.begin(), logits.end());
+  }
+  add_bias_and_penalties(logits);
+  for (const auto& processor : processors_) processor->apply(logits, tokens);
+  const int best = kernels.argmax(logits.data(), static_cast<int>(logits.size()));
+  if (!(logits[static_cast<std::size_t>(best)] > minus_infinity)) throw Error(ErrorKind::internal, "no token is left to choose from: every logit is -inf or NaN");
+  result.id = params_.temperature == 0.0f ? best : draw(logits, static_cast<std::uint32_t>(tokens.size()));
+  if (wants_logprobs) result.logprob = raw[static_cast<std::size_t>(result.id)] - normaliser;
+  for (const auto& processor : processors_) processor->accept(result.id);
+  if (penalised_) ++seen_[result.id].in_answer;
+  return result;
+}
+
+GeneratedToken Sampler::with_logprobs(const KernelTable& kernels, std::span<const float> logits) const {
+  GeneratedToken result;
+  const auto count = std::min(static_cast<std::size_t>(params_.n_logprobs), logits.size());
+  if (count == 0) return result;
+  const float normaliser = kernels.log_sum_exp(logits.data(), static_cast<int>(logits.size()));
+  // A heap of the best so far, its worst in front.
+  const auto order = [](const TokenLogprob& a, const TokenLogprob& b) { return better(a.logprob, a.id, b.logprob, b.id); };
+  std::vector<TokenLogprob>& top = result.top;
+  top.reserve(count + 1);
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    if (std::isnan(logits[i])) continue;
+    const TokenLogprob entry{static_cast<TokenId>(i), logits[i]};
+    if (top.size() == count && !order(entry, top.front())) continue;
+    top.push_back(entry);
+    std::push_heap(top.begin(), top.end(), order);
+    if (top.size() > count) {
+      std::pop_heap(top.begin(), top.end(), order);
+      top.pop_back();
+    }
+  }
+  std::sort(top.begin(), top.end(), order);
+  for (TokenLogprob& entry : top) entry.logprob -= normaliser;
+  return result;
+}
+
+void Sampler::add_bias_and_penalties(std::span<float> logits) const {
+  for (const auto& [id, bias] : params_.logit_bias) logits[static_cast<std::size_t>(id)] += bias;
+  for (const auto& [id, counts] : seen_) {
+    float& logit = logits[static_cast<std::size_t>(id)];
+    logit = logit < 0 ? logit * params_.repetition_penalty : logit / params_.repetition_penalty;
+    logit -= params_.frequency_penalty * static_cast<float>(counts.in_answer);
+    if (counts.in_answer > 0) logit -= params_.presence_penalty;
+  }
+}
+
+void Sampler::gather(std::span<const float> logits) {
+  candidates_.clear();
+  candidates_.reserve(logits.size());
+  const float inverse = 1.0f / params_.temperature;
+  for (std::size_t i = 0; i < logits.size(); ++i)
+    if (logits[i] > minus_infinity) candidates_.push_back({static_cast<TokenId>(i), logits[i] * inverse, 0.0});
+}
+
+void Sampler::keep_top_k() {
+  const auto k = static_cast<std::size_t>(params_.top_k);
+  if (k == 0 || k >= candidates_.size()) return;
+  std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(k - 1), candidates_.end(),
+                   [](const Candidate& a, const Candidate& b) { return better(a.logit, a.id, b.logit, b.id); });
+  candidates_.resize(k);
+}
+
+void Sampler::keep_top_p() {
+  if (params_.top_p >= 1.0f) return;
+  double total = 0;
+  for (const Candidate& c : candidates_) total += c.weight;
+  const double wanted = static_cast<double>(params_.top_p) * total;
+  // The nucleus is usually small: sort a growing head instead of the whole vocabulary.
+  double sum = 0;
+  std::size_t sorted = 0;
+  for (std::size_t head = 256; sorted < candidates_.size(); head *= 8) {
+    const std::size_t end = std::min(candidates_.size(), head);
+    std::partial_sort(candidates_.begin() + static_cast<std::ptrdiff_t>(sorted), candidates_.begin() + static_cast<std::ptrdiff_t>(end), candidates_.end(),
+                      [](const Candidate& a, const Candidate& b) { return better(a.logit, a.id, b.logit, b.id); });
+    for (; sorted < end; ++sorted) {
+      sum += candidates_[sorted].weight;
+      if (sum >= wanted) {
+        candidates_.resize(sorted + 1);
+        return;
+      }
+    }
+  }
+}
+
+void Sampler::keep_min_p() {
+  if (params_.min_p <= 0.0f) return;
+  // Weights are relative to the largest, whose weight is 1.
+  std::erase_if(candidates_, [&](const Candidate& c) { return c.weight < static_cast<double>(params_.min_p); });
+}
+
+void Sampler::keep_typical() {
+  if (params_.typical_p >= 1.0f) return;
+  double total = 0, entropy = 0;
+  for (const Candidate& c : candidates_) total += c.weight;
+  for (const Candidate& c : candidates_)
+    if (c.weight > 0) entropy -= c.weight / total * std::log(c.weight / total);
+  const auto surprise = [&](const Candidate& c) { return c.weight > 0 ? std::abs(-std::log(c.weight / total) - entropy) : std::numeric_limits<double>::infinity(); };
+  std::sort(candidates_.begin(), candidates_.end(), [&](const Candidate& a, const Candidate& b) {
+    const double sa = surprise(a), sb = surprise(b);
+    return sa < sb || (sa == sb && a.id < b.id);
+  });
+  double sum = 0;
+  for (std::size_t i = 0; i < candidates_.size(); ++i) {
+    sum += candidates_[i].weight;
+    if (sum >= static_cast<double>(params_.typical_p) * total) {
+      candidates_.resize(i + 1);
+      return;
+    }
+  }
+}
+
+TokenId Sampler::draw(std::span<const float> logits, std::uint32_t position) {
+  gather(logits);
+  keep_top_k();
+  const float largest = std::max_element(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) { return a.logit < b.logit; })->logit;
+  for (Candidate& c : candidates_) c.weight = c.logit == largest ? 1.0 : std::exp(static_cast<double>(c.logit) - static_cast<double>(largest));
+  keep_top_p();
+  keep_min_p();
+  keep_typical();
+  double total = 0;
+  for (const Candidate& c : candidates_) total += c.weight;
+  double rest = uniform(seed_, choice_, position) * total;
+  for (const Candidate& c : candidates_) {
+    rest -= c.weight;
+    if (rest < 0) return c.id;
+  }
+  // Rounding only: the last candidate that has any weight.
+  return std::find_if(candidates_.rbegin(), candidates_.rend(), [](const Candidate& c) { return c.weight > 0; })->id;
+}
+
+}  // namespace moebox

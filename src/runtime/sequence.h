@@ -1,0 +1,47 @@
+// One request while it is in the engine.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <vector>
+
+#include "runtime/request.h"
+#include "runtime/sampler.h"
+
+namespace moebox {
+
+using Clock = std::chrono::steady_clock;
+
+struct Sequence {
+  Sequence(GenerationRequest&& asked, std::shared_ptr<GenerationSink> receiver, int max_tokens)
+      : tokens(std::move(asked.prompt)),
+        n_prompt(static_cast<int>(tokens.size())),
+        max_tokens(max_tokens),
+        stop_tokens(std::move(asked.stop_tokens)),
+        sampler(std::move(asked.sampling), std::move(asked.processors), asked.choice, tokens),
+        sink(std::move(receiver)) {
+    stats.prompt_tokens = n_prompt;
+    tokens.reserve(static_cast<std::size_t>(std::min(max_tokens, n_prompt + 4096)));
+  }
+
+  /// Tokens whose keys and values are not in the cache yet. One: it decodes; more: it is (again) in its prefill.
+  int pending() const noexcept { return static_cast<int>(tokens.size()) - n_computed; }
+
+  std::uint64_t id = 0;  // given by the engine when it takes the request in
+  std::vector<TokenId> tokens;  // prompt and answer
+  const int n_prompt;
+  const int max_tokens;  // prompt and answer together
+  const std::vector<TokenId> stop_tokens;
+  Sampler sampler;
+  std::shared_ptr<GenerationSink> sink;
+
+  int n_computed = 0;       // tokens whose keys and values are in `blocks`
+  std::vector<int> blocks;  // of the KV cache
+
+  GenerationStats stats;
+  Clock::time_point submitted = Clock::now();
+  Clock::time_point started{}, first_token{};
+};
+
+}  // namespace moebox

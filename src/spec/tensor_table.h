@@ -1,0 +1,45 @@
+// A table that says which tensors an architecture has, under both formats' names, and finds them in a checkpoint.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+#include "io/checkpoint.h"
+
+namespace moebox {
+
+/// One kind of tensor. "{}" in a name stands for the layer's number.
+struct TensorRule {
+  std::string_view role;      // "attn_q": how the model asks for it
+  std::string_view gguf, hf;  // names in the two formats
+  std::vector<std::int64_t> shape;
+  bool required = true;
+};
+
+/// Finds tensors by role and checks their shapes. At the end, finish() fails on tensors that no rule explains: a file with a
+/// feature that is not implemented must not load as if it had none.
+class TensorFinder {
+ public:
+  /// `ignored` are parts of names of tensors that carry nothing (precomputed RoPE frequencies, for instance).
+  TensorFinder(const Checkpoint& checkpoint, std::vector<TensorRule> rules, std::vector<std::string> ignored = {});
+
+  /// The tensor, or nullptr when it is optional and absent. `layer` is -1 outside the layers. Throws Error: not_found, or
+  /// invalid_file when the shape is another one.
+  const TensorView* find(std::string_view role, int layer = -1);
+  /// The tensor of a required rule.
+  const TensorView& get(std::string_view role, int layer = -1);
+  void finish() const;
+
+ private:
+  const TensorRule& rule(std::string_view role) const;
+
+  const Checkpoint& checkpoint_;
+  std::vector<TensorRule> rules_;
+  std::vector<std::string> ignored_;
+  std::unordered_set<std::string> used_;
+};
+
+}  // namespace moebox
