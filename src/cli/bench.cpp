@@ -1,0 +1,170 @@
+// moebox bench: a table of speeds, beside what this machine could do at most.
+#include <algorithm>
+#include <memory>
+
+#include <fmt/core.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/thread_team.h"
+#include "cli/bench_engine.h"
+#include "cli/command.h"
+#include "cli/exit_code.h"
+#include "cli/model_source.h"
+
+namespace moebox::cli {
+namespace {
+
+constexpr int stream_tokens = 48;  // of every answer when several run together
+constexpr int stream_prompt_tokens = 16;
+
+struct BenchOptions {
+  std::vector<std::string> models;
+  std::vector<int> threads, streams = {1, 8, 32};
+  int prefill = 512, decode = 128, repeat = 3;
+  bool json = false;
+};
+
+struct BenchRow {
+  std::string model;
+  int threads = 0;
+  std::size_t weight_bytes = 0;
+  double prefill = 0, decode = 0;
+  std::vector<double> streams;
+};
+
+BenchRow measure(const Context& context, const BenchOptions& options, const std::string& name,
+                 const std::filesystem::path& path, int threads) {
+  const int most_streams = *std::max_element(options.streams.begin(), options.streams.end());
+  LanguageModelOptions settings = model_options(context.settings);
+  settings.engine.n_threads = threads;
+  settings.engine.max_sequences = most_streams;
+  settings.engine.max_queued = most_streams;
+  settings.engine.context_tokens =
+      std::max(options.prefill + 1, options.decode + stream_prompt_tokens) + kv_block_tokens;
+  // A probe of the shape tells how much cache the streams take; loading is cheap beside measuring.
+  {
+    const auto probe = LanguageModel::load(path, settings);
+    const ModelInfo& info = probe->engine().model();
+    const auto blocks = [](int tokens) {
+      return static_cast<std::size_t>((tokens + kv_block_tokens - 1) / kv_block_tokens + 1);
+    };
+    settings.engine.kv_bytes = info.kv_block_bytes() * std::max(blocks(settings.engine.context_tokens),
+                                                                static_cast<std::size_t>(most_streams) *
+                                                                    blocks(stream_prompt_tokens + stream_tokens));
+  }
+  const auto model = LanguageModel::load(path, settings);
+  Engine& engine = model->engine();
+
+  std::vector<double> prefill, decode;
+  std::vector<std::vector<double>> streams(options.streams.size());
+  measure_prefill(engine, options.prefill, 0);  // pages, caches and clocks warm up
+  for (int round = 1; round <= options.repeat; ++round) {
+    const auto seed = static_cast<unsigned>(round);
+    if (context.console.can_redraw_error()) {
+      context.console.note(fmt::format("\r\033[K{}, {} threads, round {} of {}", name, threads, round, options.repeat));
+    }
+    prefill.push_back(measure_prefill(engine, options.prefill, seed));
+    decode.push_back(measure_decode(engine, 1, options.decode, 1, seed));
+    for (std::size_t i = 0; i < streams.size(); ++i) {
+      streams[i].push_back(measure_decode(engine, options.streams[i], stream_tokens, stream_prompt_tokens, seed));
+    }
+  }
+  if (context.console.can_redraw_error()) context.console.note("\r\033[K");
+  BenchRow row{.model = name,
+               .threads = threads,
+               .weight_bytes = engine.model().weight_bytes,
+               .prefill = median(prefill),
+               .decode = median(decode),
+               .streams = {}};
+  for (const auto& values : streams) row.streams.push_back(median(values));
+  return row;
+}
+
+nlohmann::ordered_json row_json(const BenchOptions& options, const BenchRow& row) {
+  nlohmann::ordered_json streams = nlohmann::ordered_json::object();
+  for (std::size_t i = 0; i < row.streams.size(); ++i) streams[std::to_string(options.streams[i])] = row.streams[i];
+  return {{"model", row.model},
+          {"threads", row.threads},
+          {"weight_bytes", row.weight_bytes},
+          {"prefill_tokens", options.prefill},
+          {"prefill_tokens_per_second", row.prefill},
+          {"decode_tokens", options.decode},
+          {"decode_tokens_per_second", row.decode},
+          {"streams_tokens_per_second", streams}};
+}
+
+void print_table(const Console& console, const BenchOptions& options, const std::vector<BenchRow>& rows) {
+  int widest = 5;
+  for (const BenchRow& row : rows) widest = std::max(widest, display_width(row.model));
+  std::string head = fmt::format("{}  {:>7}  {:>11}  {:>10}", pad_right("model", widest), "threads",
+                                 fmt::format("prefill {}", options.prefill), fmt::format("decode {}", options.decode));
+  for (const int n : options.streams) head += fmt::format("  {:>10}", fmt::format("{} stream{}", n, n == 1 ? "" : "s"));
+  std::string out = console.bold(head) + "\n";
+  for (const BenchRow& row : rows) {
+    out += fmt::format("{}  {:>7}  {:>11.1f}  {:>10.1f}", pad_right(printable(row.model), widest), row.threads,
+                       row.prefill, row.decode);
+    for (const double value : row.streams) out += fmt::format("  {:>10.1f}", value);
+    out += "\n";
+  }
+  out += console.faint(fmt::format("tokens a second, median of {}; streams: {} tokens each, all together",
+                                   options.repeat, stream_tokens)) +
+         "\n";
+  console.out(out);
+}
+
+int bench(const Context& context, BenchOptions options) {
+  if (options.models.empty()) options.models.push_back(context.settings.text("model"));
+  if (options.threads.empty()) {
+    const auto set = static_cast<int>(context.settings.integer("threads"));
+    options.threads.push_back(set > 0 ? set : usable_processors());
+  }
+  Hub hub = make_hub(context);
+  std::vector<BenchRow> rows;
+  for (const std::string& name : options.models) {
+    const auto path = fetch(context, hub, name);
+    for (const int threads : options.threads) rows.push_back(measure(context, options, name, path, threads));
+  }
+  if (options.json) {
+    nlohmann::ordered_json object = {{"repeat", options.repeat}, {"rows", nlohmann::ordered_json::array()}};
+    for (const BenchRow& row : rows) object["rows"].push_back(row_json(options, row));
+    context.console.out(object.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  } else {
+    print_table(context.console, options, rows);
+  }
+  return exit_ok;
+}
+
+}  // namespace
+
+void add_bench(CLI::App& program, Context& context) {
+  CLI::App* verb = add_verb(program, "bench", "Speed, beside the limits of this machine",
+                            "moebox bench smollm2-135m-instruct\n"
+                            "moebox bench smollm2-135m-instruct qwen2.5-coder-0.5b-instruct --threads 1,2 --repeat 5\n"
+                            "moebox bench ./model.gguf --streams 1,64 --json");
+  auto options = std::make_shared<BenchOptions>();
+  verb->add_option("MODEL", options->models, "names, files or folders")->type_name("");
+  verb->add_option("--threads", options->threads, "numbers of threads to try: 1,2,4")
+      ->type_name("LIST")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1024));
+  verb->add_option("--streams", options->streams, "numbers of answers at once [1,8,32]")
+      ->type_name("LIST")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1024));
+  verb->add_option("--prefill", options->prefill, "tokens of the prompt [512]")
+      ->type_name("N")
+      ->check(CLI::Range(2, 1 << 20));
+  verb->add_option("--decode", options->decode, "tokens of the single answer [128]")
+      ->type_name("N")
+      ->check(CLI::Range(2, 1 << 20));
+  verb->add_option("--repeat", options->repeat, "rounds; the median counts [3]")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1000));
+  verb->add_flag("--json", options->json, "print a JSON object");
+  add_settings(verb, context, {"kv_type", "isa"});
+  on_chosen(verb, context, [&context, options] { return bench(context, *options); });
+}
+
+}  // namespace moebox::cli

@@ -1,0 +1,60 @@
+#include "cli/model_source.h"
+
+#include <cstdlib>
+
+#include "base/error.h"
+#include "cli/interrupts.h"
+#include "cli/progress.h"
+
+namespace moebox::cli {
+
+Hub make_hub(const Context& context) {
+  const Settings& settings = context.settings;
+  HubOptions options = hub_options_from_environment();
+  if (settings.is_set("store") || options.store.empty()) options.store = settings.text("store");
+  // The environment's catalogues are the hub's to read: they are a path list, not a comma list.
+  if (settings.value("catalogue").origin != Origin::environment) {
+    for (const std::string& file : settings.list("catalogue")) options.catalogues.emplace_back(file);
+  }
+  if (settings.is_set("hf_endpoint")) options.hf_endpoint = settings.text("hf_endpoint");
+  if (settings.is_set("hf_token")) options.hf_token = settings.text("hf_token");
+  options.python = settings.text("python");
+  return Hub(std::move(options));
+}
+
+std::filesystem::path fetch(const Context& context, Hub& hub, const std::string& model) {
+  if (auto here = hub.find(model)) return *here;
+  InterruptGuard interrupts;
+  ProgressBar bar(context.console);
+  return hub.pull(model, [&](std::string_view file, std::uint64_t done, std::uint64_t total) {
+    bar.show(file, done, total);
+    return !interrupts.take();
+  });
+}
+
+LanguageModelOptions model_options(const Settings& settings) {
+  LanguageModelOptions options;
+  options.engine.n_threads = static_cast<int>(settings.integer("threads"));
+  options.engine.context_tokens = static_cast<int>(settings.integer("context"));
+  options.engine.kv_bytes = settings.size_bytes("kv_memory");
+  options.model.kv_type = settings.text("kv_type") == "f32" ? KvType::f32 : KvType::f16;
+  return options;
+}
+
+SamplingParams sampling_params(const Settings& settings) {
+  SamplingParams params;
+  params.temperature = static_cast<float>(settings.number("temperature"));
+  params.top_k = static_cast<int>(settings.integer("top_k"));
+  params.top_p = static_cast<float>(settings.number("top_p"));
+  params.min_p = static_cast<float>(settings.number("min_p"));
+  params.typical_p = static_cast<float>(settings.number("typical_p"));
+  params.repetition_penalty = static_cast<float>(settings.number("repetition_penalty"));
+  params.frequency_penalty = static_cast<float>(settings.number("frequency_penalty"));
+  params.presence_penalty = static_cast<float>(settings.number("presence_penalty"));
+  if (const std::string seed = settings.text("seed"); seed != "random") {
+    params.seed = std::strtoull(seed.c_str(), nullptr, 10);
+  }
+  return params;
+}
+
+}  // namespace moebox::cli

@@ -1,0 +1,25 @@
+// From what a person wrote as MODEL to files, and to a loaded model, by the settings.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "cli/command.h"
+#include "hub/hub.h"
+#include "language_model/language_model.h"
+
+namespace moebox::cli {
+
+/// The hub as the settings say.
+Hub make_hub(const Context& context);
+
+/// The model's file or folder; fetches it with a progress bar on stderr when it is not here. Ctrl-C ends that with
+/// Error(cancelled); the next time it goes on where it was.
+std::filesystem::path fetch(const Context& context, Hub& hub, const std::string& model);
+
+/// Thread, context, cache and sampling settings as the engine wants them.
+LanguageModelOptions model_options(const Settings& settings);
+SamplingParams sampling_params(const Settings& settings);
+
+}  // namespace moebox::cli

@@ -1,0 +1,31 @@
+// moebox rm: removes a model from the store.
+#include <memory>
+
+#include "cli/command.h"
+#include "cli/exit_code.h"
+#include "cli/model_source.h"
+
+namespace moebox::cli {
+namespace {
+
+int rm(const Context& context, const std::vector<std::string>& models) {
+  Hub hub = make_hub(context);
+  for (const std::string& model : models) {
+    hub.remove(model);
+    context.console.note("removed " + printable(model) + "\n");
+  }
+  return exit_ok;
+}
+
+}  // namespace
+
+void add_rm(CLI::App& program, Context& context) {
+  CLI::App* verb = add_verb(program, "rm", "Remove models from the store, and what interrupted pulls left of them",
+                            "moebox rm smollm2-135m-instruct");
+  auto models = std::make_shared<std::vector<std::string>>();
+  verb->add_option("MODEL", *models, "a name of 'moebox list'")->required()->type_name("");
+  add_settings(verb, context, {"store"});
+  on_chosen(verb, context, [&context, models] { return rm(context, *models); });
+}
+
+}  // namespace moebox::cli

@@ -1,0 +1,129 @@
+// moebox serve: the settings become the server's options. The edge build has no server, and says so.
+#include <memory>
+
+#include "base/error.h"
+#include "cli/command.h"
+#include "cli/exit_code.h"
+
+#if !defined(MOEBOX_EDGE)
+#include <fmt/core.h>
+
+#include "base/log.h"
+#include "cli/model_source.h"
+#include "server/server.h"
+#endif
+
+namespace moebox::cli {
+namespace {
+
+struct ServeOptions {
+  std::vector<std::string> models;
+  int allow_open = 0;
+};
+
+#if defined(MOEBOX_EDGE)
+
+int serve(const Context&, const ServeOptions&) {
+  throw Error(ErrorKind::unsupported, "this is the edge build: it has no server", "serve", "the release build has one");
+}
+
+#else
+
+/// "name=model" serves a model under another name.
+ServedModel served_model(const Context& context, Hub& hub, const std::string& text) {
+  const auto equals = text.find('=');
+  const bool named = equals != std::string::npos && equals > 0 && text.find('/') > equals;
+  const std::string model = named ? text.substr(equals + 1) : text;
+  const auto path = fetch(context, hub, model);
+  const bool is_path = model.find('/') != std::string::npos;
+  const std::string own_name =
+      is_path ? (std::filesystem::is_directory(path) ? path.filename() : path.stem()).string() : model;
+  return {.name = named ? text.substr(0, equals) : own_name, .path = path, .aliases = {}};
+}
+
+ServerOptions server_options(const Context& context, const ServeOptions& options) {
+  const Settings& settings = context.settings;
+  const auto count = [&](const char* key) { return static_cast<int>(settings.integer(key)); };
+  ServerOptions server;
+  server.host = settings.text("server.host");
+  server.port = static_cast<std::uint16_t>(count("server.port"));
+  server.allow_open = options.allow_open >= 1;
+  server.allow_open_again = options.allow_open >= 2;
+  Hub hub = make_hub(context);
+  for (const std::string& model : options.models) server.models.push_back(served_model(context, hub, model));
+  server.model = model_options(settings);
+  server.model.engine.max_sequences = count("server.max_sequences");
+  server.model.engine.max_queued = count("server.max_queued");
+  server.model.engine.max_batch_tokens = count("server.batch_tokens");
+  server.keep_alive = settings.duration("server.keep_alive");
+  server.max_loaded_models = count("server.max_loaded_models");
+  server.load_at_start = settings.flag("server.load_at_start");
+  server.keys = keys_from_environment();
+  if (const std::string file = settings.text("server.keys_file"); !file.empty()) {
+    for (ApiKey& key : read_key_file(file)) server.keys.push_back(std::move(key));
+  }
+  server.requests_per_minute = settings.number("server.requests_per_minute");
+  server.tokens_per_minute = settings.number("server.tokens_per_minute");
+  server.tls_certificate = settings.text("server.tls_certificate");
+  server.tls_key = settings.text("server.tls_key");
+  server.cors_origins = settings.list("server.cors_origins");
+  server.allowed_hosts = settings.list("server.allowed_hosts");
+  server.limits.body_bytes = settings.size_bytes("server.body_bytes");
+  server.limits.connections = count("server.connections");
+  server.limits.connections_per_address = count("server.connections_per_address");
+  server.limits.prompt_tokens = count("server.prompt_tokens");
+  server.limits.output_tokens = count("server.output_tokens");
+  server.drain_time = settings.duration("server.drain_time");
+  server.io_threads = count("server.io_threads");
+  server.worker_threads = count("server.worker_threads");
+  server.log_prompts = settings.flag("server.log_prompts");
+  return server;
+}
+
+int serve(const Context& context, ServeOptions options) {
+  const Settings& settings = context.settings;
+  if (!settings.is_set("log_level")) {
+    configure_log(LogLevel::info, settings.text("log_format") == "json" ? LogFormat::json : LogFormat::text);
+  }
+  if (options.models.empty()) options.models.push_back(settings.text("model"));
+  Server server(server_options(context, options));
+  context.console.note(fmt::format("listening on {}\n", server.url()));
+  server.run();
+  return exit_ok;
+}
+
+#endif
+
+}  // namespace
+
+void add_serve(CLI::App& program, Context& context) {
+  CLI::App* verb = add_verb(program, "serve", "An OpenAI-compatible server",
+                            "moebox serve smollm2-135m-instruct\n"
+                            "moebox serve smollm2-135m-instruct coder=qwen2.5-coder-0.5b-instruct --keep-alive never\n"
+                            "MOEBOX_API_KEY=... moebox serve ./model.gguf --host 0.0.0.0 --port 8443 \\\n"
+                            "  --tls-certificate chain.pem --tls-key key.pem\n"
+                            "curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\\n"
+                            "  -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'");
+  auto options = std::make_shared<ServeOptions>();
+  verb->add_option("MODEL", options->models, "names, files or folders; name=MODEL serves it under another name")
+      ->type_name("");
+  verb->add_flag("--allow-open", options->allow_open,
+                 "listen beyond this machine without any key; must be given twice");
+  add_settings(verb, context,
+               {"server.host", "server.port", "server.keys_file", "server.tls_certificate", "server.tls_key",
+                "server.cors_origins", "server.allowed_hosts", "server.io_threads", "server.worker_threads"},
+               "Network");
+  add_settings(verb, context,
+               {"server.keep_alive", "server.max_loaded_models", "server.load_at_start", "context", "threads",
+                "kv_type", "kv_memory", "isa"},
+               "Models");
+  add_settings(verb, context,
+               {"server.max_sequences", "server.max_queued", "server.batch_tokens", "server.requests_per_minute",
+                "server.tokens_per_minute", "server.prompt_tokens", "server.output_tokens", "server.body_bytes",
+                "server.connections", "server.connections_per_address", "server.drain_time"},
+               "Limits");
+  add_settings(verb, context, {"log_level", "log_format", "server.log_prompts"}, "Log");
+  on_chosen(verb, context, [&context, options] { return serve(context, *options); });
+}
+
+}  // namespace moebox::cli

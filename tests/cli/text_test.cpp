@@ -1,0 +1,85 @@
+#include <cstdlib>
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "cli/bench_engine.h"
+#include "cli/console.h"
+#include "cli/messages.h"
+#include "cli/nearest.h"
+#include "cli/token_ids.h"
+
+namespace moebox::cli {
+namespace {
+
+TEST(Nearest, CountsEdits) {
+  EXPECT_EQ(edit_distance("", "abc"), 3);
+  EXPECT_EQ(edit_distance("kitten", "sitting"), 3);
+  EXPECT_EQ(edit_distance("prot", "port"), 1);
+  EXPECT_EQ(edit_distance("Model", "model"), 0);
+  EXPECT_EQ(nearest("shwo", {"show", "serve", "run"}), "show");
+  EXPECT_EQ(nearest("elephant", {"show", "serve", "run"}), std::nullopt);
+}
+
+TEST(Printable, ReplacesWhatATerminalWouldObey) {
+  EXPECT_EQ(printable("a\033[2Jb"), "a\ufffd[2Jb");
+  EXPECT_EQ(printable("bell\x07 return\r del\x7f"), "bell\ufffd return\ufffd del\ufffd");
+  EXPECT_EQ(printable("\xc2\x9b"
+                      "31m"),
+            "\ufffd31m");  // CSI as one C1 character
+  EXPECT_EQ(printable("tab\t feed\n 你好 é"), "tab\t feed\n 你好 é");
+}
+
+TEST(Text, WidthsAndSizes) {
+  EXPECT_EQ(display_width("ab你"), 4);
+  EXPECT_EQ(pad_right("你", 4), "你  ");
+  EXPECT_EQ(pad_left("你", 4), "  你");
+  EXPECT_EQ(bytes_text(999), "999 B");
+  EXPECT_EQ(bytes_text(98362432), "98 MB");
+  EXPECT_EQ(bytes_text(999600000), "1.0 GB");
+  EXPECT_GT(resident_bytes(), 1000000u);
+}
+
+TEST(TokenIds, AreReadAsPeopleAndProgramsWriteThem) {
+  EXPECT_EQ(parse_token_ids("[1, 2,3 ]\n4", 10), (std::vector<TokenId>{1, 2, 3, 4}));
+  EXPECT_TRUE(parse_token_ids(" [] ", 10).empty());
+  for (const char* bad : {"10", "-1", "1.5", "a", "99999999999999999999", "1;2"}) {
+    EXPECT_THROW(parse_token_ids(bad, 10), Error) << bad;
+  }
+}
+
+TEST(Median, IsTheMiddle) {
+  EXPECT_EQ(median({3, 1, 2}), 2);
+  EXPECT_EQ(median({4, 1, 2, 3}), 2.5);
+  EXPECT_EQ(median({7}), 7);
+}
+
+TEST(Messages, BothLanguagesFillTheSamePlaces) {
+  for (const Language language : {Language::english, Language::chinese}) {
+    const Messages& text = messages(language);
+    EXPECT_NE(say(text.overview, "9.9.9").find("9.9.9"), std::string::npos);
+    EXPECT_NE(say(text.error, "boom").find("boom"), std::string::npos);
+    EXPECT_NE(say(text.loaded, 3, "talk.json").find("talk.json"), std::string::npos);
+    EXPECT_NE(say(text.loaded, 3, "talk.json").find("3"), std::string::npos);
+    EXPECT_NE(say(text.figures, 1, 2, "3.0", "4.0", "5", "6 MB").find("6 MB"), std::string::npos);
+    EXPECT_NE(say(text.does_not_fit, 77, 88).find("88"), std::string::npos);
+    EXPECT_NE(say(text.value_set, "seed", "1").find("seed"), std::string::npos);
+  }
+  EXPECT_EQ(language_of("zh"), Language::chinese);
+  EXPECT_EQ(language_of("en"), Language::english);
+}
+
+TEST(Messages, TheLanguageIsThatOfTheFirstVariable) {
+  ::setenv("LANG", "zh_CN.UTF-8", 1);
+  ::unsetenv("LC_MESSAGES");
+  ::unsetenv("LC_ALL");
+  EXPECT_EQ(language_of("auto"), Language::chinese);
+  ::setenv("LC_ALL", "C.UTF-8", 1);
+  EXPECT_EQ(language_of("auto"), Language::english);
+  ::unsetenv("LC_ALL");
+  ::unsetenv("LANG");
+  EXPECT_EQ(language_of("auto"), Language::english);
+}
+
+}  // namespace
+}  // namespace moebox::cli
