@@ -1,130 +1,36 @@
-// The table of compute kernels. One packed layout and one order of float operations serve every instruction set, one token and
-// many: so a result's bits depend neither on the batch nor on the threads nor on the instruction set (docs/determinism.md).
-// Kernels take ranges of work; who does which range is the caller's business. None of them allocates, throws or logs.
+// Compute kernels: packing, and the table of one instruction set. One packed layout and one order of float operations
+// serve every instruction set, one token and many: so a result's bits depend neither on the batch nor on the threads
+// nor on the instruction set (docs/determinism.md). Kernels take ranges of work; who does which range is the caller's
+// business. None of them allocates, throws or logs.
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <span>
 
 #include "base/cpu.h"
+#include "kernels/kernel_table.h"
 #include "tensor/tensor_view.h"
 
 namespace moebox {
 
-// ---- linear layers ------------------------------------------------------------------------------------------------------------
-
-inline constexpr int panel_rows = 32;
-
-/// A weight matrix (n_rows, n_columns) as panels of 32 output rows; each panel is one contiguous stream over all columns, its last
-/// rows zero when n_rows is not a multiple of 32. `data` is 64-byte aligned and not owned.
-struct PackedMatrix {
-  DType dtype = DType::f32;
-  int n_rows = 0;
-  int n_columns = 0;
-  std::size_t panel_bytes = 0;
-  const std::byte* data = nullptr;
-
-  int n_panels() const noexcept { return (n_rows + panel_rows - 1) / panel_rows; }
-};
-
-/// How the activations that meet a weight type are held. int8 with an f32 scale per 32 or per 256 columns, or plain f32.
-enum class ActivationType { f32, int8_block32, int8_block256 };
-
 ActivationType activation_type(DType weights) noexcept;
-/// Bytes of one packed panel of `n_columns`. No quantised format takes more than in its file (padding to 32 rows apart).
+/// Bytes of one packed panel of `n_columns`. No quantised format takes more than in its file (padding to 32 rows
+/// apart).
 std::size_t packed_panel_bytes(DType dtype, int n_columns) noexcept;
 /// Bytes that `n_tokens` activations of `n_columns` take.
 std::size_t activation_bytes(ActivationType type, int n_tokens, int n_columns) noexcept;
 
-/// Packs the panels [first_panel, last_panel) of `stored` (n_rows, n_columns) into `panels`, the start of the whole packed matrix.
+/// Packs the panels [first_panel, last_panel) of `stored` (n_rows, n_columns) into `panels`, the start of the whole
+/// packed matrix.
 void pack_panels(const TensorView& stored, int first_panel, int last_panel, std::byte* panels) noexcept;
 /// One row back from the packed layout as floats (n_columns): the same values as dequantize_row on the stored row.
 void unpack_row(const PackedMatrix& matrix, int row, float* out) noexcept;
-
-// ---- attention ----------------------------------------------------------------------------------------------------------------
-
-/// Tokens of a KV block; attention walks blocks of this size at absolute positions.
-inline constexpr int kv_block_tokens = 32;
-/// Positions of a segment: segments are reduced apart and then combined in ascending order, whoever computed them.
-inline constexpr int kv_segment_tokens = 512;
-
-enum class KvType : std::uint8_t { f16, f32 };
-
-struct KvShape {
-  KvType type = KvType::f16;
-  int n_kv_heads = 0;
-  int head_dim = 0;  // a multiple of 8, at most 256
-
-  int element_bytes() const noexcept { return type == KvType::f16 ? 2 : 4; }
-  /// Bytes of one layer's block: K as (n_kv_heads, head_dim, 32), then V as (n_kv_heads, 32, head_dim).
-  std::size_t block_bytes() const noexcept {
-    return std::size_t{2} * static_cast<std::size_t>(n_kv_heads) * static_cast<std::size_t>(head_dim) * kv_block_tokens *
-           static_cast<std::size_t>(element_bytes());
-  }
-};
-
-/// One sequence's queries in one layer.
-struct AttentionArgs {
-  KvShape kv;
-  int n_heads = 0;  // a multiple of kv.n_kv_heads
-  float scale = 0;
-  const float* q = nullptr;  // (n_tokens, n_heads * head_dim), rows q_stride floats apart
-  std::ptrdiff_t q_stride = 0;
-  float* out = nullptr;  // the same shape
-  std::ptrdiff_t out_stride = 0;
-  const std::byte* const* blocks = nullptr;  // this layer's blocks of this sequence, in order of position
-  int first_position = 0;                    // absolute position of token 0 of q; token t sees positions <= first_position + t
-  int n_tokens = 0;
-};
-
-/// Floats of one query head's partial result over a segment: maximum, sum, and head_dim weighted values.
-inline constexpr int attention_partial_floats(int head_dim) noexcept { return (2 + head_dim + 15) / 16 * 16; }
-
-// ---- the table ----------------------------------------------------------------------------------------------------------------
-
-struct KernelTable {
-  Isa isa;
-
-  /// Tokens [first, last) of x (n_tokens, n_columns), rows x_stride floats apart, into `activations` (activation_bytes() of n_tokens).
-  void (*quantize)(ActivationType type, const float* x, std::ptrdiff_t x_stride, int n_tokens, int n_columns, int first, int last,
-                   std::byte* activations) noexcept;
-  /// out[t][32 * p ...] = W x_t for the panels p in [first_panel, last_panel); rows beyond n_rows are not written. out rows are
-  /// out_stride floats apart. `activations` holds n_tokens of activation_type(matrix.dtype).
-  void (*matmul)(const PackedMatrix& matrix, const std::byte* activations, int n_tokens, int first_panel, int last_panel, float* out,
-                 std::ptrdiff_t out_stride) noexcept;
-
-  /// out = x / sqrt(mean(x^2) + epsilon) * weight, over n.
-  void (*rms_norm)(const float* x, const float* weight, float epsilon, int n, float* out) noexcept;
-  /// x += y.
-  void (*add)(float* x, const float* y, int n) noexcept;
-  /// out = silu(gate) * up. `out` may be `gate`.
-  void (*swiglu)(const float* gate, const float* up, int n, float* out) noexcept;
-  /// Rotates the first rope_dim values of one head in place; cos and sin have rope_dim / 2 values. Interleaved pairs are (2i, 2i + 1),
-  /// otherwise (i, i + rope_dim / 2).
-  void (*rope)(float* head, const float* cos, const float* sin, int rope_dim, bool interleaved) noexcept;
-
-  /// Rounds one token's k and v (n_kv_heads, head_dim) to the cache type at place `slot` of a block.
-  void (*store_kv)(const KvShape& shape, const float* k, const float* v, std::byte* block, int slot) noexcept;
-  /// Attention of query tokens [first, last), all heads of the group of `kv_head`, over the positions of segment `segment` only.
-  /// Writes (last - first, heads of the group) partials. Tokens that see nothing of the segment get the neutral partial (-inf, 0, 0).
-  void (*attend_segment)(const AttentionArgs& args, int kv_head, int first, int last, int segment, float* partials) noexcept;
-  /// Combines the partials of segments 0 .. n_segments - 1 in order and writes the outputs of those tokens and heads. Partials of
-  /// segment s start at partials + s * segment_stride.
-  void (*attend_combine)(const AttentionArgs& args, int kv_head, int first, int last, int n_segments, const float* partials,
-                         std::ptrdiff_t segment_stride) noexcept;
-
-  /// The index of the largest value, the lowest on a tie; NaN never wins. n >= 1.
-  int (*argmax)(const float* x, int n) noexcept;
-  /// log(sum(exp(x))), in a fixed order.
-  float (*log_sum_exp)(const float* x, int n) noexcept;
-};
 
 /// The table for one instruction set. Throws Error(unsupported) when this program or this processor lacks it.
 const KernelTable& kernel_table(Isa isa);
 /// The best that this processor has, or what `MOEBOX_ISA` says ("scalar", "avx2", "avx512", "neon", "neon_dotprod").
 const KernelTable& kernel_table();
 /// All that can run here, worst first.
-std::span<const Isa> available_isas();
+std::span<const Isa> available_isas() noexcept;
 
 }  // namespace moebox

@@ -1,0 +1,20 @@
+// Chooses the SIMD layer that a file in isa/ is compiled against: the build defines one of these for each copy.
+// clang-format off
+#if defined(MOEBOX_COMPILE_AVX512)
+#include "kernels/simd/avx512.h"
+#elif defined(MOEBOX_COMPILE_AVX2)
+#include "kernels/simd/avx2.h"
+#elif defined(MOEBOX_COMPILE_NEON) || defined(MOEBOX_COMPILE_NEON_DOTPROD)
+#include "kernels/simd/neon.h"
+#else
+#include "kernels/simd/scalar.h"
+#endif
+// clang-format on
+
+#if defined(MOEBOX_UNROLL)
+// The layer wants none.
+#elif defined(__clang__)
+#define MOEBOX_UNROLL _Pragma("unroll")
+#else
+#define MOEBOX_UNROLL _Pragma("GCC unroll 16")
+#endif
