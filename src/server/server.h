@@ -14,7 +14,7 @@ class Server {
   /// Checks the options, reads the certificate and listens. Throws Error: invalid_argument for options that contradict each other or
   /// would be unsafe, io when the address cannot be had.
   explicit Server(ServerOptions options);
-  /// Stops, if it still runs.
+  /// run() must have returned, or not been called.
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
@@ -26,7 +26,7 @@ class Server {
 
   /// Serves until a signal, drain() or stop(); returns when all is closed. Call it once. A second run() is an Error(invalid_argument).
   void run();
-  /// No new connections; requests that run may finish within ServerOptions::drain_time. /ready says 503. Thread safe.
+  /// No new work: requests that run may finish within ServerOptions::drain_time, others get a 503, and so does /ready. Thread safe.
   void drain();
   /// Cancels what runs and closes everything. Thread safe.
   void stop();

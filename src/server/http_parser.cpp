@@ -1,0 +1,219 @@
+#include "server/http_parser.h"
+
+#include <boost/asio/buffer.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
+
+namespace moebox {
+namespace {
+
+namespace http = boost::beast::http;
+
+std::string_view view(boost::beast::string_view text) { return {text.data(), text.size()}; }
+
+bool same_without_case(std::string_view a, std::string_view b) {
+  return boost::beast::iequals(boost::beast::string_view(a.data(), a.size()), boost::beast::string_view(b.data(), b.size()));
+}
+
+ApiError protocol_error(int status, std::string message) {
+  ApiError error = bad_request(std::move(message));
+  error.status = status;
+  error.worth_retrying = false;
+  return error;
+}
+
+ApiError parse_failure(const boost::beast::error_code& code, const ServerLimits& limits) {
+  if (code == http::error::header_limit || code == http::error::buffer_overflow) {
+    return protocol_error(431, "The request's header is larger than " + std::to_string(limits.header_bytes) + " bytes.");
+  }
+  if (code == http::error::body_limit) {
+    return protocol_error(413, "The request's body is larger than " + std::to_string(limits.body_bytes) + " bytes.");
+  }
+  if (code == http::error::bad_version) return protocol_error(505, "Only HTTP/1.0 and HTTP/1.1 are spoken here.");
+  return protocol_error(400, "The request is not valid HTTP: " + code.message() + ".");
+}
+
+}  // namespace
+
+struct HttpParser::Impl {
+  explicit Impl(const ServerLimits& limits) : limits(limits) {
+    parser.header_limit(static_cast<std::uint32_t>(limits.header_bytes));
+    parser.body_limit(limits.body_bytes);
+    parser.eager(false);
+  }
+
+  void fail(ApiError why) {
+    error = std::move(why);
+    state = State::failed;
+  }
+
+  /// The value of a header that may occur once at most; fails when it occurs twice.
+  std::string single(http::field field) {
+    const auto& head = parser.get();
+    const auto range = head.equal_range(field);
+    if (range.first == range.second) return {};
+    if (std::next(range.first) != range.second) {
+      fail(protocol_error(400, "The header " + std::string(view(http::to_string(field))) + " occurs twice."));
+    }
+    return std::string(view(range.first->value()));
+  }
+
+  void take_header() {
+    const auto& head = parser.get();
+    state = State::header_done;
+    request.version = static_cast<int>(head.version());
+    if (request.version != 10 && request.version != 11) return fail(parse_failure(http::error::bad_version, limits));
+    int n_fields = 0;
+    for (const auto& field : head) {
+      if (++n_fields > limits.header_fields) {
+        return fail(protocol_error(431, "The request has more than " + std::to_string(limits.header_fields) + " headers."));
+      }
+      // Folded lines and stray control characters are read differently by different servers.
+      for (const char c : field.value()) {
+        if (static_cast<unsigned char>(c) < 0x20 && c != '\t') return fail(protocol_error(400, "A header has a control character."));
+      }
+    }
+    request.method = std::string(view(head.method_string()));
+    request.keep_alive = parser.keep_alive();
+    request.authorization = single(http::field::authorization);
+    request.content_type = single(http::field::content_type);
+    request.host = single(http::field::host);
+    request.origin = single(http::field::origin);
+    request.requested_method = single(http::field::access_control_request_method);
+    const std::string transfer = single(http::field::transfer_encoding);
+    const std::string length = single(http::field::content_length);
+    const std::string expect = single(http::field::expect);
+    if (state == State::failed) return;
+    request.request_id_header = std::string(view(head["X-Request-Id"]));
+
+    if (request.version == 11 && head.count(http::field::host) == 0) return fail(protocol_error(400, "The header Host is missing."));
+    if (!transfer.empty() && (!same_without_case(transfer, "chunked") || request.version == 10)) {
+      return fail(protocol_error(501, "The only transfer coding understood here is chunked, in HTTP/1.1."));
+    }
+    if (!transfer.empty() && !length.empty()) return fail(protocol_error(400, "Content-Length and Transfer-Encoding exclude each other."));
+    if (head.count(http::field::upgrade) != 0 && same_without_case(view(head[http::field::connection]), "upgrade")) {
+      return fail(protocol_error(400, "This server does not change protocols."));
+    }
+    if (!expect.empty()) {
+      if (!same_without_case(expect, "100-continue")) return fail(protocol_error(417, "Only \"Expect: 100-continue\" can be met."));
+      request.expects_continue = request.version == 11;
+    }
+    if (const auto n_bytes = parser.content_length()) request.content_length = *n_bytes;
+    const auto path = decode_path(view(head.target()));
+    if (!path) return fail(protocol_error(400, "The request's target is not a path."));
+    request.path = *path;
+  }
+
+  const ServerLimits limits;
+  http::request_parser<http::string_body> parser;
+  HttpRequest request;
+  ApiError error;
+  State state = State::header;
+  std::size_t raw_body_bytes = 0;  // with the framing of chunks
+};
+
+HttpParser::HttpParser(const ServerLimits& limits) : impl_(std::make_unique<Impl>(limits)) {}
+HttpParser::~HttpParser() = default;
+HttpParser::HttpParser(HttpParser&&) noexcept = default;
+HttpParser& HttpParser::operator=(HttpParser&&) noexcept = default;
+
+HttpParser::State HttpParser::state() const noexcept { return impl_->state; }
+HttpRequest& HttpParser::request() noexcept { return impl_->request; }
+const ApiError& HttpParser::error() const noexcept { return impl_->error; }
+
+std::size_t HttpParser::feed(std::string_view bytes) {
+  Impl& impl = *impl_;
+  std::size_t taken = 0;
+  while (impl.state == State::header || impl.state == State::body) {
+    const std::string_view rest = bytes.substr(taken);
+    if (rest.empty()) break;
+    boost::beast::error_code code;
+    const std::size_t n = impl.parser.put(boost::asio::buffer(rest.data(), rest.size()), code);
+    taken += n;
+    if (impl.state == State::body) {
+      impl.raw_body_bytes += n;
+      // Chunks of one byte each, endless extensions and trailers cost work without counting as body.
+      if (impl.raw_body_bytes > 8 * impl.limits.body_bytes + impl.limits.header_bytes) {
+        impl.fail(parse_failure(http::error::body_limit, impl.limits));
+        break;
+      }
+    }
+    if (code == http::error::need_more) {
+      if (rest.size() - n > impl.limits.header_bytes) impl.fail(parse_failure(http::error::header_limit, impl.limits));
+      break;
+    }
+    if (code) {
+      impl.fail(parse_failure(code, impl.limits));
+      break;
+    }
+    if (impl.state == State::header && impl.parser.is_header_done()) {
+      impl.take_header();
+    } else if (impl.state == State::body && impl.parser.is_done()) {
+      impl.request.body = std::move(impl.parser.get().body());
+      impl.state = State::done;
+    } else if (n == 0) {
+      break;
+    }
+  }
+  return taken;
+}
+
+bool HttpParser::read_body() {
+  Impl& impl = *impl_;
+  impl.parser.eager(true);
+  impl.state = State::body;
+  if (impl.parser.is_done()) impl.state = State::done;
+  return impl.state == State::body;
+}
+
+std::optional<std::string> decode_path(std::string_view target) {
+  if (target == "*") return std::string("*");
+  if (target.empty() || target.front() != '/') return std::nullopt;
+  target = target.substr(0, target.find_first_of("?#"));
+  std::string path;
+  const auto digit = [](char c) {
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+  };
+  for (std::size_t i = 0; i < target.size(); ++i) {
+    char c = target[i];
+    if (c == '%') {
+      if (i + 2 >= target.size()) return std::nullopt;
+      const int high = digit(target[i + 1]), low = digit(target[i + 2]);
+      if (high < 0 || low < 0) return std::nullopt;
+      c = static_cast<char>(high * 16 + low);
+      i += 2;
+    }
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) return std::nullopt;
+    path += c;
+  }
+  return path;
+}
+
+std::string_view reason_phrase(int status) {
+  return view(http::obsolete_reason(static_cast<http::status>(status)));
+}
+
+std::string response_head(const HttpResponse& response, std::optional<std::size_t> content_length, int version, bool keep_alive) {
+  std::string head = "HTTP/1.1 " + std::to_string(response.status) + " ";
+  head += reason_phrase(response.status);
+  head += "\r\n";
+  const auto add = [&head](std::string_view name, std::string_view value) {
+    head += name;
+    head += ": ";
+    head += value;
+    head += "\r\n";
+  };
+  add("Server", "moebox");
+  if (response.status != 204) add("Content-Type", response.content_type);
+  for (const auto& [name, value] : response.headers) add(name, value);
+  if (response.status != 204) {
+    if (content_length) add("Content-Length", std::to_string(*content_length));
+    else if (version == 11) add("Transfer-Encoding", "chunked");
+  }
+  if (!keep_alive) add("Connection", "close");
+  else if (version == 10) add("Connection", "keep-alive");
+  head += "\r\n";
+  return head;
+}
+
+}  // namespace moebox
