@@ -5,7 +5,9 @@
 namespace moebox {
 
 std::string ApiError::body() const {
-  const auto text_or_null = [](const std::string& text) { return text.empty() ? nlohmann::json(nullptr) : nlohmann::json(text); };
+  const auto text_or_null = [](const std::string& text) {
+    return text.empty() ? nlohmann::json(nullptr) : nlohmann::json(text);
+  };
   const nlohmann::ordered_json document = {
       {"error", {{"message", message}, {"type", type}, {"param", text_or_null(param)}, {"code", text_or_null(code)}}}};
   return document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);

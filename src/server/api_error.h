@@ -15,7 +15,7 @@ struct ApiError {
   std::string type = "server_error";
   std::string param;
   std::string code;
-  int retry_after_s = 0;     // > 0: the header Retry-After
+  int retry_after_s = 0;       // > 0: the header Retry-After
   bool worth_retrying = true;  // false: x-should-retry: false, which the official clients obey
 
   std::string body() const;
@@ -36,7 +36,8 @@ class ApiException : public std::exception {
 ApiError bad_request(std::string message, std::string param = {}, std::string code = {});
 /// 500 that tells the client nothing but the request id, under which the log has the rest.
 ApiError internal_error(const std::string& request_id);
-/// What an Error of the engine, template or tokenizer means to a client. Only messages about the client's own input are passed on.
+/// What an Error of the engine, template or tokenizer means to a client. Only messages about the client's own input are
+/// passed on.
 ApiError to_api_error(const Error& error, const std::string& request_id);
 
 }  // namespace moebox

@@ -5,13 +5,15 @@ namespace {
 
 class ModelBackend final : public Backend {
  public:
-  explicit ModelBackend(std::shared_ptr<LanguageModel> model) : model_(std::move(model)), tokenizer_(model_->tokenizer()) {}
+  explicit ModelBackend(std::shared_ptr<LanguageModel> model)
+      : model_(std::move(model)), tokenizer_(model_->tokenizer()) {}
 
   const Tokenizer& tokenizer() const override { return *tokenizer_; }
   int vocab_size() const override { return model_->engine().model().vocab_size; }
   int context_tokens() const override { return model_->engine().options().context_tokens; }
 
-  std::vector<TokenId> encode_chat(const std::vector<ChatMessage>& messages, const ChatTemplateOptions& options) const override {
+  std::vector<TokenId> encode_chat(const std::vector<ChatMessage>& messages,
+                                   const ChatTemplateOptions& options) const override {
     return model_->encode_chat(messages, options);
   }
 

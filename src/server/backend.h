@@ -22,7 +22,8 @@ class Backend {
   virtual int context_tokens() const = 0;
 
   /// Prompt ids of a conversation. Throws Error(unsupported) for a model without a chat template.
-  virtual std::vector<TokenId> encode_chat(const std::vector<ChatMessage>& messages, const ChatTemplateOptions& options) const = 0;
+  virtual std::vector<TokenId> encode_chat(const std::vector<ChatMessage>& messages,
+                                           const ChatTemplateOptions& options) const = 0;
   /// Prompt ids that ask for the text between the two. Throws Error(unsupported) for a model without tokens for that.
   virtual std::vector<TokenId> encode_infill(std::string_view prefix, std::string_view suffix) const = 0;
 

@@ -1,6 +1,7 @@
+#include <mutex>
+
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <mutex>
 
 #include "base/log.h"
 #include "server/json_fields.h"
@@ -12,10 +13,13 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double ms_between(Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double, std::milli>(to - from).count(); }
+double ms_between(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double, std::milli>(to - from).count();
+}
 
-/// One request for text: submits its choices, gathers what the engine's thread reports, and answers, whole or as a stream. What the
-/// engine's thread does here is to put events into a list; everything else happens on the connection's executor.
+/// One request for text: submits its choices, gathers what the engine's thread reports, and answers, whole or as a
+/// stream. What the engine's thread does here is to put events into a list; everything else happens on the connection's
+/// executor.
 class CompletionJob final : public ModelJob {
  public:
   CompletionJob(ServiceContext& context, HttpRequest request, std::shared_ptr<Responder> responder)
@@ -30,8 +34,8 @@ class CompletionJob final : public ModelJob {
   };
 
   struct Choice {
-    std::string text;                     // whole answers, and logged ones
-    std::vector<GeneratedToken> tokens;   // with logprobs that are not sent yet
+    std::string text;                    // whole answers, and logged ones
+    std::vector<GeneratedToken> tokens;  // with logprobs that are not sent yet
     long long text_offset = 0;
     int n_tokens = 0;
     Clock::time_point last_token{};
@@ -93,19 +97,23 @@ class CompletionJob final : public ModelJob {
   bool wake_posted_ = false, cancelled_ = false;
 };
 
-// ---------------------------------------------------------------------------------------------------------------- on a worker
+// ---------------------------------------------------------------------------------------------------------------- on a
+// worker
 
 void CompletionJob::run() {
   head_.endpoint = request().endpoint;
   head_.id = random_id(head_.endpoint == Endpoint::chat ? "chatcmpl-" : "cmpl-");
-  head_.created = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  head_.created =
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
   head_.model = model().name;
-  if (head_.endpoint == Endpoint::chat) prompts_.push_back(encode(nullptr));
+  if (head_.endpoint == Endpoint::chat)
+    prompts_.push_back(encode(nullptr));
   else
     for (const Prompt& prompt : request().prompts) prompts_.push_back(encode(&prompt));
   if (context().options.log_prompts) {
     for (const auto& ids : prompts_) {
-      log(LogLevel::info, "prompt", {{"request_id", http().request_id}, {"text", lease()->tokenizer().decode(ids, true)}});
+      log(LogLevel::info, "prompt",
+          {{"request_id", http().request_id}, {"text", lease()->tokenizer().decode(ids, true)}});
     }
   }
   submit();
@@ -122,15 +130,20 @@ std::vector<TokenId> CompletionJob::encode(const Prompt* prompt) {
     try {
       ids = backend.encode_chat(in.messages, in.template_options);
     } catch (const Error& error) {
-      // A template's own complaint (roles must alternate ...) is about the messages. Its limits are not about the queue.
-      if (error.kind() == ErrorKind::resource) throw ApiException(bad_request("The chat template exceeds its limits on these messages.", field));
-      if (error.kind() == ErrorKind::invalid_argument || error.kind() == ErrorKind::unsupported) throw ApiException(bad_request(error.message(), field));
+      // A template's own complaint (roles must alternate ...) is about the messages. Its limits are not about the
+      // queue.
+      if (error.kind() == ErrorKind::resource)
+        throw ApiException(bad_request("The chat template exceeds its limits on these messages.", field));
+      if (error.kind() == ErrorKind::invalid_argument || error.kind() == ErrorKind::unsupported)
+        throw ApiException(bad_request(error.message(), field));
       throw;
     }
   } else if (const auto* tokens = std::get_if<std::vector<TokenId>>(prompt)) {
     ids = *tokens;
     for (const TokenId id : ids) {
-      if (id >= backend.vocab_size()) refuse_value(field, "holds the token " + std::to_string(id) + ", but the vocabulary ends before " + std::to_string(backend.vocab_size()) + ".");
+      if (id >= backend.vocab_size())
+        refuse_value(field, "holds the token " + std::to_string(id) + ", but the vocabulary ends before " +
+                                std::to_string(backend.vocab_size()) + ".");
     }
   } else if (in.suffix) {
     ids = backend.encode_infill(std::get<std::string>(*prompt), *in.suffix);
@@ -150,13 +163,17 @@ int CompletionJob::answer_limit(int prompt_tokens) const {
   const int room = const_cast<CompletionJob*>(this)->lease()->context_tokens() - prompt_tokens;
   const int context_tokens = room + prompt_tokens;
   if (limits.prompt_tokens > 0 && prompt_tokens > limits.prompt_tokens) {
-    throw ApiException(bad_request("The prompt has " + std::to_string(prompt_tokens) + " tokens; this server takes at most " +
-                                       std::to_string(limits.prompt_tokens) + ".", field, "context_length_exceeded"));
+    throw ApiException(bad_request("The prompt has " + std::to_string(prompt_tokens) +
+                                       " tokens; this server takes at most " + std::to_string(limits.prompt_tokens) +
+                                       ".",
+                                   field, "context_length_exceeded"));
   }
   if (room < 1 || (in.max_tokens && *in.max_tokens > room)) {
-    std::string message = "This model's maximum context length is " + std::to_string(context_tokens) + " tokens, but the prompt has " + std::to_string(prompt_tokens);
+    std::string message = "This model's maximum context length is " + std::to_string(context_tokens) +
+                          " tokens, but the prompt has " + std::to_string(prompt_tokens);
     message += in.max_tokens ? " and " + std::to_string(*in.max_tokens) + " more were asked for." : ".";
-    throw ApiException(bad_request(message + " Shorten the prompt or ask for fewer.", field, "context_length_exceeded"));
+    throw ApiException(
+        bad_request(message + " Shorten the prompt or ask for fewer.", field, "context_length_exceeded"));
   }
   int most = in.max_tokens.value_or(room);
   if (limits.output_tokens > 0) most = std::min(most, limits.output_tokens);
@@ -197,7 +214,8 @@ void CompletionJob::submit() {
   }
 }
 
-// ---------------------------------------------------------------------------------------------------------------- on any thread
+// ---------------------------------------------------------------------------------------------------------------- on
+// any thread
 
 void CompletionJob::report(Event event) {
   const std::lock_guard lock(mutex_);
@@ -217,7 +235,8 @@ void CompletionJob::cancel_all() {
   }
 }
 
-// ---------------------------------------------------------------------------------------------------------------- on the executor
+// ---------------------------------------------------------------------------------------------------------------- on
+// the executor
 
 void CompletionJob::begin() {
   begun_ = true;
@@ -242,8 +261,10 @@ void CompletionJob::begin() {
       const auto* given = std::get_if<std::string>(&request().prompts[which]);
       ChoiceNews news;
       news.text = given != nullptr ? *given : lease()->tokenizer().decode(prompts_[which], true);
-      if (request().stream) send_chunk(i, std::move(news));
-      else choices_[static_cast<std::size_t>(i)].text = std::move(news.text);
+      if (request().stream)
+        send_chunk(i, std::move(news));
+      else
+        choices_[static_cast<std::size_t>(i)].text = std::move(news.text);
     }
   }
   drain_events();
@@ -260,12 +281,16 @@ void CompletionJob::drain_events() {
   }
   for (Event& event : events) {
     Choice& choice = choices_[static_cast<std::size_t>(event.choice)];
-    if (event.finish) take_finish(choice, event.choice, event);
-    else take_piece(choice, event.choice, event);
+    if (event.finish)
+      take_finish(choice, event.choice, event);
+    else
+      take_piece(choice, event.choice, event);
   }
   const bool finished = n_finished_ == static_cast<int>(choices_.size()) && lease();
-  if (finished) complete();
-  else flush();
+  if (finished)
+    complete();
+  else
+    flush();
 }
 
 void CompletionJob::take_piece(Choice& choice, int index, Event& event) {
@@ -304,8 +329,9 @@ void CompletionJob::take_finish(Choice& choice, int index, Event& event) {
 Json CompletionJob::logprobs(Choice& choice) {
   if (!request().logprobs) return nullptr;
   const Tokenizer& tokenizer = lease()->tokenizer();
-  Json result = request().endpoint == Endpoint::chat ? chat_logprobs(tokenizer, choice.tokens)
-                                                     : completion_logprobs(tokenizer, choice.tokens, choice.text_offset);
+  Json result = request().endpoint == Endpoint::chat
+                    ? chat_logprobs(tokenizer, choice.tokens)
+                    : completion_logprobs(tokenizer, choice.tokens, choice.text_offset);
   choice.tokens.clear();
   return result;
 }
@@ -315,7 +341,8 @@ void CompletionJob::send_chunk(int index, ChoiceNews news) {
   Json usage_field = nullptr;
   if (request().continuous_usage) usage_field = usage_json(usage());
   const bool shows_usage = request().include_usage || request().continuous_usage;
-  out_ += sse_event(to_text(event_json(head_, Json::array({chunk_json(head_.endpoint, news)}), shows_usage ? &usage_field : nullptr)));
+  out_ += sse_event(to_text(
+      event_json(head_, Json::array({chunk_json(head_.endpoint, news)}), shows_usage ? &usage_field : nullptr)));
 }
 
 void CompletionJob::flush() {
@@ -351,7 +378,8 @@ Usage CompletionJob::usage() const {
   for (const auto& prompt : prompts_) sum.prompt_tokens += static_cast<long long>(prompt.size());
   for (const Choice& choice : choices_) {
     sum.completion_tokens += choice.n_tokens;
-    if (choice.finish && choice.finish->reason == FinishReason::stop && choice.finish->matched_stop.empty()) ++sum.completion_tokens;
+    if (choice.finish && choice.finish->reason == FinishReason::stop && choice.finish->matched_stop.empty())
+      ++sum.completion_tokens;
   }
   return sum;
 }
@@ -371,10 +399,12 @@ void CompletionJob::complete() {
   }
   if (!gone()) {
     if (failure != nullptr && failure != &shutdown) {
-      log(LogLevel::error, "generation_failed", {{"request_id", http().request_id}, {"kind", name(failure->kind())}, {"error", failure->what()}});
+      log(LogLevel::error, "generation_failed",
+          {{"request_id", http().request_id}, {"kind", name(failure->kind())}, {"error", failure->what()}});
     }
     if (request().stream) {
-      if (failure != nullptr) out_ += sse_event(to_api_error(*failure, http().request_id).body());
+      if (failure != nullptr)
+        out_ += sse_event(to_api_error(*failure, http().request_id).body());
       else if (request().include_usage) {
         const Json sum = usage_json(usage());
         out_ += sse_event(to_text(event_json(head_, Json::array(), &sum)));
@@ -431,7 +461,8 @@ void CompletionJob::account() {
     metrics.time_to_first_token_s.observe(stats.first_token_ms / 1000);
     metrics.prefill_s.observe(stats.prefill_ms / 1000);
     metrics.decode_s.observe(stats.decode_ms / 1000);
-    if (stats.generated_tokens > 1) metrics.time_per_output_token_s.observe(stats.decode_ms / 1000 / (stats.generated_tokens - 1));
+    if (stats.generated_tokens > 1)
+      metrics.time_per_output_token_s.observe(stats.decode_ms / 1000 / (stats.generated_tokens - 1));
     first_token_ms = std::max(first_token_ms, stats.first_token_ms);
   }
   log(LogLevel::info, "completion",
@@ -446,13 +477,15 @@ void CompletionJob::account() {
        {"first_token_ms", first_token_ms},
        {"ms", ms_between(http().arrived, now)}});
   if (context().options.log_prompts) {
-    for (const Choice& choice : choices_) log(LogLevel::info, "answer", {{"request_id", http().request_id}, {"text", choice.text}});
+    for (const Choice& choice : choices_)
+      log(LogLevel::info, "answer", {{"request_id", http().request_id}, {"text", choice.text}});
   }
 }
 
 }  // namespace
 
-std::shared_ptr<ModelJob> make_completion_job(ServiceContext& context, HttpRequest request, std::shared_ptr<Responder> responder) {
+std::shared_ptr<ModelJob> make_completion_job(ServiceContext& context, HttpRequest request,
+                                              std::shared_ptr<Responder> responder) {
   return std::make_shared<CompletionJob>(context, std::move(request), std::move(responder));
 }
 

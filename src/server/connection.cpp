@@ -1,14 +1,13 @@
 #include "server/connection.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/ssl/stream.hpp>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 
 namespace moebox {
 namespace {
@@ -17,7 +16,7 @@ using boost::system::error_code;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t most_pipelined_bytes = 64u << 10;  // read ahead while a request is answered
-constexpr std::size_t short_body_bytes = 64u << 10;      // of a refused request: read past, so that the connection lives on
+constexpr std::size_t short_body_bytes = 64u << 10;  // of a refused request: read past, so that the connection lives on
 constexpr std::size_t most_lingered_bytes = 64u << 20;
 constexpr std::chrono::milliseconds linger_time{2000};
 
@@ -26,7 +25,9 @@ void watch_peer(Connection::Socket& socket, std::chrono::milliseconds write_stal
   error_code ignored;
   socket.set_option(boost::asio::ip::tcp::no_delay(true), ignored);
   socket.set_option(boost::asio::socket_base::keep_alive(true), ignored);
-  const auto set = [&](int option, int value) { ::setsockopt(socket.native_handle(), IPPROTO_TCP, option, &value, sizeof value); };
+  const auto set = [&](int option, int value) {
+    ::setsockopt(socket.native_handle(), IPPROTO_TCP, option, &value, sizeof value);
+  };
   set(TCP_KEEPIDLE, 30);
   set(TCP_KEEPINTVL, 10);
   set(TCP_KEEPCNT, 3);
@@ -46,7 +47,8 @@ std::string chunk_of(std::string_view bytes) {
 
 }  // namespace
 
-/// The answer to one request. It lets go of the connection when it is complete, so that a late call reaches nobody else's answer.
+/// The answer to one request. It lets go of the connection when it is complete, so that a late call reaches nobody
+/// else's answer.
 class Connection::Exchange final : public Responder {
  public:
   Exchange(std::shared_ptr<Connection> connection, HttpRequest request)
@@ -174,7 +176,8 @@ void Connection::start() {
 void Connection::drain() {
   boost::asio::post(executor_, [self = shared_from_this()] {
     self->draining_ = true;
-    if (self->phase_ == Phase::handshake || (self->phase_ == Phase::header && !self->header_begun_)) self->close_politely();
+    if (self->phase_ == Phase::handshake || (self->phase_ == Phase::header && !self->header_begun_))
+      self->close_politely();
   });
 }
 
@@ -196,7 +199,8 @@ void Connection::on_read(const error_code& error, std::size_t n) {
   if (phase_ == Phase::closed) return;
   if (error) {
     read_closed_ = true;
-    // A client that closed its side before the answer is complete does not wait for it: its slot goes to somebody who does.
+    // A client that closed its side before the answer is complete does not wait for it: its slot goes to somebody who
+    // does.
     if (answered_ && error == boost::asio::error::eof) return;
     return close();
   }
@@ -257,7 +261,8 @@ bool Connection::accept_header() {
     return false;
   }
   if (refusal) {
-    const bool is_short = request.content_length && *request.content_length <= short_body_bytes && !request.expects_continue;
+    const bool is_short =
+        request.content_length && *request.content_length <= short_body_bytes && !request.expects_continue;
     input_left_ = !is_short;
     if (input_left_) {
       answer_with(std::move(*refusal));
@@ -410,8 +415,12 @@ class PlainConnection final : public Connection {
   Socket& socket() noexcept override { return socket_; }
   bool encrypted() const noexcept override { return false; }
   void async_handshake(Done) override {}
-  void async_read(boost::asio::mutable_buffer buffer, Done done) override { socket_.async_read_some(buffer, std::move(done)); }
-  void async_write(boost::asio::const_buffer buffer, Done done) override { socket_.async_write_some(buffer, std::move(done)); }
+  void async_read(boost::asio::mutable_buffer buffer, Done done) override {
+    socket_.async_read_some(buffer, std::move(done));
+  }
+  void async_write(boost::asio::const_buffer buffer, Done done) override {
+    socket_.async_write_some(buffer, std::move(done));
+  }
   void async_goodbye(Done) override {}
 
   Socket socket_;
@@ -430,8 +439,12 @@ class TlsConnection final : public Connection {
     stream_.async_handshake(boost::asio::ssl::stream_base::server,
                             [done = std::move(done)](const error_code& error) { done(error, 0); });
   }
-  void async_read(boost::asio::mutable_buffer buffer, Done done) override { stream_.async_read_some(buffer, std::move(done)); }
-  void async_write(boost::asio::const_buffer buffer, Done done) override { stream_.async_write_some(buffer, std::move(done)); }
+  void async_read(boost::asio::mutable_buffer buffer, Done done) override {
+    stream_.async_read_some(buffer, std::move(done));
+  }
+  void async_write(boost::asio::const_buffer buffer, Done done) override {
+    stream_.async_write_some(buffer, std::move(done));
+  }
   void async_goodbye(Done done) override {
     stream_.async_shutdown([done = std::move(done)](const error_code& error) { done(error, 0); });
   }
@@ -443,7 +456,8 @@ class TlsConnection final : public Connection {
 
 std::shared_ptr<Connection> Connection::make(Socket socket, boost::asio::ssl::context* tls, HttpService& service,
                                              const ServerLimits& limits, std::function<void()> on_closed) {
-  if (tls == nullptr) return std::make_shared<PlainConnection>(std::move(socket), service, limits, std::move(on_closed));
+  if (tls == nullptr)
+    return std::make_shared<PlainConnection>(std::move(socket), service, limits, std::move(on_closed));
   return std::make_shared<TlsConnection>(std::move(socket), *tls, service, limits, std::move(on_closed));
 }
 

@@ -1,14 +1,15 @@
-// One client's connection: reads requests one after the other, hands them to the service, writes the answers, keeps the time limits, and
-// notices when the client goes away. Knows HTTP, nothing of models.
+// One client's connection: reads requests one after the other, hands them to the service, writes the answers, keeps the
+// time limits, and notices when the client goes away. Knows HTTP, nothing of models.
 #pragma once
 
 #include <array>
 #include <atomic>
+#include <memory>
+#include <string>
+
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <memory>
-#include <string>
 
 #include "server/http_message.h"
 #include "server/http_parser.h"
@@ -47,7 +48,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
  protected:
   using Done = std::function<void(const boost::system::error_code&, std::size_t)>;
-  Connection(boost::asio::any_io_executor executor, HttpService& service, const ServerLimits& limits, std::function<void()> on_closed);
+  Connection(boost::asio::any_io_executor executor, HttpService& service, const ServerLimits& limits,
+             std::function<void()> on_closed);
 
   virtual Socket& socket() noexcept = 0;
   virtual void async_handshake(Done done) = 0;  // not called for plain HTTP

@@ -1,7 +1,6 @@
 // Requests and answers between the HTTP layer and the handlers. No sockets, no JSON.
 #pragma once
 
-#include <boost/asio/any_io_executor.hpp>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -10,6 +9,8 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include <boost/asio/any_io_executor.hpp>
 
 namespace moebox {
 
@@ -31,8 +32,8 @@ struct HttpRequest {
   // Filled in by the service when the header is complete.
   std::string request_id;
   const Route* route = nullptr;
-  int caller = 0;  // index of the key; 0 without keys
-  std::string model_id;  // the rest of the path of /v1/models/{id}
+  int caller = 0;                                                   // index of the key; 0 without keys
+  std::string model_id;                                             // the rest of the path of /v1/models/{id}
   std::vector<std::pair<std::string, std::string>> answer_headers;  // go with every answer to this request
   std::chrono::steady_clock::time_point arrived{};
 };
@@ -45,8 +46,8 @@ struct HttpResponse {
   bool close = false;  // and then close the connection
 };
 
-/// Where the answer to one request goes. Every call must be made on executor(). After the answer is complete or the client is gone,
-/// calls do nothing.
+/// Where the answer to one request goes. Every call must be made on executor(). After the answer is complete or the
+/// client is gone, calls do nothing.
 class Responder {
  public:
   virtual ~Responder() = default;

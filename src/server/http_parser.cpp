@@ -12,7 +12,8 @@ namespace http = boost::beast::http;
 std::string_view view(boost::beast::string_view text) { return {text.data(), text.size()}; }
 
 bool same_without_case(std::string_view a, std::string_view b) {
-  return boost::beast::iequals(boost::beast::string_view(a.data(), a.size()), boost::beast::string_view(b.data(), b.size()));
+  return boost::beast::iequals(boost::beast::string_view(a.data(), a.size()),
+                               boost::beast::string_view(b.data(), b.size()));
 }
 
 ApiError protocol_error(int status, std::string message) {
@@ -24,7 +25,8 @@ ApiError protocol_error(int status, std::string message) {
 
 ApiError parse_failure(const boost::beast::error_code& code, const ServerLimits& limits) {
   if (code == http::error::header_limit || code == http::error::buffer_overflow) {
-    return protocol_error(431, "The request's header is larger than " + std::to_string(limits.header_bytes) + " bytes.");
+    return protocol_error(431,
+                          "The request's header is larger than " + std::to_string(limits.header_bytes) + " bytes.");
   }
   if (code == http::error::body_limit) {
     return protocol_error(413, "The request's body is larger than " + std::to_string(limits.body_bytes) + " bytes.");
@@ -66,11 +68,13 @@ struct HttpParser::Impl {
     int n_fields = 0;
     for (const auto& field : head) {
       if (++n_fields > limits.header_fields) {
-        return fail(protocol_error(431, "The request has more than " + std::to_string(limits.header_fields) + " headers."));
+        return fail(
+            protocol_error(431, "The request has more than " + std::to_string(limits.header_fields) + " headers."));
       }
       // Folded lines and stray control characters are read differently by different servers.
       for (const char c : field.value()) {
-        if (static_cast<unsigned char>(c) < 0x20 && c != '\t') return fail(protocol_error(400, "A header has a control character."));
+        if (static_cast<unsigned char>(c) < 0x20 && c != '\t')
+          return fail(protocol_error(400, "A header has a control character."));
       }
     }
     request.method = std::string(view(head.method_string()));
@@ -86,16 +90,19 @@ struct HttpParser::Impl {
     if (state == State::failed) return;
     request.request_id_header = std::string(view(head["X-Request-Id"]));
 
-    if (request.version == 11 && head.count(http::field::host) == 0) return fail(protocol_error(400, "The header Host is missing."));
+    if (request.version == 11 && head.count(http::field::host) == 0)
+      return fail(protocol_error(400, "The header Host is missing."));
     if (!transfer.empty() && (!same_without_case(transfer, "chunked") || request.version == 10)) {
       return fail(protocol_error(501, "The only transfer coding understood here is chunked, in HTTP/1.1."));
     }
-    if (!transfer.empty() && !length.empty()) return fail(protocol_error(400, "Content-Length and Transfer-Encoding exclude each other."));
+    if (!transfer.empty() && !length.empty())
+      return fail(protocol_error(400, "Content-Length and Transfer-Encoding exclude each other."));
     if (head.count(http::field::upgrade) != 0 && same_without_case(view(head[http::field::connection]), "upgrade")) {
       return fail(protocol_error(400, "This server does not change protocols."));
     }
     if (!expect.empty()) {
-      if (!same_without_case(expect, "100-continue")) return fail(protocol_error(417, "Only \"Expect: 100-continue\" can be met."));
+      if (!same_without_case(expect, "100-continue"))
+        return fail(protocol_error(417, "Only \"Expect: 100-continue\" can be met."));
       request.expects_continue = request.version == 11;
     }
     if (const auto n_bytes = parser.content_length()) request.content_length = *n_bytes;
@@ -172,7 +179,10 @@ std::optional<std::string> decode_path(std::string_view target) {
   target = target.substr(0, target.find_first_of("?#"));
   std::string path;
   const auto digit = [](char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
   };
   for (std::size_t i = 0; i < target.size(); ++i) {
     char c = target[i];
@@ -189,11 +199,10 @@ std::optional<std::string> decode_path(std::string_view target) {
   return path;
 }
 
-std::string_view reason_phrase(int status) {
-  return view(http::obsolete_reason(static_cast<http::status>(status)));
-}
+std::string_view reason_phrase(int status) { return view(http::obsolete_reason(static_cast<http::status>(status))); }
 
-std::string response_head(const HttpResponse& response, std::optional<std::size_t> content_length, int version, bool keep_alive) {
+std::string response_head(const HttpResponse& response, std::optional<std::size_t> content_length, int version,
+                          bool keep_alive) {
   std::string head = "HTTP/1.1 " + std::to_string(response.status) + " ";
   head += reason_phrase(response.status);
   head += "\r\n";
@@ -207,11 +216,15 @@ std::string response_head(const HttpResponse& response, std::optional<std::size_
   if (response.status != 204) add("Content-Type", response.content_type);
   for (const auto& [name, value] : response.headers) add(name, value);
   if (response.status != 204) {
-    if (content_length) add("Content-Length", std::to_string(*content_length));
-    else if (version == 11) add("Transfer-Encoding", "chunked");
+    if (content_length)
+      add("Content-Length", std::to_string(*content_length));
+    else if (version == 11)
+      add("Transfer-Encoding", "chunked");
   }
-  if (!keep_alive) add("Connection", "close");
-  else if (version == 10) add("Connection", "keep-alive");
+  if (!keep_alive)
+    add("Connection", "close");
+  else if (version == 10)
+    add("Connection", "keep-alive");
   head += "\r\n";
   return head;
 }

@@ -27,7 +27,8 @@ class HttpParser {
   HttpParser(HttpParser&&) noexcept;
   HttpParser& operator=(HttpParser&&) noexcept;
 
-  /// Takes bytes from the front of `bytes` and returns how many. Bytes that are not taken come again, with more behind them.
+  /// Takes bytes from the front of `bytes` and returns how many. Bytes that are not taken come again, with more behind
+  /// them.
   std::size_t feed(std::string_view bytes);
   State state() const noexcept;
   /// Goes on from header_done. True when a body follows.
@@ -45,7 +46,8 @@ class HttpParser {
 std::optional<std::string> decode_path(std::string_view target);
 
 /// The head of an answer: status line and headers, framed by `content_length`, or chunked when there is none.
-std::string response_head(const HttpResponse& response, std::optional<std::size_t> content_length, int version, bool keep_alive);
+std::string response_head(const HttpResponse& response, std::optional<std::size_t> content_length, int version,
+                          bool keep_alive);
 
 /// The standard phrase of a status.
 std::string_view reason_phrase(int status);

@@ -2,8 +2,9 @@
 #pragma once
 
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <string>
+
+#include <nlohmann/json.hpp>
 
 #include "server/api_error.h"
 
@@ -12,19 +13,28 @@ namespace moebox {
 /// "a string", "an object" ...: how an error calls what it found.
 inline std::string describe(const nlohmann::json& value) {
   switch (value.type()) {
-    case nlohmann::json::value_t::null: return "null";
-    case nlohmann::json::value_t::boolean: return "a boolean";
-    case nlohmann::json::value_t::string: return "a string";
-    case nlohmann::json::value_t::array: return "an array";
-    case nlohmann::json::value_t::object: return "an object";
+    case nlohmann::json::value_t::null:
+      return "null";
+    case nlohmann::json::value_t::boolean:
+      return "a boolean";
+    case nlohmann::json::value_t::string:
+      return "a string";
+    case nlohmann::json::value_t::array:
+      return "an array";
+    case nlohmann::json::value_t::object:
+      return "an object";
     case nlohmann::json::value_t::number_integer:
-    case nlohmann::json::value_t::number_unsigned: return "the number " + value.dump();
-    default: return "a number with a fraction";
+    case nlohmann::json::value_t::number_unsigned:
+      return "the number " + value.dump();
+    default:
+      return "a number with a fraction";
   }
 }
 
-[[noreturn]] inline void refuse_type(const nlohmann::json& found, const std::string& field, const std::string& expected) {
-  throw ApiException(bad_request("'" + field + "' must be " + expected + ", not " + describe(found) + ".", field, "invalid_type"));
+[[noreturn]] inline void refuse_type(const nlohmann::json& found, const std::string& field,
+                                     const std::string& expected) {
+  throw ApiException(
+      bad_request("'" + field + "' must be " + expected + ", not " + describe(found) + ".", field, "invalid_type"));
 }
 
 [[noreturn]] inline void refuse_value(const std::string& field, const std::string& why) {
@@ -45,14 +55,18 @@ inline double read_real(const nlohmann::json& value, const std::string& field, d
   if (!value.is_number()) refuse_type(value, field, "a number");
   const double number = value.get<double>();
   if (!(number >= least && number <= most)) {
-    refuse_value(field, "must be between " + nlohmann::json(least).dump() + " and " + nlohmann::json(most).dump() + ".");
+    refuse_value(field,
+                 "must be between " + nlohmann::json(least).dump() + " and " + nlohmann::json(most).dump() + ".");
   }
   return number;
 }
 
-inline std::int64_t read_integer(const nlohmann::json& value, const std::string& field, std::int64_t least, std::int64_t most) {
+inline std::int64_t read_integer(const nlohmann::json& value, const std::string& field, std::int64_t least,
+                                 std::int64_t most) {
   if (!value.is_number_integer()) refuse_type(value, field, "an integer");
-  const bool too_large = value.is_number_unsigned() && value.get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+  const bool too_large =
+      value.is_number_unsigned() &&
+      value.get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
   const std::int64_t number = too_large ? std::numeric_limits<std::int64_t>::max() : value.get<std::int64_t>();
   if (too_large || number < least || number > most) {
     refuse_value(field, "must be between " + std::to_string(least) + " and " + std::to_string(most) + ".");

@@ -1,12 +1,12 @@
 #include "server/keys.h"
 
+#include <cstdlib>
+#include <fstream>
+
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 #include <sys/stat.h>
-
-#include <cstdlib>
-#include <fstream>
 
 #include "base/log.h"
 
@@ -30,10 +30,14 @@ std::optional<std::string> from_hex(std::string_view hex) {
     int byte = 0;
     for (const char c : hex.substr(i, 2)) {
       int digit;
-      if (c >= '0' && c <= '9') digit = c - '0';
-      else if (c >= 'a' && c <= 'f') digit = c - 'a' + 10;
-      else if (c >= 'A' && c <= 'F') digit = c - 'A' + 10;
-      else return std::nullopt;
+      if (c >= '0' && c <= '9')
+        digit = c - '0';
+      else if (c >= 'a' && c <= 'f')
+        digit = c - 'a' + 10;
+      else if (c >= 'A' && c <= 'F')
+        digit = c - 'A' + 10;
+      else
+        return std::nullopt;
       byte = byte * 16 + digit;
     }
     bytes += static_cast<char>(byte);
@@ -54,7 +58,8 @@ std::optional<std::string> digest_of(std::string_view secret) {
 std::string sha256(std::string_view text) {
   std::string digest(SHA256_DIGEST_LENGTH, '\0');
   unsigned int size = 0;
-  if (EVP_Digest(text.data(), text.size(), reinterpret_cast<unsigned char*>(digest.data()), &size, EVP_sha256(), nullptr) != 1) {
+  if (EVP_Digest(text.data(), text.size(), reinterpret_cast<unsigned char*>(digest.data()), &size, EVP_sha256(),
+                 nullptr) != 1) {
     throw Error(ErrorKind::internal, "SHA-256 is not available", "OpenSSL");
   }
   return digest;
@@ -63,7 +68,7 @@ std::string sha256(std::string_view text) {
 std::vector<ApiKey> read_key_file(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) throw Error(ErrorKind::not_found, "the key file cannot be opened", path.string());
-  struct stat status {};
+  struct stat status{};
   if (::stat(path.c_str(), &status) == 0 && (status.st_mode & (S_IROTH | S_IWOTH | S_IWGRP)) != 0) {
     log(LogLevel::warning, "key_file_permissions", {{"file", path.string()}, {"advice", "chmod 600"}});
   }
@@ -83,8 +88,9 @@ std::vector<ApiKey> read_key_file(const std::filesystem::path& path) {
     }
     const auto digest = digest_of(trimmed(text.substr(colon + 1)));
     if (!digest) {
-      throw Error(ErrorKind::invalid_file, "the key of '" + name + "' is empty, shorter than 8 characters, has blanks or is no SHA-256",
-                  where, "a good key: openssl rand -hex 24");
+      throw Error(ErrorKind::invalid_file,
+                  "the key of '" + name + "' is empty, shorter than 8 characters, has blanks or is no SHA-256", where,
+                  "a good key: openssl rand -hex 24");
     }
     for (const ApiKey& other : keys) {
       if (other.name == name) throw Error(ErrorKind::invalid_file, "the name '" + name + "' comes twice", where);
@@ -100,8 +106,8 @@ std::vector<ApiKey> keys_from_environment() {
   if (value == nullptr) return {};
   const auto digest = digest_of(trimmed(value));
   if (!digest) {
-    throw Error(ErrorKind::invalid_argument, "MOEBOX_API_KEY is set but empty, shorter than 8 characters or has blanks", "environment",
-                "unset it, or give it a key: openssl rand -hex 24");
+    throw Error(ErrorKind::invalid_argument, "MOEBOX_API_KEY is set but empty, shorter than 8 characters or has blanks",
+                "environment", "unset it, or give it a key: openssl rand -hex 24");
   }
   return {{"environment", *digest}};
 }

@@ -20,7 +20,8 @@ class Keys {
   int size() const noexcept { return static_cast<int>(keys_.size()); }
   const std::string& name(int index) const { return keys_.at(static_cast<std::size_t>(index)).name; }
 
-  /// The index of the key in "Bearer <key>", or nothing. Takes the same time whichever key matches, and whether one does.
+  /// The index of the key in "Bearer <key>", or nothing. Takes the same time whichever key matches, and whether one
+  /// does.
   std::optional<int> find(std::string_view authorization) const;
 
  private:

@@ -16,7 +16,9 @@ std::string part_text(const json& part, const std::string& field) {
   const std::string& kind = read_string(*type, field + ".type");
   const bool refusal = kind == "refusal";
   if (kind != "text" && !refusal) {
-    throw ApiException(bad_request("Content of the type '" + kind.substr(0, 64) + "' is not supported: this server reads text.", field, "unsupported_content"));
+    throw ApiException(
+        bad_request("Content of the type '" + kind.substr(0, 64) + "' is not supported: this server reads text.", field,
+                    "unsupported_content"));
   }
   const char* name = refusal ? "refusal" : "text";
   const auto text = part.find(name);
@@ -58,7 +60,8 @@ ChatMessage parse_message(const json& value, const std::string& field) {
     refuse_value(field + ".role", "must be system, developer, user, assistant or tool.");
   }
   if (const auto audio = value.find("audio"); audio != value.end() && !audio->is_null()) {
-    throw ApiException(bad_request("Audio is not supported: this server reads text.", field + ".audio", "unsupported_content"));
+    throw ApiException(
+        bad_request("Audio is not supported: this server reads text.", field + ".audio", "unsupported_content"));
   }
   for (const ExtraField& extra : extra_fields) {
     const auto found = value.find(extra.name);
@@ -83,7 +86,8 @@ std::vector<ChatMessage> parse_messages(const json& value) {
   if (value.empty()) refuse_value("messages", "must hold at least one message.");
   std::vector<ChatMessage> messages;
   messages.reserve(value.size());
-  for (std::size_t i = 0; i < value.size(); ++i) messages.push_back(parse_message(value[i], "messages[" + std::to_string(i) + "]"));
+  for (std::size_t i = 0; i < value.size(); ++i)
+    messages.push_back(parse_message(value[i], "messages[" + std::to_string(i) + "]"));
   return messages;
 }
 

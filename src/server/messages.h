@@ -1,14 +1,16 @@
 // The field `messages` of a chat request.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <vector>
+
+#include <nlohmann/json.hpp>
 
 #include "chat/chat_template.h"
 
 namespace moebox {
 
-/// Content as text or as parts of text; "developer" is "system". Throws ApiException that names the message and its field.
+/// Content as text or as parts of text; "developer" is "system". Throws ApiException that names the message and its
+/// field.
 std::vector<ChatMessage> parse_messages(const nlohmann::json& value);
 
 }  // namespace moebox

@@ -1,18 +1,22 @@
 #include "server/metrics.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 
+#include <unistd.h>
+
 namespace moebox {
 namespace {
 
-const std::vector<double> first_token_bounds = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640};
-const std::vector<double> token_bounds = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 10, 40};
-const std::vector<double> request_bounds = {0.1, 0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920};
-const std::vector<double> length_bounds = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
+const std::vector<double> first_token_bounds = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75,
+                                                1,     2.5,   5,    7.5,  10,   20,   40,   80,  160,  640};
+const std::vector<double> token_bounds = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2,
+                                          0.3,   0.4,    0.5,   0.75, 1,     2.5,  5,     10,  40};
+const std::vector<double> request_bounds = {0.1, 0.3, 0.5, 0.8, 1,  1.5, 2,   2.5, 5,   10,  15,
+                                            20,  30,  40,  50,  60, 120, 240, 480, 960, 1920};
+const std::vector<double> length_bounds = {1,   2,    5,    10,   20,    50,    100,   200,
+                                           500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
 
 std::string number(double value) {
   if (std::isinf(value)) return value > 0 ? "+Inf" : "-Inf";
@@ -29,9 +33,12 @@ void append_labels(std::string& out, const MetricsText::Labels& labels) {
     out += labels[i].first;
     out += "=\"";
     for (const char c : labels[i].second) {
-      if (c == '\n') out += "\\n";
-      else if (c == '"' || c == '\\') out += '\\', out += c;
-      else out += c;
+      if (c == '\n')
+        out += "\\n";
+      else if (c == '"' || c == '\\')
+        out += '\\', out += c;
+      else
+        out += c;
     }
     out += '"';
   }
@@ -104,25 +111,32 @@ std::string Metrics::text(const std::vector<ModelPool::Status>& models, const Ga
   MetricsText out;
   const auto per_model = [&](std::string_view name, std::string_view type, std::string_view help, auto value) {
     out.family(name, type, help);
-    for (const Status& status : models) out.sample(name, {{"model_name", status.name}}, static_cast<double>(value(status)));
+    for (const Status& status : models)
+      out.sample(name, {{"model_name", status.name}}, static_cast<double>(value(status)));
   };
   const auto counter = [&](std::string_view name, std::string_view help, auto member) {
     per_model(name, "counter", help, [&](const Status& status) { return ((*models_.at(status.name)).*member).load(); });
   };
   const auto histogram = [&](std::string_view name, std::string_view help, auto member) {
     out.family(name, "histogram", help);
-    for (const Status& status : models) out.histogram(name, {{"model_name", status.name}}, (*models_.at(status.name)).*member);
+    for (const Status& status : models)
+      out.histogram(name, {{"model_name", status.name}}, (*models_.at(status.name)).*member);
   };
 
   const auto kv_used = [](const Status& status) {
-    return status.engine.kv_blocks_total > 0 ? static_cast<double>(status.engine.kv_blocks_used) / status.engine.kv_blocks_total : 0.0;
+    return status.engine.kv_blocks_total > 0
+               ? static_cast<double>(status.engine.kv_blocks_used) / status.engine.kv_blocks_total
+               : 0.0;
   };
-  per_model("vllm:num_requests_running", "gauge", "Sequences that run.", [](const Status& s) { return s.engine.running; });
-  per_model("vllm:num_requests_waiting", "gauge", "Sequences that wait for the engine, and requests that wait for the model to load.",
+  per_model("vllm:num_requests_running", "gauge", "Sequences that run.",
+            [](const Status& s) { return s.engine.running; });
+  per_model("vllm:num_requests_waiting", "gauge",
+            "Sequences that wait for the engine, and requests that wait for the model to load.",
             [](const Status& s) { return s.engine.waiting + s.waiting; });
   per_model("vllm:kv_cache_usage_perc", "gauge", "Share of the KV cache in use; 1 is all of it.", kv_used);
   per_model("vllm:gpu_cache_usage_perc", "gauge", "The older name of vllm:kv_cache_usage_perc.", kv_used);
-  counter("vllm:num_preemptions_total", "Sequences that had to give their KV blocks to others.", &ModelMetrics::preemptions);
+  counter("vllm:num_preemptions_total", "Sequences that had to give their KV blocks to others.",
+          &ModelMetrics::preemptions);
   counter("vllm:prompt_tokens_total", "Prompt tokens of finished requests.", &ModelMetrics::prompt_tokens);
   counter("vllm:generation_tokens_total", "Generated tokens.", &ModelMetrics::generation_tokens);
 
@@ -131,24 +145,27 @@ std::string Metrics::text(const std::vector<ModelPool::Status>& models, const Ga
   for (const Status& status : models) {
     for (int i = 0; i < ModelMetrics::n_reasons; ++i) {
       const auto& finished = models_.at(status.name)->finished;
-      out.sample("vllm:request_success_total",
-                 {{"model_name", status.name}, {"finished_reason", reasons[i]}},
+      out.sample("vllm:request_success_total", {{"model_name", status.name}, {"finished_reason", reasons[i]}},
                  static_cast<double>(finished[static_cast<std::size_t>(i)].load()));
     }
   }
-  histogram("vllm:time_to_first_token_seconds", "From submission to the first token.", &ModelMetrics::time_to_first_token_s);
+  histogram("vllm:time_to_first_token_seconds", "From submission to the first token.",
+            &ModelMetrics::time_to_first_token_s);
   histogram("vllm:inter_token_latency_seconds", "Between two tokens of a choice.", &ModelMetrics::inter_token_s);
-  histogram("vllm:time_per_output_token_seconds", "The older name of vllm:inter_token_latency_seconds.", &ModelMetrics::inter_token_s);
+  histogram("vllm:time_per_output_token_seconds", "The older name of vllm:inter_token_latency_seconds.",
+            &ModelMetrics::inter_token_s);
   histogram("vllm:request_time_per_output_token_seconds", "Mean time of a token after the first, per choice.",
             &ModelMetrics::time_per_output_token_s);
-  histogram("vllm:e2e_request_latency_seconds", "From a request's arrival to the end of its answer.", &ModelMetrics::e2e_s);
+  histogram("vllm:e2e_request_latency_seconds", "From a request's arrival to the end of its answer.",
+            &ModelMetrics::e2e_s);
   histogram("vllm:request_queue_time_seconds", "From submission to the first step.", &ModelMetrics::queue_s);
   histogram("vllm:request_prefill_time_seconds", "From the first step to the first token.", &ModelMetrics::prefill_s);
   histogram("vllm:request_decode_time_seconds", "From the first token to the last.", &ModelMetrics::decode_s);
   histogram("vllm:request_prompt_tokens", "Prompt tokens of a choice.", &ModelMetrics::prompt_length);
   histogram("vllm:request_generation_tokens", "Generated tokens of a choice.", &ModelMetrics::output_length);
 
-  per_model("moebox:model_loaded", "gauge", "1 when the model is in memory.", [](const Status& s) { return s.loaded ? 1 : 0; });
+  per_model("moebox:model_loaded", "gauge", "1 when the model is in memory.",
+            [](const Status& s) { return s.loaded ? 1 : 0; });
   per_model("moebox:engine_steps_total", "counter", "Steps of the engine since the model was loaded.",
             [](const Status& s) { return s.engine.steps; });
   const auto single = [&](std::string_view name, std::string_view type, std::string_view help, double value) {
@@ -157,14 +174,19 @@ std::string Metrics::text(const std::vector<ModelPool::Status>& models, const Ga
   };
   single("moebox:model_loads_total", "counter", "Models loaded.", static_cast<double>(gauges.pool.loads));
   single("moebox:model_unloads_total", "counter", "Models unloaded.", static_cast<double>(gauges.pool.unloads));
-  single("moebox:model_load_failures_total", "counter", "Loads that failed.", static_cast<double>(gauges.pool.failures));
+  single("moebox:model_load_failures_total", "counter", "Loads that failed.",
+         static_cast<double>(gauges.pool.failures));
   single("moebox:connections", "gauge", "Open connections.", gauges.connections);
   single("moebox:requests_in_flight", "gauge", "Requests that are being answered.", gauges.requests_in_flight);
   single("moebox:draining", "gauge", "1 while the server shuts down.", gauges.draining ? 1 : 0);
-  single("moebox:rate_limited_total", "counter", "Requests refused by a rate limit.", static_cast<double>(rate_limited.load()));
-  single("moebox:unauthorised_total", "counter", "Requests without a valid key.", static_cast<double>(unauthorised.load()));
-  single("moebox:clients_gone_total", "counter", "Clients that left before their answer was complete.", static_cast<double>(gone.load()));
-  single("moebox:slow_readers_total", "counter", "Streams dropped because the client did not read.", static_cast<double>(slow_readers.load()));
+  single("moebox:rate_limited_total", "counter", "Requests refused by a rate limit.",
+         static_cast<double>(rate_limited.load()));
+  single("moebox:unauthorised_total", "counter", "Requests without a valid key.",
+         static_cast<double>(unauthorised.load()));
+  single("moebox:clients_gone_total", "counter", "Clients that left before their answer was complete.",
+         static_cast<double>(gone.load()));
+  single("moebox:slow_readers_total", "counter", "Streams dropped because the client did not read.",
+         static_cast<double>(slow_readers.load()));
   single("process_resident_memory_bytes", "gauge", "Resident memory.", static_cast<double>(resident_bytes()));
 
   out.family("moebox:http_requests_total", "counter", "Requests, by route and status.");

@@ -1,4 +1,5 @@
-// Counters and histograms for /metrics, in Prometheus' text format 0.0.4. Names are vLLM's where the meaning is the same.
+// Counters and histograms for /metrics, in Prometheus' text format 0.0.4. Names are vLLM's where the meaning is the
+// same.
 #pragma once
 
 #include <array>
@@ -35,7 +36,8 @@ struct ModelMetrics {
   ModelMetrics();
   std::atomic<std::uint64_t> prompt_tokens{0}, generation_tokens{0}, preemptions{0};
   std::array<std::atomic<std::uint64_t>, n_reasons> finished{};  // choices, by how they ended
-  Histogram time_to_first_token_s, inter_token_s, time_per_output_token_s, e2e_s, queue_s, prefill_s, decode_s, prompt_length, output_length;
+  Histogram time_to_first_token_s, inter_token_s, time_per_output_token_s, e2e_s, queue_s, prefill_s, decode_s,
+      prompt_length, output_length;
 };
 
 /// Builds the text: every family once, with its help and type.

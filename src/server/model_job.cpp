@@ -3,6 +3,7 @@
 #include <boost/asio/post.hpp>
 
 #include "base/log.h"
+#include "server/router.h"
 
 namespace moebox {
 
@@ -58,7 +59,9 @@ void ModelJob::parse() {
   }
   model_ = context_.pool->find(request_.model);
   if (model_ == nullptr) {
-    ApiError error = bad_request("The model '" + request_.model + "' does not exist here; /v1/models lists those that do.", "model", "model_not_found");
+    ApiError error =
+        bad_request("The model '" + request_.model + "' does not exist here; /v1/models lists those that do.", "model",
+                    "model_not_found");
     error.status = 404;
     throw ApiException(error);
   }

@@ -57,8 +57,10 @@ class ModelJob : public std::enable_shared_from_this<ModelJob> {
 };
 
 /// /v1/chat/completions and /v1/completions.
-std::shared_ptr<ModelJob> make_completion_job(ServiceContext& context, HttpRequest request, std::shared_ptr<Responder> responder);
+std::shared_ptr<ModelJob> make_completion_job(ServiceContext& context, HttpRequest request,
+                                              std::shared_ptr<Responder> responder);
 /// /tokenize and /detokenize.
-std::shared_ptr<ModelJob> make_tokenize_job(ServiceContext& context, HttpRequest request, std::shared_ptr<Responder> responder);
+std::shared_ptr<ModelJob> make_tokenize_job(ServiceContext& context, HttpRequest request,
+                                            std::shared_ptr<Responder> responder);
 
 }  // namespace moebox

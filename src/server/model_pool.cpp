@@ -21,11 +21,21 @@ ApiError load_failure(const std::string& name, ErrorKind kind) {
   error.worth_retrying = false;
   error.message = "The model '" + name + "' could not be loaded: ";
   switch (kind) {
-    case ErrorKind::not_found: error.message += "its files are not there."; break;
-    case ErrorKind::invalid_file: error.message += "its files do not hold together."; break;
-    case ErrorKind::unsupported: error.message += "it uses something that this version does not implement."; break;
-    case ErrorKind::resource: error.message += "there is not enough memory for it."; break;
-    default: error.message += "the server's log has the reason."; break;
+    case ErrorKind::not_found:
+      error.message += "its files are not there.";
+      break;
+    case ErrorKind::invalid_file:
+      error.message += "its files do not hold together.";
+      break;
+    case ErrorKind::unsupported:
+      error.message += "it uses something that this version does not implement.";
+      break;
+    case ErrorKind::resource:
+      error.message += "there is not enough memory for it.";
+      break;
+    default:
+      error.message += "the server's log has the reason.";
+      break;
   }
   return error;
 }
@@ -78,7 +88,8 @@ struct ModelPool::State : std::enable_shared_from_this<ModelPool::State> {
   }
 
   int n_loaded() const {
-    return static_cast<int>(std::count_if(entries.begin(), entries.end(), [](const Entry& e) { return e.backend != nullptr; }));
+    return static_cast<int>(
+        std::count_if(entries.begin(), entries.end(), [](const Entry& e) { return e.backend != nullptr; }));
   }
 
   /// The least recently used model that nobody uses.
@@ -106,10 +117,12 @@ struct ModelPool::State : std::enable_shared_from_this<ModelPool::State> {
     try {
       auto backend = loader(model, model_options);
       const double ms = std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
-      log(LogLevel::info, "model_loaded", {{"model", model.name}, {"ms", ms}, {"context_tokens", backend->context_tokens()}});
+      log(LogLevel::info, "model_loaded",
+          {{"model", model.name}, {"ms", ms}, {"context_tokens", backend->context_tokens()}});
       return backend;
     } catch (const Error& error) {
-      log(LogLevel::error, "model_load_failed", {{"model", model.name}, {"kind", name(error.kind())}, {"error", error.what()}});
+      log(LogLevel::error, "model_load_failed",
+          {{"model", model.name}, {"kind", name(error.kind())}, {"error", error.what()}});
       return load_failure(model.name, error.kind());
     } catch (const std::bad_alloc&) {
       log(LogLevel::error, "model_load_failed", {{"model", model.name}, {"error", "out of memory"}});
@@ -155,7 +168,8 @@ struct ModelPool::State : std::enable_shared_from_this<ModelPool::State> {
   void run() {
     std::unique_lock lock(mutex);
     while (!stopping) {
-      const auto wanted = std::find_if(entries.begin(), entries.end(), [](const Entry& e) { return !e.backend && (e.wanted || !e.waiting.empty()); });
+      const auto wanted = std::find_if(entries.begin(), entries.end(),
+                                       [](const Entry& e) { return !e.backend && (e.wanted || !e.waiting.empty()); });
       if (wanted != entries.end()) {
         load(static_cast<std::size_t>(wanted - entries.begin()), lock);
         continue;
@@ -173,11 +187,13 @@ struct ModelPool::State : std::enable_shared_from_this<ModelPool::State> {
 };
 
 ModelPool::ModelPool(const ServerOptions& options) : state_(std::make_shared<State>()) {
-  if (options.models.empty()) throw Error(ErrorKind::invalid_argument, "expected at least one model to serve, found none", "models");
+  if (options.models.empty())
+    throw Error(ErrorKind::invalid_argument, "expected at least one model to serve, found none", "models");
   std::set<std::string> names;
   for (const ServedModel& model : options.models) {
     if (model.name.empty()) throw Error(ErrorKind::invalid_argument, "a served model has no name", model.path.string());
-    if (!names.insert(model.name).second) throw Error(ErrorKind::invalid_argument, "two served models are named '" + model.name + "'", "models");
+    if (!names.insert(model.name).second)
+      throw Error(ErrorKind::invalid_argument, "two served models are named '" + model.name + "'", "models");
     for (const std::string& alias : model.aliases) {
       if (alias.empty() || !names.insert(alias).second) {
         throw Error(ErrorKind::invalid_argument, "the alias '" + alias + "' is empty or taken", "models");
@@ -192,7 +208,8 @@ ModelPool::ModelPool(const ServerOptions& options) : state_(std::make_shared<Sta
   state.loader = options.loader ? options.loader : load_backend;
   state.entries.resize(state.models.size());
   if (options.load_at_start) {
-    const std::size_t most = options.max_loaded_models > 0 ? static_cast<std::size_t>(options.max_loaded_models) : state.entries.size();
+    const std::size_t most =
+        options.max_loaded_models > 0 ? static_cast<std::size_t>(options.max_loaded_models) : state.entries.size();
     for (std::size_t i = 0; i < std::min(most, state.entries.size()); ++i) state.entries[i].wanted = true;
   }
   state.thread = std::thread([&state] { state.run(); });
@@ -224,7 +241,8 @@ const ServedModel* ModelPool::find(std::string_view name) const noexcept {
   const auto& models = state_->models;
   if (name.empty()) return &models.front();
   for (const ServedModel& model : models) {
-    if (model.name == name || std::find(model.aliases.begin(), model.aliases.end(), name) != model.aliases.end()) return &model;
+    if (model.name == name || std::find(model.aliases.begin(), model.aliases.end(), name) != model.aliases.end())
+      return &model;
   }
   return nullptr;
 }
@@ -245,8 +263,10 @@ void ModelPool::acquire(const ServedModel& model, Ready ready) {
       return;
     }
   }
-  if (lease) ready(std::move(lease));
-  else ready(shutting_down());
+  if (lease)
+    ready(std::move(lease));
+  else
+    ready(shutting_down());
 }
 
 std::vector<ModelPool::Status> ModelPool::status() const {
@@ -254,8 +274,8 @@ std::vector<ModelPool::Status> ModelPool::status() const {
   std::vector<Status> all;
   for (std::size_t i = 0; i < state_->entries.size(); ++i) {
     const auto& entry = state_->entries[i];
-    all.push_back({state_->models[i].name, entry.backend != nullptr, entry.leases, static_cast<int>(entry.waiting.size()),
-                   entry.backend ? entry.backend->stats() : EngineStats{}});
+    all.push_back({state_->models[i].name, entry.backend != nullptr, entry.leases,
+                   static_cast<int>(entry.waiting.size()), entry.backend ? entry.backend->stats() : EngineStats{}});
   }
   return all;
 }

@@ -1,5 +1,5 @@
-// Which models are in memory: loads on the first request, keeps while in use, unloads after an idle time. Loading and unloading happen on
-// a thread of their own.
+// Which models are in memory: loads on the first request, keeps while in use, unloads after an idle time. Loading and
+// unloading happen on a thread of their own.
 #pragma once
 
 #include <functional>
@@ -21,7 +21,8 @@ class ModelLease {
   ModelLease() = default;
   ModelLease(std::shared_ptr<Backend> backend, std::function<void()> give_back)
       : backend_(std::move(backend)), give_back_(std::move(give_back)) {}
-  ModelLease(ModelLease&& other) noexcept : backend_(std::move(other.backend_)), give_back_(std::exchange(other.give_back_, nullptr)) {}
+  ModelLease(ModelLease&& other) noexcept
+      : backend_(std::move(other.backend_)), give_back_(std::exchange(other.give_back_, nullptr)) {}
   ModelLease& operator=(ModelLease&& other) noexcept {
     reset();
     backend_ = std::move(other.backend_);
@@ -56,11 +57,13 @@ class ModelPool {
   /// Everybody who waits gets an ApiError(503), and so does everybody who comes later.
   void shut_down();
 
-  /// The name under which the model is listed, for a name or an alias; empty: the first model. Nothing when it is not served here.
+  /// The name under which the model is listed, for a name or an alias; empty: the first model. Nothing when it is not
+  /// served here.
   const ServedModel* find(std::string_view name) const noexcept;
   const std::vector<ServedModel>& models() const noexcept;
 
-  /// Calls `ready` with the model or with why not: at once when it is loaded, otherwise on the pool's thread. Thread safe.
+  /// Calls `ready` with the model or with why not: at once when it is loaded, otherwise on the pool's thread. Thread
+  /// safe.
   void acquire(const ServedModel& model, Ready ready);
 
   struct Status {

@@ -7,7 +7,8 @@
 
 namespace moebox {
 
-/// A bucket fills at `per_minute` and holds one minute's worth. Its level may go below zero: what was used is always charged.
+/// A bucket fills at `per_minute` and holds one minute's worth. Its level may go below zero: what was used is always
+/// charged.
 class TokenBucket {
  public:
   using Time = std::chrono::steady_clock::time_point;
@@ -31,12 +32,13 @@ class RateLimiter {
   using Time = TokenBucket::Time;
 
   /// A limit of 0 is none. Caller numbers are 0 .. n_callers - 1.
-  RateLimiter(int n_callers, double requests_per_minute, double tokens_per_minute, Time now = std::chrono::steady_clock::now());
+  RateLimiter(int n_callers, double requests_per_minute, double tokens_per_minute,
+              Time now = std::chrono::steady_clock::now());
 
   struct Decision {
     bool allowed = true;
-    bool by_tokens = false;      // which limit refused
-    double retry_after_s = 0;    // when not allowed
+    bool by_tokens = false;    // which limit refused
+    double retry_after_s = 0;  // when not allowed
     double remaining_requests = 0, remaining_tokens = 0;
   };
   /// Takes one request, if there is one left and the tokens are not used up.

@@ -22,9 +22,9 @@ struct ApiRequest {
   std::string model;  // empty: the first one served
 
   // What to continue.
-  std::vector<ChatMessage> messages;    // chat, tokenize
+  std::vector<ChatMessage> messages;  // chat, tokenize
   ChatTemplateOptions template_options;
-  std::vector<Prompt> prompts;          // completions; one for tokenize
+  std::vector<Prompt> prompts;  // completions; one for tokenize
   std::optional<std::string> suffix;
   bool add_special_tokens = true;
   bool parse_special = false;  // control tokens may be written in the prompt's text

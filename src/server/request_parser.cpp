@@ -13,14 +13,25 @@ namespace {
 using nlohmann::json;
 
 // Where a field may occur.
-enum Where : unsigned { chat = 1, completions = 2, tokenize = 4, detokenize = 8, generating = chat | completions, all = 15 };
+enum Where : unsigned {
+  chat = 1,
+  completions = 2,
+  tokenize = 4,
+  detokenize = 8,
+  generating = chat | completions,
+  all = 15
+};
 
 unsigned where_of(Endpoint endpoint) {
   switch (endpoint) {
-    case Endpoint::chat: return chat;
-    case Endpoint::completions: return completions;
-    case Endpoint::tokenize: return tokenize;
-    default: return detokenize;
+    case Endpoint::chat:
+      return chat;
+    case Endpoint::completions:
+      return completions;
+    case Endpoint::tokenize:
+      return tokenize;
+    default:
+      return detokenize;
   }
 }
 
@@ -88,12 +99,15 @@ void read_prompt(const Context& context, const json& value) {
   if (value.empty()) refuse_value(context.field, "must not be empty.");
   if (value.front().is_number()) return void(prompts.emplace_back(read_tokens(value, context.field)));
   if (static_cast<int>(value.size()) > context.limits.choices) {
-    refuse_value(context.field, "holds " + std::to_string(value.size()) + " prompts; at most " + std::to_string(context.limits.choices) + " are allowed.");
+    refuse_value(context.field, "holds " + std::to_string(value.size()) + " prompts; at most " +
+                                    std::to_string(context.limits.choices) + " are allowed.");
   }
   for (std::size_t i = 0; i < value.size(); ++i) {
     const std::string item = context.field + "[" + std::to_string(i) + "]";
-    if (value[i].is_array()) prompts.emplace_back(read_tokens(value[i], item));
-    else prompts.emplace_back(read_string(value[i], item));
+    if (value[i].is_array())
+      prompts.emplace_back(read_tokens(value[i], item));
+    else
+      prompts.emplace_back(read_string(value[i], item));
   }
 }
 
@@ -116,12 +130,14 @@ void read_stop(const Context& context, const json& value) {
 
 void read_seed(const Context& context, const json& value) {
   if (!value.is_number_integer()) refuse_type(value, context.field, "an integer of 64 bits");
-  context.out.sampling.seed = value.is_number_unsigned() ? value.get<std::uint64_t>() : static_cast<std::uint64_t>(value.get<std::int64_t>());
+  context.out.sampling.seed =
+      value.is_number_unsigned() ? value.get<std::uint64_t>() : static_cast<std::uint64_t>(value.get<std::int64_t>());
 }
 
 void read_logit_bias(const Context& context, const json& value) {
   constexpr std::size_t most = 1024;
-  if (read_object(value, context.field).size() > most) refuse_value(context.field, "holds more than " + std::to_string(most) + " tokens.");
+  if (read_object(value, context.field).size() > most)
+    refuse_value(context.field, "holds more than " + std::to_string(most) + " tokens.");
   for (const auto& [key, bias] : value.items()) {
     TokenId id = -1;
     const auto parsed = std::from_chars(key.data(), key.data() + key.size(), id);
@@ -135,9 +151,11 @@ void read_logit_bias(const Context& context, const json& value) {
 void read_max_tokens(const Context& context, const json& value) {
   const auto most = std::numeric_limits<int>::max();
   const int tokens = static_cast<int>(read_integer(value, context.field, 1, most));
-  if (context.out.max_tokens && *context.out.max_tokens != tokens) refuse_value(context.field, "differs from 'max_completion_tokens': give one of them.");
+  if (context.out.max_tokens && *context.out.max_tokens != tokens)
+    refuse_value(context.field, "differs from 'max_completion_tokens': give one of them.");
   if (context.limits.output_tokens > 0 && tokens > context.limits.output_tokens) {
-    refuse_value(context.field, "is larger than this server's limit of " + std::to_string(context.limits.output_tokens) + ".");
+    refuse_value(context.field,
+                 "is larger than this server's limit of " + std::to_string(context.limits.output_tokens) + ".");
   }
   context.out.max_tokens = tokens;
 }
@@ -163,12 +181,16 @@ const OtherField other_fields[] = {
     {"prompt", tokenize, [](const Context& c, const json& v) { c.out.prompts.emplace_back(read_string(v, c.field)); }},
     {"tokens", detokenize, [](const Context& c, const json& v) { c.out.tokens = read_tokens(v, c.field); }},
     {"suffix", completions, [](const Context& c, const json& v) { c.out.suffix = read_string(v, c.field); }},
-    {"n", generating, [](const Context& c, const json& v) { c.out.n = static_cast<int>(read_integer(v, c.field, 1, c.limits.choices)); }},
+    {"n", generating,
+     [](const Context& c, const json& v) {
+       c.out.n = static_cast<int>(read_integer(v, c.field, 1, c.limits.choices));
+     }},
     {"max_tokens", generating, read_max_tokens},
     {"max_completion_tokens", chat, read_max_tokens},
     {"top_k", generating,
      [](const Context& c, const json& v) {
-       c.out.sampling.top_k = static_cast<int>(std::max<std::int64_t>(0, read_integer(v, c.field, -1, std::numeric_limits<int>::max())));
+       c.out.sampling.top_k =
+           static_cast<int>(std::max<std::int64_t>(0, read_integer(v, c.field, -1, std::numeric_limits<int>::max())));
      }},
     {"seed", generating, read_seed},
     {"stop", generating, read_stop},
@@ -194,7 +216,8 @@ const OtherField other_fields[] = {
      [](const Context& c, const json& v) { c.out.template_options.variables = read_object(v, c.field); }},
 };
 
-/// Fields that would change the answer and are not there (yet). Null and the values in `harmless` (a JSON array) are let through.
+/// Fields that would change the answer and are not there (yet). Null and the values in `harmless` (a JSON array) are
+/// let through.
 struct RefusedField {
   std::string_view name;
   unsigned where;
@@ -250,21 +273,33 @@ const RefusedField refused_fields[] = {
 };
 
 /// Known, and without effect on the answer here.
-constexpr std::string_view ignored_fields[] = {
-    "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "parallel_tool_calls",
-    "priority", "request_id", "spaces_between_special_tokens", "best_of"};
+constexpr std::string_view ignored_fields[] = {"user",
+                                               "metadata",
+                                               "store",
+                                               "service_tier",
+                                               "safety_identifier",
+                                               "prompt_cache_key",
+                                               "prompt_cache_retention",
+                                               "parallel_tool_calls",
+                                               "priority",
+                                               "request_id",
+                                               "spaces_between_special_tokens",
+                                               "best_of"};
 
 void refuse_unless_harmless(const RefusedField& field, const json& value) {
   const json harmless = json::parse(field.harmless);
   if (std::find(harmless.begin(), harmless.end(), value) != harmless.end()) return;
-  throw ApiException(bad_request(std::string(field.what) + " not supported by this server: leave out '" + std::string(field.name) + "'.",
-                                 std::string(field.name), "unsupported_parameter"));
+  throw ApiException(bad_request(
+      std::string(field.what) + " not supported by this server: leave out '" + std::string(field.name) + "'.",
+      std::string(field.name), "unsupported_parameter"));
 }
 
 /// True when the field is known for this endpoint.
-bool read_field(unsigned where, const std::string& name, const json& value, const ServerLimits& limits, ApiRequest& out) {
+bool read_field(unsigned where, const std::string& name, const json& value, const ServerLimits& limits,
+                ApiRequest& out) {
   const auto find = [&](const auto& table) {
-    return std::find_if(std::begin(table), std::end(table), [&](const auto& field) { return field.name == name && (field.where & where) != 0; });
+    return std::find_if(std::begin(table), std::end(table),
+                        [&](const auto& field) { return field.name == name && (field.where & where) != 0; });
   };
   const bool is_null = value.is_null();  // as good as absent, as clients send it
   if (const auto* field = find(real_fields); field != std::end(real_fields)) {
@@ -296,20 +331,30 @@ void require(const json& document, const char* name) {
 /// What no field can know by itself.
 void check_together(const json& document, const ServerLimits& limits, ApiRequest& out) {
   switch (out.endpoint) {
-    case Endpoint::chat: require(document, "messages"); break;
-    case Endpoint::completions: require(document, "prompt"); break;
-    case Endpoint::detokenize: require(document, "tokens"); break;
+    case Endpoint::chat:
+      require(document, "messages");
+      break;
+    case Endpoint::completions:
+      require(document, "prompt");
+      break;
+    case Endpoint::detokenize:
+      require(document, "tokens");
+      break;
     default:
-      if (out.messages.empty()) require(document, "prompt");
-      else if (!out.prompts.empty()) refuse_value("prompt", "and 'messages' exclude each other.");
+      if (out.messages.empty())
+        require(document, "prompt");
+      else if (!out.prompts.empty())
+        refuse_value("prompt", "and 'messages' exclude each other.");
       break;
   }
-  if (static_cast<std::int64_t>(out.n) * static_cast<std::int64_t>(std::max<std::size_t>(1, out.prompts.size())) > limits.choices) {
+  if (static_cast<std::int64_t>(out.n) * static_cast<std::int64_t>(std::max<std::size_t>(1, out.prompts.size())) >
+      limits.choices) {
     refuse_value("n", "times the number of prompts is more than " + std::to_string(limits.choices) + ".");
   }
   if (const auto best_of = document.find("best_of"); best_of != document.end() && !best_of->is_null()) {
     if (read_integer(*best_of, "best_of", 1, limits.choices) != out.n) {
-      throw ApiException(bad_request("'best_of' other than 'n' is not supported by this server.", "best_of", "unsupported_parameter"));
+      throw ApiException(
+          bad_request("'best_of' other than 'n' is not supported by this server.", "best_of", "unsupported_parameter"));
     }
   }
   const auto stream_options = document.find("stream_options");
@@ -318,11 +363,15 @@ void check_together(const json& document, const ServerLimits& limits, ApiRequest
   }
   if (out.endpoint == Endpoint::chat) {
     if (!out.logprobs && out.sampling.n_logprobs > 0) refuse_value("top_logprobs", "needs 'logprobs' to be true.");
-    if (out.logprobs) out.sampling.n_logprobs = std::max(0, out.sampling.n_logprobs);
-    else out.sampling.n_logprobs = -1;
+    if (out.logprobs)
+      out.sampling.n_logprobs = std::max(0, out.sampling.n_logprobs);
+    else
+      out.sampling.n_logprobs = -1;
   }
   if (out.echo && out.logprobs) {
-    throw ApiException(bad_request("Logprobs of the prompt are not supported by this server: 'echo' and 'logprobs' exclude each other.", "echo", "unsupported_parameter"));
+    throw ApiException(bad_request(
+        "Logprobs of the prompt are not supported by this server: 'echo' and 'logprobs' exclude each other.", "echo",
+        "unsupported_parameter"));
   }
   if (out.echo && out.suffix) refuse_value("echo", "and 'suffix' exclude each other.");
   if (out.suffix) {
@@ -340,12 +389,14 @@ void check_together(const json& document, const ServerLimits& limits, ApiRequest
 
 ApiRequest parse_api_request(Endpoint endpoint, std::string_view body, const ServerLimits& limits) {
   const json document = parse_strict_json(body, {limits.json_depth, limits.json_values});
-  if (!document.is_object()) throw ApiException(bad_request("The body must be a JSON object, not " + describe(document) + "."));
+  if (!document.is_object())
+    throw ApiException(bad_request("The body must be a JSON object, not " + describe(document) + "."));
   ApiRequest out;
   out.endpoint = endpoint;
   const unsigned where = where_of(endpoint);
   for (const auto& [name, value] : document.items()) {
-    if (!read_field(where, name, value, limits, out) && out.unknown_fields.size() < 20) out.unknown_fields.push_back(name.substr(0, 64));
+    if (!read_field(where, name, value, limits, out) && out.unknown_fields.size() < 20)
+      out.unknown_fields.push_back(name.substr(0, 64));
   }
   check_together(document, limits, out);
   return out;

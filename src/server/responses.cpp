@@ -1,9 +1,9 @@
 #include "server/responses.h"
 
-#include <openssl/rand.h>
-
 #include <algorithm>
 #include <cmath>
+
+#include <openssl/rand.h>
 
 namespace moebox {
 namespace {
@@ -49,11 +49,17 @@ Json byte_array(std::string_view bytes) {
 }
 
 Json token_entry(const Tokenizer& tokenizer, TokenId id, float logprob) {
-  return {{"token", display_text(tokenizer, id)}, {"logprob", finite(logprob)}, {"bytes", byte_array(tokenizer.token_bytes(id, true))}};
+  return {{"token", display_text(tokenizer, id)},
+          {"logprob", finite(logprob)},
+          {"bytes", byte_array(tokenizer.token_bytes(id, true))}};
 }
 
 Json head_json(const AnswerHead& head, const char* object) {
-  return {{"id", head.id}, {"object", object}, {"created", head.created}, {"model", head.model}, {"system_fingerprint", "moebox-" MOEBOX_VERSION}};
+  return {{"id", head.id},
+          {"object", object},
+          {"created", head.created},
+          {"model", head.model},
+          {"system_fingerprint", "moebox-" MOEBOX_VERSION}};
 }
 
 }  // namespace
@@ -85,7 +91,8 @@ Json chat_logprobs(const Tokenizer& tokenizer, std::span<const GeneratedToken> t
   for (const GeneratedToken& token : tokens) {
     Json entry = token_entry(tokenizer, token.id, token.logprob);
     entry["top_logprobs"] = Json::array();
-    for (const TokenLogprob& other : token.top) entry["top_logprobs"].push_back(token_entry(tokenizer, other.id, other.logprob));
+    for (const TokenLogprob& other : token.top)
+      entry["top_logprobs"].push_back(token_entry(tokenizer, other.id, other.logprob));
     content.push_back(std::move(entry));
   }
   return {{"content", std::move(content)}, {"refusal", nullptr}};
@@ -105,7 +112,10 @@ Json completion_logprobs(const Tokenizer& tokenizer, std::span<const GeneratedTo
     offsets.push_back(offset);
     offset += count_characters(text).value_or(0);
   }
-  return {{"tokens", std::move(texts)}, {"token_logprobs", std::move(logprobs)}, {"top_logprobs", std::move(tops)}, {"text_offset", std::move(offsets)}};
+  return {{"tokens", std::move(texts)},
+          {"token_logprobs", std::move(logprobs)},
+          {"top_logprobs", std::move(tops)},
+          {"text_offset", std::move(offsets)}};
 }
 
 Json choice_json(Endpoint endpoint, const ChoiceNews& news) {

@@ -2,9 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
+
+#include <nlohmann/json.hpp>
 
 #include "runtime/request.h"
 #include "server/api_error.h"
@@ -47,9 +48,9 @@ Json completion_logprobs(const Tokenizer& tokenizer, std::span<const GeneratedTo
 struct ChoiceNews {
   int index = 0;
   std::string text;
-  bool first = false;              // of a chat's choice: carries the role
+  bool first = false;  // of a chat's choice: carries the role
   Json logprobs = nullptr;
-  const char* finish = nullptr;    // nullptr: not yet
+  const char* finish = nullptr;  // nullptr: not yet
 };
 
 /// An answer of one choice or a chunk of it.

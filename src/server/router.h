@@ -1,4 +1,5 @@
-// Paths and methods -> endpoints: one table, read once a request; authorisation is decided on the route that is found here.
+// Paths and methods -> endpoints: one table, read once a request; authorisation is decided on the route that is found
+// here.
 #pragma once
 
 #include <string>

@@ -1,16 +1,16 @@
 #include "server/server.h"
 
-#include <openssl/ssl.h>
-
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/signal_set.hpp>
-#include <boost/asio/strand.hpp>
-#include <boost/asio/write.hpp>
 #include <csignal>
 #include <map>
 #include <mutex>
 #include <thread>
 #include <unordered_map>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/write.hpp>
+#include <openssl/ssl.h>
 
 #include "base/log.h"
 #include "server/service.h"
@@ -74,7 +74,8 @@ asio::ip::address parse_address(const std::string& host) {
   error_code error;
   const auto address = asio::ip::make_address(host, error);
   if (error) {
-    throw Error(ErrorKind::invalid_argument, "expected an address to listen on, found '" + host + "'", "host", "for example 127.0.0.1, 0.0.0.0 or ::1");
+    throw Error(ErrorKind::invalid_argument, "expected an address to listen on, found '" + host + "'", "host",
+                "for example 127.0.0.1, 0.0.0.0 or ::1");
   }
   return address;
 }
@@ -85,7 +86,8 @@ void check_exposure(const ServerOptions& options, const asio::ip::address& addre
     log(LogLevel::warning, "open_to_everybody", {{"host", options.host}});
     return;
   }
-  throw Error(ErrorKind::invalid_argument, "refused to listen on " + options.host + " without a key: anybody could use this server", "host",
+  throw Error(ErrorKind::invalid_argument,
+              "refused to listen on " + options.host + " without a key: anybody could use this server", "host",
               "give it keys, listen on 127.0.0.1, or say twice that it shall be open");
 }
 
@@ -101,9 +103,12 @@ std::unique_ptr<asio::ssl::context> make_tls(const ServerOptions& options) {
   SSL_CTX_set_mode(native, SSL_MODE_RELEASE_BUFFERS);
   error_code error;
   tls->use_certificate_chain_file(options.tls_certificate.string(), error);
-  if (error) throw Error(ErrorKind::invalid_file, "the TLS certificate cannot be used: " + error.message(), options.tls_certificate.string());
+  if (error)
+    throw Error(ErrorKind::invalid_file, "the TLS certificate cannot be used: " + error.message(),
+                options.tls_certificate.string());
   tls->use_private_key_file(options.tls_key.string(), asio::ssl::context::pem, error);
-  if (error) throw Error(ErrorKind::invalid_file, "the TLS key cannot be used: " + error.message(), options.tls_key.string());
+  if (error)
+    throw Error(ErrorKind::invalid_file, "the TLS key cannot be used: " + error.message(), options.tls_key.string());
   if (SSL_CTX_check_private_key(native) != 1) {
     throw Error(ErrorKind::invalid_file, "the TLS key does not belong to the certificate", options.tls_key.string());
   }
@@ -112,7 +117,8 @@ std::unique_ptr<asio::ssl::context> make_tls(const ServerOptions& options) {
 
 ServerOptions checked(ServerOptions options) {
   if (options.io_threads < 1 || options.worker_threads < 1) {
-    throw Error(ErrorKind::invalid_argument, "expected at least one thread for input and output and one to work", "io_threads, worker_threads");
+    throw Error(ErrorKind::invalid_argument, "expected at least one thread for input and output and one to work",
+                "io_threads, worker_threads");
   }
   if (options.limits.header_bytes < 256 || options.limits.body_bytes < 1 || options.limits.connections < 1) {
     throw Error(ErrorKind::invalid_argument, "a limit is too small for any request", "limits");
@@ -152,7 +158,8 @@ struct Server::State {
     if (!error) acceptor.bind(endpoint, error);
     if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
     if (error) {
-      throw Error(ErrorKind::io, "cannot listen: " + error.message(), context.options.host + ":" + std::to_string(context.options.port));
+      throw Error(ErrorKind::io, "cannot listen: " + error.message(),
+                  context.options.host + ":" + std::to_string(context.options.port));
     }
     local = acceptor.local_endpoint();
   }
@@ -182,10 +189,11 @@ struct Server::State {
     if (!table->admit(address, context.options.limits)) return turn_away(socket);
     ++context.connections;
     const std::uint64_t id = next_id++;
-    const auto connection = Connection::make(std::move(socket), tls.get(), service, context.options.limits, [this, table = table, id, address] {
-      table->remove(id, address);
-      --context.connections;
-    });
+    const auto connection = Connection::make(std::move(socket), tls.get(), service, context.options.limits,
+                                             [this, table = table, id, address] {
+                                               table->remove(id, address);
+                                               --context.connections;
+                                             });
     table->add(id, connection);
     connection->start();
     if (stopping) connection->stop();
@@ -268,7 +276,8 @@ struct Server::State {
       signals.add(SIGTERM);
       wait_for_signal();
     }
-    log(LogLevel::info, "listening", {{"url", url()}, {"models", context.options.models.size()}, {"keys", context.keys.size()}});
+    log(LogLevel::info, "listening",
+        {{"url", url()}, {"models", context.options.models.size()}, {"keys", context.keys.size()}});
     accept();
     std::vector<std::thread> threads;
     for (int i = 1; i < context.options.io_threads; ++i) threads.emplace_back([this] { run_io(); });
@@ -305,7 +314,8 @@ struct Server::State {
   Clock::time_point drain_until{}, quiet_since = Clock::now();
 
   asio::io_context io;
-  asio::strand<asio::io_context::executor_type> control{asio::make_strand(io)};  // accepting, signals, draining: one at a time
+  asio::strand<asio::io_context::executor_type> control{
+      asio::make_strand(io)};  // accepting, signals, draining: one at a time
   Tcp::acceptor acceptor;
   asio::steady_timer accept_timer, look_timer;
   asio::signal_set signals;

@@ -11,8 +11,8 @@ namespace moebox {
 
 class Server {
  public:
-  /// Checks the options, reads the certificate and listens. Throws Error: invalid_argument for options that contradict each other or
-  /// would be unsafe, io when the address cannot be had.
+  /// Checks the options, reads the certificate and listens. Throws Error: invalid_argument for options that contradict
+  /// each other or would be unsafe, io when the address cannot be had.
   explicit Server(ServerOptions options);
   /// run() must have returned, or not been called.
   ~Server();
@@ -24,9 +24,11 @@ class Server {
   /// "http://127.0.0.1:8080" or "https://...".
   std::string url() const;
 
-  /// Serves until a signal, drain() or stop(); returns when all is closed. Call it once. A second run() is an Error(invalid_argument).
+  /// Serves until a signal, drain() or stop(); returns when all is closed. Call it once. A second run() is an
+  /// Error(invalid_argument).
   void run();
-  /// No new work: requests that run may finish within ServerOptions::drain_time, others get a 503, and so does /ready. Thread safe.
+  /// No new work: requests that run may finish within ServerOptions::drain_time, others get a 503, and so does /ready.
+  /// Thread safe.
   void drain();
   /// Cancels what runs and closes everything. Thread safe.
   void stop();

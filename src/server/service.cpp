@@ -1,8 +1,9 @@
 #include "server/service.h"
 
 #include <algorithm>
-#include <boost/asio/ip/address.hpp>
 #include <cmath>
+
+#include <boost/asio/ip/address.hpp>
 
 #include "base/log.h"
 #include "server/model_job.h"
@@ -23,7 +24,8 @@ ApiError refusal(int status, std::string message, std::string type, std::string 
 /// A client's own request id is taken over only if it can do no harm in a header or a log.
 bool is_sane_id(std::string_view id) {
   return !id.empty() && id.size() <= 64 && std::all_of(id.begin(), id.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+           c == '.';
   });
 }
 
@@ -48,14 +50,16 @@ ServiceContext::ServiceContext(ServerOptions given)
       keys(options.keys),
       limiter(std::max(1, keys.size()), options.requests_per_minute, options.tokens_per_minute),
       metrics(options.models),
-      workers(std::make_unique<boost::asio::thread_pool>(static_cast<std::size_t>(std::max(1, options.worker_threads)))),
+      workers(
+          std::make_unique<boost::asio::thread_pool>(static_cast<std::size_t>(std::max(1, options.worker_threads)))),
       pool(std::make_unique<ModelPool>(options)) {}
 
 std::optional<HttpResponse> Service::check(HttpRequest& request) {
   request.request_id = is_sane_id(request.request_id_header) ? request.request_id_header : random_id("req_");
   request.answer_headers = {{"X-Request-Id", request.request_id}, {"X-Content-Type-Options", "nosniff"}};
   if (!host_allowed(request.host)) {
-    return error_response(refusal(403, "This server does not answer to that Host; --allow-host names further ones.", "permission_error", "host_not_allowed"));
+    return error_response(refusal(403, "This server does not answer to that Host; --allow-host names further ones.",
+                                  "permission_error", "host_not_allowed"));
   }
   if (auto preflight = cross_origin(request)) return preflight;
 
@@ -70,7 +74,9 @@ std::optional<HttpResponse> Service::check(HttpRequest& request) {
     return response;
   }
   if (match.route == nullptr) {
-    HttpResponse response = error_response(refusal(405, "This path takes " + match.allowed + ", not " + request.method.substr(0, 16) + ".", "invalid_request_error", "method_not_allowed"));
+    HttpResponse response =
+        error_response(refusal(405, "This path takes " + match.allowed + ", not " + request.method.substr(0, 16) + ".",
+                               "invalid_request_error", "method_not_allowed"));
     response.headers.emplace_back("Allow", match.allowed + ", OPTIONS");
     return response;
   }
@@ -85,7 +91,8 @@ std::optional<HttpResponse> Service::check(HttpRequest& request) {
     return response;
   }
   if (!is_json(request.content_type)) {
-    return error_response(refusal(415, "The body must be JSON: Content-Type: application/json.", "invalid_request_error", "unsupported_media_type"));
+    return error_response(refusal(415, "The body must be JSON: Content-Type: application/json.",
+                                  "invalid_request_error", "unsupported_media_type"));
   }
   if (const auto error = limit_rate(request)) return error_response(*error);
   return std::nullopt;
@@ -100,8 +107,10 @@ std::optional<ApiError> Service::authorise(HttpRequest& request) {
     return std::nullopt;
   }
   ++context_.metrics.unauthorised;
-  return refusal(401, request.authorization.empty() ? "A key is needed: Authorization: Bearer <key>." : "The key is not valid here.",
-                 "authentication_error", "invalid_api_key");
+  return refusal(
+      401,
+      request.authorization.empty() ? "A key is needed: Authorization: Bearer <key>." : "The key is not valid here.",
+      "authentication_error", "invalid_api_key");
 }
 
 std::optional<ApiError> Service::limit_rate(HttpRequest& request) {
@@ -118,8 +127,9 @@ std::optional<ApiError> Service::limit_rate(HttpRequest& request) {
   }
   if (decision.allowed) return std::nullopt;
   ++context_.metrics.rate_limited;
-  ApiError error = refusal(429, decision.by_tokens ? "The tokens of this minute are used up." : "The requests of this minute are used up.",
-                           decision.by_tokens ? "tokens" : "requests", "rate_limit_exceeded");
+  ApiError error = refusal(
+      429, decision.by_tokens ? "The tokens of this minute are used up." : "The requests of this minute are used up.",
+      decision.by_tokens ? "tokens" : "requests", "rate_limit_exceeded");
   error.retry_after_s = static_cast<int>(std::ceil(std::clamp(decision.retry_after_s, 1.0, 3600.0)));
   return error;
 }
@@ -142,7 +152,8 @@ std::optional<HttpResponse> Service::cross_origin(HttpRequest& request) {
   return response;
 }
 
-/// Without keys, a web page could reach this server under its own name (DNS rebinding): only addresses and known names are answered.
+/// Without keys, a web page could reach this server under its own name (DNS rebinding): only addresses and known names
+/// are answered.
 bool Service::host_allowed(std::string_view host) const {
   if (!context_.keys.empty() || context_.options.allow_open || host.empty()) return true;
   std::string name = lower(host);
@@ -160,12 +171,18 @@ bool Service::host_allowed(std::string_view host) const {
 
 void Service::handle(HttpRequest request, std::shared_ptr<Responder> responder) {
   switch (request.route->endpoint) {
-    case Endpoint::models: return responder->send(list_models());
-    case Endpoint::model: return responder->send(show_model(request.model_id));
-    case Endpoint::health: return responder->send(health());
-    case Endpoint::ready: return responder->send(ready());
-    case Endpoint::metrics: return responder->send(metrics());
-    default: break;
+    case Endpoint::models:
+      return responder->send(list_models());
+    case Endpoint::model:
+      return responder->send(show_model(request.model_id));
+    case Endpoint::health:
+      return responder->send(health());
+    case Endpoint::ready:
+      return responder->send(ready());
+    case Endpoint::metrics:
+      return responder->send(metrics());
+    default:
+      break;
   }
   if (context_.requests_in_flight >= context_.options.limits.requests_in_flight) {
     ApiError error = refusal(429, "The server is busy; try again later.", "rate_limit_error", "rate_limit_exceeded");
@@ -193,17 +210,21 @@ void Service::finished(const HttpRequest& request, const ExchangeRecord& record)
   const std::string_view route = request.route == nullptr ? "unmatched" : request.route->path;
   const int status = record.gone ? client_closed_request : record.status;
   context_.metrics.count_http(route, status);
-  const bool probe = request.route != nullptr && (request.route->endpoint == Endpoint::health || request.route->endpoint == Endpoint::ready ||
-                                                  request.route->endpoint == Endpoint::metrics);
-  const double ms = request.arrived.time_since_epoch().count() == 0
-                        ? 0.0
-                        : std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - request.arrived).count();
+  const bool probe = request.route != nullptr &&
+                     (request.route->endpoint == Endpoint::health || request.route->endpoint == Endpoint::ready ||
+                      request.route->endpoint == Endpoint::metrics);
+  const double ms =
+      request.arrived.time_since_epoch().count() == 0
+          ? 0.0
+          : std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - request.arrived).count();
   log(probe ? LogLevel::debug : LogLevel::info, "request",
       {{"request_id", request.request_id},
        {"method", request.method.substr(0, 16)},
        {"route", route},
        {"status", status},
-       {"key", context_.keys.empty() || request.route == nullptr || record.status == 401 ? "" : context_.keys.name(request.caller)},
+       {"key", context_.keys.empty() || request.route == nullptr || record.status == 401
+                   ? ""
+                   : context_.keys.name(request.caller)},
        {"bytes", record.bytes},
        {"ms", ms}});
 }
@@ -212,7 +233,12 @@ HttpResponse Service::list_models() const {
   Json data = Json::array();
   for (const ModelPool::Status& status : context_.pool->status()) {
     const ServedModel& model = *context_.pool->find(status.name);
-    data.push_back({{"id", model.name}, {"object", "model"}, {"created", started_}, {"owned_by", "moebox"}, {"aliases", model.aliases}, {"loaded", status.loaded}});
+    data.push_back({{"id", model.name},
+                    {"object", "model"},
+                    {"created", started_},
+                    {"owned_by", "moebox"},
+                    {"aliases", model.aliases},
+                    {"loaded", status.loaded}});
   }
   return json_response({{"object", "list"}, {"data", std::move(data)}});
 }
@@ -220,9 +246,15 @@ HttpResponse Service::list_models() const {
 HttpResponse Service::show_model(const std::string& id) const {
   const ServedModel* model = context_.pool->find(id);
   if (model == nullptr) {
-    return error_response(refusal(404, "The model '" + id.substr(0, 256) + "' does not exist here; /v1/models lists those that do.", "invalid_request_error", "model_not_found"));
+    return error_response(
+        refusal(404, "The model '" + id.substr(0, 256) + "' does not exist here; /v1/models lists those that do.",
+                "invalid_request_error", "model_not_found"));
   }
-  return json_response({{"id", model->name}, {"object", "model"}, {"created", started_}, {"owned_by", "moebox"}, {"aliases", model->aliases}});
+  return json_response({{"id", model->name},
+                        {"object", "model"},
+                        {"created", started_},
+                        {"owned_by", "moebox"},
+                        {"aliases", model->aliases}});
 }
 
 HttpResponse Service::health() const { return json_response({{"status", "ok"}}); }

@@ -2,8 +2,9 @@
 #pragma once
 
 #include <atomic>
-#include <boost/asio/thread_pool.hpp>
 #include <memory>
+
+#include <boost/asio/thread_pool.hpp>
 
 #include "server/connection.h"
 #include "server/keys.h"
@@ -51,7 +52,8 @@ class Service final : public HttpService {
   HttpResponse metrics() const;
 
   ServiceContext& context_;
-  const std::int64_t started_ = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  const std::int64_t started_ =
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 };
 
 }  // namespace moebox

@@ -30,7 +30,8 @@ class Builder : public nlohmann::json_sax<json> {
 
   bool key(string_t& name) override {
     json& object = *open_.back();
-    if (object.contains(name)) throw ApiException(bad_request("The key '" + name + "' occurs twice in one object.", path(name)));
+    if (object.contains(name))
+      throw ApiException(bad_request("The key '" + name + "' occurs twice in one object.", path(name)));
     keys_.back() = name;
     slot_ = &object[name];
     return true;
@@ -41,7 +42,8 @@ class Builder : public nlohmann::json_sax<json> {
     std::string message = "The body is not valid JSON: ";
     if (reason.find("ill-formed UTF-8") != std::string_view::npos) {
       message = "The body is not valid UTF-8";
-    } else if (reason.find("out_of_range.406") != std::string_view::npos || reason.find("number overflow") != std::string_view::npos) {
+    } else if (reason.find("out_of_range.406") != std::string_view::npos ||
+               reason.find("number overflow") != std::string_view::npos) {
       message = "A number is out of range";
     } else if (reason.find("unexpected end of input") != std::string_view::npos) {
       message += "it ends too early";
@@ -57,7 +59,8 @@ class Builder : public nlohmann::json_sax<json> {
   template <class Value>
   json* place(Value&& value) {
     if (++n_values_ > limits_.values) {
-      throw ApiException(bad_request("The body has more than " + std::to_string(limits_.values) + " values.", path({})));
+      throw ApiException(
+          bad_request("The body has more than " + std::to_string(limits_.values) + " values.", path({})));
     }
     if (open_.empty()) {
       root_ = std::forward<Value>(value);
@@ -79,7 +82,8 @@ class Builder : public nlohmann::json_sax<json> {
 
   bool open(json container) {
     if (static_cast<int>(open_.size()) >= limits_.depth) {
-      throw ApiException(bad_request("The body is nested deeper than " + std::to_string(limits_.depth) + " levels.", path({})));
+      throw ApiException(
+          bad_request("The body is nested deeper than " + std::to_string(limits_.depth) + " levels.", path({})));
     }
     // Pointers to parents stay valid: a parent does not grow while one of its children is open.
     open_.push_back(place(std::move(container)));

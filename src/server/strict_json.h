@@ -1,8 +1,9 @@
 // JSON from strangers: UTF-8 only, no key twice, no number out of range, bounded in depth and in number of values.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string_view>
+
+#include <nlohmann/json.hpp>
 
 namespace moebox {
 
