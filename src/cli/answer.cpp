@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/anonymous_memory.h"
 #include "base/error.h"
 #include "cli/console.h"
 
@@ -153,7 +154,7 @@ nlohmann::ordered_json answer_json(const Answer& answer) {
           {"decode_ms", answer.stats.decode_ms},
           {"prefill_tokens_per_second", answer.prefill_tokens_per_second()},
           {"decode_tokens_per_second", answer.decode_tokens_per_second()},
-          {"resident_bytes", resident_bytes()}};
+          {"resident_bytes", resident_memory_bytes()}};
 }
 
 }  // namespace moebox::cli

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "base/anonymous_memory.h"
 #include "base/error.h"
 #include "cli/answer.h"
 #include "cli/conversation.h"
@@ -317,7 +318,7 @@ class Chat {
     }
     line("messages", std::to_string(conversation_.turns().size()));
     line("context", fmt::format("{} of {} tokens", used, limit));
-    line("memory", bytes_text(resident_bytes()));
+    line("memory", bytes_text(resident_memory_bytes()));
     context_.console.note(out);
   }
 
@@ -342,7 +343,7 @@ void print_figures(const Context& context, const Answer& answer) {
   const auto speed = [](double value) { return value > 0 ? fmt::format("{:.1f}", value) : std::string("-"); };
   context.console.dim(say(context.text->figures, answer.stats.generated_tokens, answer.stats.prompt_tokens,
                           speed(answer.prefill_tokens_per_second()), speed(answer.decode_tokens_per_second()),
-                          fmt::format("{:.0f}", answer.stats.first_token_ms), bytes_text(resident_bytes())));
+                          fmt::format("{:.0f}", answer.stats.first_token_ms), bytes_text(resident_memory_bytes())));
 }
 
 TextRequest text_request(const Context& context, std::vector<TokenId> prompt,

@@ -112,18 +112,6 @@ std::string bytes_text(std::uint64_t bytes) {
   return fmt::format("{:.0f} GB", value / 1e9);
 }
 
-std::uint64_t resident_bytes() {
-  std::FILE* file = std::fopen("/proc/self/status", "re");
-  if (file == nullptr) return 0;
-  char line[256];
-  unsigned long long kibibytes = 0;
-  while (std::fgets(line, sizeof line, file) != nullptr) {
-    if (std::sscanf(line, "VmRSS: %llu kB", &kibibytes) == 1) break;
-  }
-  std::fclose(file);
-  return kibibytes * 1024;
-}
-
 std::string read_all(const std::string& path, std::size_t limit_bytes) {
   const bool standard = path == "-";
   const int fd = standard ? STDIN_FILENO : ::open(path.c_str(), O_RDONLY | O_CLOEXEC);

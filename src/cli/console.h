@@ -58,9 +58,6 @@ std::string printable(std::string_view text);
 /// "1.2 GB", "103 MB", "12 kB": decimal units.
 std::string bytes_text(std::uint64_t bytes);
 
-/// Resident memory of this process (VmRSS), 0 where the system does not tell.
-std::uint64_t resident_bytes();
-
 /// All of stdin, or of the file `path` ("-" is stdin), up to `limit_bytes`. Throws Error: not_found, io, resource.
 std::string read_all(const std::string& path, std::size_t limit_bytes = std::size_t{64} << 20);
 

@@ -1,7 +1,8 @@
 #include "cli/evaluation.h"
 
+#include <algorithm>
+
 #include "cli/model_source.h"
-#include "runtime/evaluate.h"
 
 namespace moebox::cli {
 
@@ -19,11 +20,13 @@ const Tokenizer& Evaluation::tokenizer() const {
   return *tokenizer_;
 }
 
-void Evaluation::run(std::span<const TokenId> tokens,
-                     const std::function<void(int, std::span<const float>, std::size_t)>& on_rows) {
+void Evaluation::reserve(int max_tokens) {
+  evaluator_ = std::make_unique<Evaluator>(*model_, team_, max_tokens, std::min(max_tokens, chunk_tokens));
+}
+
+void Evaluation::run(std::span<const TokenId> tokens, const std::function<void(int, std::span<const float>, std::size_t)>& on_rows) {
   const auto vocab = static_cast<std::size_t>(model_->info().vocab_size);
-  evaluate(*model_, team_, tokens, chunk_tokens,
-           [&](int first_position, std::span<const float> rows) { on_rows(first_position, rows, vocab); });
+  evaluator_->run(tokens, [&](int first_position, std::span<const float> rows) { on_rows(first_position, rows, vocab); });
 }
 
 }  // namespace moebox::cli

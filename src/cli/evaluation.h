@@ -10,6 +10,7 @@
 #include "cli/settings.h"
 #include "io/checkpoint.h"
 #include "models/model.h"
+#include "runtime/evaluate.h"
 #include "tokenizer/tokenizer.h"
 
 namespace moebox::cli {
@@ -23,6 +24,8 @@ class Evaluation {
   /// Throws Error when the files carry none.
   const Tokenizer& tokenizer() const;
 
+  /// Makes room for runs of at most so many tokens. Before the first run().
+  void reserve(int max_tokens);
   /// Calls `on_rows` with the logits of consecutive tokens: (first_position, rows of vocab_size floats, vocab_size).
   void run(std::span<const TokenId> tokens,
            const std::function<void(int, std::span<const float>, std::size_t)>& on_rows);
@@ -31,6 +34,7 @@ class Evaluation {
   Checkpoint checkpoint_;
   ThreadTeam team_;
   std::unique_ptr<const Model> model_;
+  std::unique_ptr<Evaluator> evaluator_;
   mutable std::shared_ptr<const Tokenizer> tokenizer_;
 };
 

@@ -44,6 +44,7 @@ int logits(const Context& context, const LogitsOptions& options) {
   const auto vocab = static_cast<std::size_t>(evaluation.model().info().vocab_size);
   const std::size_t n_rows = options.last ? 1 : ids.size();
   const std::size_t first_row = ids.size() - n_rows;
+  evaluation.reserve(static_cast<int>(ids.size()));
   std::vector<float> values(checked_mul(n_rows, vocab, "logits"));
   evaluation.run(ids, [&](int first_position, std::span<const float> rows, std::size_t) {
     for (std::size_t row = 0; row * vocab < rows.size(); ++row) {

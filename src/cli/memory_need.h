@@ -1,7 +1,8 @@
-// How much memory a model takes with a context, before it is loaded.
+// How much memory a model takes with a context.
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "cli/settings.h"
 #include "io/checkpoint.h"
@@ -9,14 +10,15 @@
 namespace moebox::cli {
 
 struct MemoryNeed {
+  std::string unsupported;           // not empty: moebox cannot run this model, and why; the rest is 0
   std::int64_t trained_context = 0;  // tokens
-  std::int64_t context_tokens = 0;   // what the settings ask for, else as the engine would choose
+  std::int64_t context_tokens = 0;   // the setting `context`, or what was trained up to the engine's own limit
   std::uint64_t weight_bytes = 0;
   std::uint64_t kv_bytes = 0;
   std::uint64_t kv_bytes_per_token = 0;
 };
 
-/// By the settings `context` and `kv_type`. Throws Error(unsupported) for an architecture that moebox does not know.
+/// By the settings `context` and `kv_type`. Throws Error(invalid_argument) for a context beyond the trained one.
 MemoryNeed memory_need(const Checkpoint& checkpoint, const Settings& settings);
 
 }  // namespace moebox::cli

@@ -72,6 +72,7 @@ int perplexity(const Context& context, const PerplexityOptions& options) {
                 fmt::format("expected at least one window of {} tokens, found {} tokens", window, tokens.size()),
                 options.file, "a longer text, or a smaller --window");
   }
+  evaluation.reserve(options.window);
   // A window begins as a text begins: with BOS, where the model's tokenizer adds it.
   const bool starts_with_bos = bos && !tokens.empty() && tokens.front() == *bos;
   const std::size_t first_scored = window / 2;

@@ -149,11 +149,15 @@ nlohmann::ordered_json summary_json(const Hub& hub, const Checkpoint& checkpoint
                                    {"parameters", parameters(checkpoint)},
                                    {"licence", licence(hub, checkpoint, options.model)},
                                    {"types", types}};
-  object["memory"] = {{"context_tokens", memory.context_tokens},
-                      {"context_tokens_trained", memory.trained_context},
-                      {"weight_bytes", memory.weight_bytes},
-                      {"kv_bytes", memory.kv_bytes},
-                      {"kv_bytes_per_token", memory.kv_bytes_per_token}};
+  if (memory.unsupported.empty()) {
+    object["memory"] = {{"context_tokens", memory.context_tokens},
+                        {"context_tokens_trained", memory.trained_context},
+                        {"weight_bytes", memory.weight_bytes},
+                        {"kv_bytes", memory.kv_bytes},
+                        {"kv_bytes_per_token", memory.kv_bytes_per_token}};
+  } else {
+    object["unsupported"] = memory.unsupported;
+  }
   object["metadata"] = metadata_json(checkpoint, options.metadata);
   if (options.tensors) object["tensors"] = tensors_json(checkpoint);
   object["chat_template"] = template_source(checkpoint);
@@ -181,9 +185,13 @@ std::string summary_text(const Console& console, const Hub& hub, const Checkpoin
   line("tensors", types);
   const std::string terms = licence(hub, checkpoint, options.model);
   line("licence", terms.empty() ? "not stated" : terms);
-  line("context", fmt::format("{} tokens as trained", memory.trained_context));
-  line("memory", fmt::format("{} weights + {} cache for {} tokens ({} bytes a token)", bytes_text(memory.weight_bytes),
-                             bytes_text(memory.kv_bytes), memory.context_tokens, memory.kv_bytes_per_token));
+  if (memory.unsupported.empty()) {
+    line("context", fmt::format("{} tokens as trained", memory.trained_context));
+    line("memory", fmt::format("{} weights + {} cache for {} tokens ({} bytes a token)", bytes_text(memory.weight_bytes),
+                               bytes_text(memory.kv_bytes), memory.context_tokens, memory.kv_bytes_per_token));
+  } else {
+    line("cannot run", memory.unsupported);
+  }
   const std::string source = template_source(checkpoint);
   line("template",
        source.empty() ? "none" : fmt::format("{} characters of Jinja (--template prints it)", source.size()));

@@ -1,0 +1,54 @@
+"""`moebox serve` from the command line: it says where it listens, answers, and ends as told. The protocol is tested with src/server."""
+import json
+import re
+import signal
+import unittest
+import urllib.error
+import urllib.request
+
+from program import PATIENCE, SMOL, ProgramTest
+
+
+class ServeTest(ProgramTest):
+    def serve(self, *arguments, **environment):
+        process = self.start("serve", *arguments, "--port", "0", **environment)
+        for line in process.stderr:
+            match = re.search(rb"listening on (http://127\.0\.0\.1:\d+)", line)
+            if match:
+                return process, match.group(1).decode()
+        self.fail(f"it did not listen; exit code {process.wait()}")
+
+    def request(self, url, body=None, key=None):
+        headers = {"Content-Type": "application/json"}
+        if key:
+            headers["Authorization"] = "Bearer " + key
+        request = urllib.request.Request(url, data=json.dumps(body).encode() if body else None, headers=headers)
+        with urllib.request.urlopen(request, timeout=60 * PATIENCE) as response:
+            return json.load(response)
+
+    def test_it_answers_and_sigterm_ends_it(self):
+        process, url = self.serve("tiny=" + SMOL)
+        self.assertEqual([model["id"] for model in self.request(url + "/v1/models")["data"]], ["tiny"])
+        answer = self.request(url + "/v1/chat/completions", {
+            "model": "tiny", "temperature": 0, "max_tokens": 12, "messages": [{"role": "user", "content": "What is the capital of France?"}]})
+        self.assertIn("Paris", answer["choices"][0]["message"]["content"])
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60 * PATIENCE)
+        self.assertEqual(process.returncode, 0)
+
+    def test_a_key_from_the_environment_is_asked_for(self):
+        _, url = self.serve(SMOL, MOEBOX_API_KEY="secret-of-this-test")
+        with self.assertRaises(urllib.error.HTTPError) as refused:
+            self.request(url + "/v1/models")
+        self.assertEqual(refused.exception.code, 401)
+        refused.exception.close()
+        self.assertTrue(self.request(url + "/v1/models", key="secret-of-this-test")["data"])
+
+    def test_beyond_this_machine_without_a_key_is_refused(self):
+        for again in ([], ["--allow-open"]):
+            _, err = self.run_program("serve", SMOL, "--host", "0.0.0.0", "--port", "0", *again, code=2)
+            self.assertRegex(err, r"moebox: error: ")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,139 @@
+"""tokenize, logits, perplexity, show and bench, as a person or a script uses them."""
+import glob
+import json
+import math
+import os
+import struct
+import unittest
+
+from program import QWEN, SMOL, TESTS, ProgramTest
+
+
+def read_npy(path):
+    """A float32 matrix from a .npy file, without NumPy: (rows, columns, values)."""
+    with open(path, "rb") as file:
+        content = file.read()
+    assert content[:8] == b"\x93NUMPY\x01\x00"
+    header_bytes = struct.unpack("<H", content[8:10])[0]
+    header = eval(content[10:10 + header_bytes], {"__builtins__": {}}, {})  # a literal written by the program under test
+    assert header["descr"] == "<f4" and header["fortran_order"] is False
+    rows, columns = header["shape"]
+    return rows, columns, struct.unpack(f"<{rows * columns}f", content[10 + header_bytes:])
+
+
+class ToolsTest(ProgramTest):
+    TEXT = "Hello, world! 你好，世界 👋\n\tint main() { return 0; }"
+
+    def test_tokenize_and_back(self):
+        for model in (SMOL, QWEN):
+            ids, _ = self.run_program("tokenize", model, self.TEXT)
+            self.assertRegex(ids, r"^\d+( \d+)*\n$")
+            self.assertEqual(self.run_program("tokenize", model, stdin=self.TEXT)[0], ids)
+            file = self.write("text.txt", self.TEXT)
+            self.assertEqual(self.run_program("tokenize", model, "--file", file)[0], ids)
+            self.assertEqual(self.run_program("tokenize", model, "--count", self.TEXT)[0], f"{len(ids.split())}\n")
+            self.assertEqual(self.run_program("tokenize", model, "--decode", ids)[0], self.TEXT)
+            self.assertEqual(self.run_program("tokenize", model, "--decode", stdin=",".join(ids.split()))[0], self.TEXT)
+
+    def test_tokenize_special_tokens_only_when_asked(self):
+        plain, _ = self.run_program("tokenize", SMOL, "<|im_start|>")
+        special, _ = self.run_program("tokenize", SMOL, "--special", "<|im_start|>")
+        self.assertEqual(special, "1\n")
+        self.assertGreater(len(plain.split()), 1)
+        self.assertEqual(self.run_program("tokenize", SMOL, "--decode", "1")[0], "")
+        self.assertEqual(self.run_program("tokenize", SMOL, "--decode", "--special", "1")[0], "<|im_start|>")
+        found = json.loads(self.run_program("tokenize", SMOL, "--json", "Hello world")[0])
+        self.assertEqual([token["id"] for token in found["tokens"]], found["ids"])
+        self.assertEqual("".join(token["text"] for token in found["tokens"]), "Hello world")
+
+    def test_tokenize_refuses_what_is_no_id(self):
+        for bad in ("1 2 x", "-1", "49152", "99999999999"):
+            _, err = self.run_program("tokenize", SMOL, "--decode", "--", bad, code=2)
+            self.assertIn("49151", err)
+
+    def test_logits_are_a_matrix_that_predicts(self):
+        ids = self.run_program("tokenize", SMOL, "The capital of France is")[0].split()
+        out = self.path("logits.npy")
+        stdout, err = self.run_program("logits", SMOL, "--ids", ",".join(ids), "--out", out)
+        self.assertEqual(stdout, "")
+        self.assertIn(f"({len(ids)}, 49152)", err)
+        rows, columns, values = read_npy(out)
+        self.assertEqual((rows, columns), (len(ids), 49152))
+        last = values[(rows - 1) * columns:]
+        best = max(range(columns), key=last.__getitem__)
+        self.assertEqual(self.run_program("tokenize", SMOL, "--decode", str(best))[0], " Paris")
+        self.run_program("logits", SMOL, "--ids", ",".join(ids), "--out", self.path("last.npy"), "--last")
+        self.assertEqual(read_npy(self.path("last.npy"))[2], last)
+        self.run_program("logits", SMOL, "--text", "The capital of France is", "--out", self.path("text.npy"))
+        self.assertEqual(read_npy(self.path("text.npy"))[2], values)
+        self.run_program("logits", SMOL, "--out", out, code=2)
+        self.run_program("logits", SMOL, "--ids", "1", "--text", "x", "--out", out, code=2)
+        self.run_program("logits", SMOL, "--ids", " , ", "--out", out, code=2)
+
+    def test_logits_do_not_depend_on_threads(self):
+        found = []
+        for threads in ("1", "2"):
+            out = self.path(f"logits{threads}.npy")
+            self.run_program("logits", SMOL, "--ids", "1,2,3,4,5,6,7", "--threads", threads, "--out", out)
+            found.append(open(out, "rb").read())
+        self.assertEqual(found[0], found[1])
+
+    def test_perplexity_scores_the_second_half_of_every_window(self):
+        text = self.write("text.txt", "The quick brown fox jumps over the lazy dog. " * 60)
+        found = json.loads(self.run_program("perplexity", SMOL, text, "--window", "64", "--windows", "3", "--json")[0])
+        self.assertEqual((found["windows"], found["window_tokens"]), (3, 64))
+        self.assertEqual(found["scored_tokens"], 3 * 31)
+        # The same from the logits: what is predicted after tokens 32 to 62 of every window.
+        ids = [int(word) for word in self.run_program("tokenize", SMOL, "--file", text)[0].split()]
+        total = 0.0
+        for window in range(3):
+            part = ids[window * 64:(window + 1) * 64]
+            out = self.path("window.npy")
+            self.run_program("logits", SMOL, "--ids", ",".join(map(str, part)), "--out", out)
+            _, columns, values = read_npy(out)
+            for position in range(32, 63):
+                row = values[position * columns:(position + 1) * columns]
+                largest = max(row)
+                total += math.log(math.fsum(math.exp(value - largest) for value in row)) + largest - row[part[position + 1]]
+        self.assertAlmostEqual(found["perplexity"], math.exp(total / (3 * 31)), delta=1e-4 * found["perplexity"])
+        self.run_program("perplexity", SMOL, text, "--window", "100000", code=2)
+        self.run_program("perplexity", SMOL, self.write("short.txt", "too short"), code=2)
+
+    def test_show(self):
+        out, _ = self.run_program("show", "smollm2-135m-instruct", "--context", "2048")
+        for word in ("llama", "134.5 million", "Q4_1", "8192 tokens as trained", "for 2048 tokens", "Apache-2.0", "general.architecture"):
+            self.assertIn(word.lower(), out.lower())
+        found = json.loads(self.run_program("show", SMOL, "--json", "--tensors", "--context", "1024")[0])
+        # 30 layers, 3 heads of 64, K and V, two bytes
+        self.assertEqual(found["memory"]["kv_bytes_per_token"], 30 * 3 * 64 * 2 * 2)
+        self.assertEqual(found["memory"]["kv_bytes"], 1024 * 30 * 3 * 64 * 2 * 2)
+        self.assertEqual(sum(tensor["bytes"] for tensor in found["tensors"]), sum(kind["bytes"] for kind in found["types"].values()))
+        embedding = next(tensor for tensor in found["tensors"] if tensor["name"] == "token_embd.weight")
+        self.assertEqual(embedding["shape"], [49152, 576])
+        self.assertIn("im_start", found["chat_template"])
+        self.assertIn("im_start", self.run_program("show", SMOL, "--template")[0])
+        self.assertIn("blk.29.ffn_down.weight", self.run_program("show", SMOL, "--tensors")[0])
+        self.assertIn("general.architecture = \"llama\"", self.run_program("show", SMOL, "--metadata")[0])
+        self.run_program("show", SMOL, "--context", "1000000", code=2)
+
+    def test_show_a_hugging_face_folder(self):
+        folder = next(os.path.dirname(path) for path in sorted(glob.glob(f"{TESTS}/golden/transformers/models/*/config.json")))
+        found = json.loads(self.run_program("show", folder, "--json")[0])
+        self.assertGreater(found["parameters"], 1000)
+        self.assertGreater(found["memory"]["weight_bytes"], 1000)
+
+    def test_bench_measures_what_it_is_told(self):
+        arguments = ["--prefill", "32", "--decode", "8", "--streams", "1,2", "--repeat", "1", "--threads", "1,2"]
+        found = json.loads(self.run_program("bench", SMOL, *arguments, "--json")[0])
+        self.assertEqual([row["threads"] for row in found["rows"]], [1, 2])
+        for row in found["rows"]:
+            self.assertGreater(row["prefill_tokens_per_second"], 1)
+            self.assertGreater(row["decode_tokens_per_second"], 1)
+            self.assertEqual(sorted(row["streams_tokens_per_second"]), ["1", "2"])
+        out, _ = self.run_program("bench", SMOL, *arguments)
+        self.assertIn("prefill 32", out)
+        self.assertIn("2 streams", out)
+
+
+if __name__ == "__main__":
+    unittest.main()
