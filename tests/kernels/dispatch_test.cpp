@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdlib>
 
 #include <gtest/gtest.h>
@@ -13,6 +14,16 @@ TEST(Dispatch, OffersScalarFirstAndATableForEach) {
   ASSERT_FALSE(isas.empty());
   EXPECT_EQ(isas.front(), Isa::scalar);
   for (const Isa isa : isas) EXPECT_EQ(kernel_table(isa).isa, isa);
+}
+
+TEST(Dispatch, OffersWhatTheProcessorHas) {
+  const CpuFeatures cpu = detect_cpu();
+  const auto isas = available_isas();
+  const auto has = [&](Isa isa) { return std::find(isas.begin(), isas.end(), isa) != isas.end(); };
+  EXPECT_EQ(has(Isa::avx2), cpu.avx2);
+  EXPECT_EQ(has(Isa::avx512), cpu.avx512);
+  EXPECT_EQ(has(Isa::neon), cpu.neon);
+  EXPECT_EQ(has(Isa::neon_dotprod), cpu.neon_dotprod);
 }
 
 class Environment : public ::testing::Test {
