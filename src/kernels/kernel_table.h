@@ -113,6 +113,12 @@ struct KernelTable {
   int (*argmax)(const float* x, int n) noexcept;
   /// log(sum(exp(x))), in a fixed order. n >= 1; NaN when a value is NaN, -inf when all are -inf.
   float (*log_sum_exp)(const float* x, int n) noexcept;
+
+  /// Loops that do one thing only, for limits.h: reading memory, int8 products, f32 fma. The last two return how many
+  /// multiplications and additions they did.
+  std::int32_t (*probe_read)(const std::byte* data, std::size_t bytes) noexcept;
+  std::int64_t (*probe_int8)(int turns) noexcept;
+  std::int64_t (*probe_float)(int turns) noexcept;
 };
 
 }  // namespace moebox

@@ -23,4 +23,8 @@ void attend_combine(const AttentionArgs& args, int kv_head, int first, int last,
 int argmax(const float* x, int n) noexcept;
 float log_sum_exp(const float* x, int n) noexcept;
 
+std::int32_t probe_read(const std::byte* data, std::size_t bytes) noexcept;
+std::int64_t probe_int8(int turns) noexcept;
+std::int64_t probe_float(int turns) noexcept;
+
 }  // namespace moebox::MOEBOX_SIMD

@@ -286,6 +286,17 @@ MOEBOX_OP void dot_tile(Ints (&sum)[n_groups][n_tokens], const Bytes (&w)[n_grou
   }
 }
 
+/// 64 products of weights below 128 and int8, and a barrier against the compiler's knowing either: for probe.cpp.
+inline constexpr int probe_chains = 5;
+MOEBOX_OP __m256i dot_half(__m256i sum, __m256i w, __m256i a) {
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, a), _mm256_set1_epi16(1)));
+}
+MOEBOX_OP Ints dot_register(Ints sum, Bytes w, Bytes a) {
+  return {{dot_half(sum.v[0], w.v[0], a.v[0]), dot_half(sum.v[1], w.v[1], a.v[1])}};
+}
+MOEBOX_OP void forget(Bytes& a) { asm volatile("" : "+x"(a.v[0]), "+x"(a.v[1])); }
+MOEBOX_OP void forget(Floats& a) { asm volatile("" : "+x"(a.v[0]), "+x"(a.v[1])); }
+
 MOEBOX_OP void prefetch(const void* p, std::uintptr_t ahead) {
   _mm_prefetch(reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(p) + ahead), _MM_HINT_T0);
 }

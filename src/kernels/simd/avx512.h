@@ -180,6 +180,12 @@ MOEBOX_OP void dot_tile(Ints (&sum)[n_groups][n_tokens], const Bytes (&w)[n_grou
   }
 }
 
+/// 64 products of weights below 128 and int8, and a barrier against the compiler's knowing either: for probe.cpp.
+inline constexpr int probe_chains = 12;
+MOEBOX_OP Ints dot_register(Ints sum, Bytes w, Bytes a) { return {_mm512_dpbusd_epi32(sum.v, w.v, a.v)}; }
+MOEBOX_OP void forget(Bytes& a) { asm volatile("" : "+v"(a.v)); }
+MOEBOX_OP void forget(Floats& a) { asm volatile("" : "+v"(a.v)); }
+
 MOEBOX_OP void prefetch(const void* p, std::uintptr_t ahead) {
   _mm_prefetch(reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(p) + ahead), _MM_HINT_T0);
 }

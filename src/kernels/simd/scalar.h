@@ -339,6 +339,15 @@ MOEBOX_OP void dot_tile(Ints (&sum)[n_groups][n_tokens], const Bytes (&w)[n_grou
   }
 }
 
+/// 64 products of weights below 128 and int8, and a barrier against the compiler's knowing either: for probe.cpp.
+inline constexpr int probe_chains = 1;
+MOEBOX_OP Ints dot_register(Ints sum, Bytes w, Bytes a) {
+  for (int k = 0; k < 64; ++k) sum.lane[k / 4] += w.lane[k] * static_cast<std::int8_t>(a.lane[k]);
+  return sum;
+}
+MOEBOX_OP void forget(Bytes& a) { asm volatile("" : "+m"(a)); }
+MOEBOX_OP void forget(Floats& a) { asm volatile("" : "+m"(a)); }
+
 MOEBOX_OP void prefetch(const void*, std::uintptr_t) {}
 
 #undef MOEBOX_EACH
