@@ -122,12 +122,13 @@ void Checkpoint::State::open_hugging_face() {
   if (!config.is_object())
     throw Error(ErrorKind::invalid_file, "expected a JSON object", (path / "config.json").string());
   const HfFiles found = find_safetensors(path);
-  for (const fs::path& file : found.paths) {
+  for (std::size_t i = 0; i < found.paths.size(); ++i) {
+    const fs::path& file = found.paths[i];
     std::vector<TensorView> part = parse_safetensors(map(file), file.string());
     for (const TensorView& tensor : part) {
       if (found.file_of_tensor.empty()) break;
       const auto listed = found.file_of_tensor.find(tensor.name);
-      if (listed == found.file_of_tensor.end() || listed->second != file) {
+      if (listed == found.file_of_tensor.end() || listed->second != i) {
         throw Error(ErrorKind::invalid_file,
                     "the index does not say that tensor " + quote(tensor.name) + " is in this file", file.string(),
                     "the folder mixes files of several models: fetch it again");
@@ -136,11 +137,11 @@ void Checkpoint::State::open_hugging_face() {
     add(std::move(part));
   }
   build_index();
-  for (const auto& [name, file] : found.file_of_tensor) {
+  for (const auto& [name, number] : found.file_of_tensor) {
     if (!index.contains(name)) {
       throw Error(ErrorKind::invalid_file,
-                  "the index says that tensor " + quote(name) + " is in this file, but it is not", file.string(),
-                  "the folder mixes files of several models: fetch it again");
+                  "the index says that tensor " + quote(name) + " is in this file, but it is not",
+                  found.paths[number].string(), "the folder mixes files of several models: fetch it again");
     }
   }
 }

@@ -1,10 +1,10 @@
 #include "io/hf_folder.h"
 
-#include <set>
 #include <string_view>
 #include <system_error>
 #include <utility>
 
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -34,12 +34,12 @@ HfFiles read_index(const fs::path& path) {
   const auto invalid = [&](const std::string& message, const char* hint = "") {
     return Error(ErrorKind::invalid_file, message, path.string(), hint);
   };
-  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
+  if (!index.is_object() || !index.contains("weight_map") || !index.at("weight_map").is_object()) {
     throw invalid("expected an object with the object 'weight_map'");
   }
-  HfFiles files;
-  std::set<std::string> names;
-  for (const auto& [tensor, file] : index["weight_map"].items()) {
+  const nlohmann::json& weight_map = index.at("weight_map");
+  std::map<std::string_view, std::size_t> number_of_file;
+  for (const auto& [tensor, file] : weight_map.items()) {
     if (!file.is_string()) throw invalid("weight_map of " + quote(tensor) + " must be a file name");
     const auto& name = file.get_ref<const std::string&>();
     if (!is_plain_file_name(name)) {
@@ -47,11 +47,19 @@ HfFiles read_index(const fs::path& path) {
           "weight_map of " + quote(tensor) + " must name a .safetensors file in this folder, found " + quote(name),
           "an index that points elsewhere is damaged or hostile");
     }
-    if (names.insert(name).second && names.size() > max_shards) throw invalid("more than 10,000 files");
-    files.file_of_tensor.emplace(tensor, path.parent_path() / name);
+    number_of_file.emplace(name, 0);
   }
-  if (names.empty()) throw invalid("weight_map names no tensor");
-  for (const std::string& name : names) files.paths.push_back(path.parent_path() / name);
+  if (number_of_file.empty()) throw invalid("weight_map names no tensor");
+  if (number_of_file.size() > max_shards) throw invalid(fmt::format("weight_map names more than {} files", max_shards));
+
+  HfFiles files;
+  for (auto& [name, number] : number_of_file) {
+    number = files.paths.size();
+    files.paths.push_back(path.parent_path() / name);
+  }
+  for (const auto& [tensor, file] : weight_map.items()) {
+    files.file_of_tensor.emplace(tensor, number_of_file.at(file.get_ref<const std::string&>()));
+  }
   return files;
 }
 
