@@ -1,0 +1,170 @@
+// The guarantee of docs/determinism.md: a sequence's logits are a function of its own tokens. Bits, not tolerances.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <numeric>
+#include <random>
+
+#include "io/checkpoint.h"
+#include "models/model.h"
+#include "runtime/block_pool.h"
+
+namespace moebox {
+namespace {
+
+struct Source {
+  std::string name, path;
+  int n_tokens;  // of the sequence that is watched
+};
+
+std::vector<Source> sources() {
+  const std::string golden = MOEBOX_TEST_DIR "/golden/transformers/models/";
+  return {{"f32", golden + "llama_gqa", 75},
+          {"q8_0", golden + "llama_gqa/q8_0.gguf", 75},
+          {"qwen2", golden + "qwen2_tied", 75},
+#ifndef MOEBOX_NO_REAL_MODELS
+          {"smollm2", MOEBOX_MODEL_DIR "/smollm2-135m-instruct-q4_1.gguf", 45},
+          {"qwen", MOEBOX_MODEL_DIR "/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", 35}
+#endif
+  };
+}
+
+std::vector<TokenId> random_tokens(int count, int vocab, unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<TokenId> tokens(static_cast<std::size_t>(count));
+  for (TokenId& id : tokens) id = static_cast<TokenId>(random() % static_cast<unsigned>(vocab));
+  return tokens;
+}
+
+/// A sequence that is fed piece by piece, and the logits of all its positions.
+struct Fed {
+  std::vector<TokenId> tokens;
+  std::vector<int> blocks;
+  int done = 0;
+  std::vector<float> logits;
+};
+
+class Runner {
+ public:
+  Runner(const Model& model, int n_threads, int max_tokens)
+      : model_(model), team_(n_threads), pool_(model.info(), 256), workspace_(model.make_workspace(max_tokens, max_tokens, 2048, n_threads)) {
+    // Stale memory must never enter a sum: every unwritten value is a NaN.
+    std::memset(pool_.blocks().data, 0xff, pool_.bytes());
+  }
+
+  /// Feeds the next `counts[i]` tokens of each sequence in one batch.
+  void step(std::vector<Fed*> sequences, const std::vector<int>& counts) {
+    std::vector<TokenId> tokens;
+    std::vector<BatchSpan> spans;
+    for (std::size_t i = 0; i < sequences.size(); ++i) {
+      Fed& fed = *sequences[i];
+      const int count = std::min(counts[i], static_cast<int>(fed.tokens.size()) - fed.done);
+      if (count == 0) continue;
+      ASSERT_TRUE(pool_.grow(fed.blocks, fed.done + count));
+      spans.push_back({static_cast<int>(tokens.size()), count, fed.done, fed.blocks, Role::prompt});
+      tokens.insert(tokens.end(), fed.tokens.begin() + fed.done, fed.tokens.begin() + fed.done + count);
+    }
+    if (tokens.empty()) return;
+    std::vector<int> rows(tokens.size());
+    std::iota(rows.begin(), rows.end(), 0);
+    const auto vocab = static_cast<std::size_t>(model_.info().vocab_size);
+    std::vector<float> logits(rows.size() * vocab);
+    model_.forward(team_, *workspace_, pool_.blocks(), {tokens, spans, rows, logits.data()});
+    std::size_t span_index = 0;
+    for (std::size_t i = 0; i < sequences.size(); ++i) {
+      Fed& fed = *sequences[i];
+      const int count = std::min(counts[i], static_cast<int>(fed.tokens.size()) - fed.done);
+      if (count == 0) continue;
+      const auto first = static_cast<std::ptrdiff_t>(spans[span_index++].first_token) * static_cast<std::ptrdiff_t>(vocab);
+      fed.logits.insert(fed.logits.end(), logits.begin() + first, logits.begin() + first + count * static_cast<std::ptrdiff_t>(vocab));
+      fed.done += count;
+    }
+  }
+
+  std::vector<float> alone(const std::vector<TokenId>& tokens, int chunk) {
+    Fed fed{tokens, {}, 0, {}};
+    while (fed.done < static_cast<int>(tokens.size())) step({&fed}, {chunk});
+    pool_.release(fed.blocks);
+    return fed.logits;
+  }
+
+ private:
+  const Model& model_;
+  ThreadTeam team_;
+  BlockPool pool_;
+  std::unique_ptr<Workspace> workspace_;
+};
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+class Determinism : public testing::TestWithParam<std::tuple<Source, Isa>> {
+ protected:
+  void SetUp() override {
+    const auto& [source, isa] = GetParam();
+    checkpoint_.emplace(Checkpoint::open(source.path));
+    ThreadTeam team(2);
+    ModelOptions options;
+    options.kernels = &kernel_table(isa);
+    model_ = load_model(*checkpoint_, team, options);
+    tokens_ = random_tokens(source.n_tokens, model_->info().vocab_size, 11);
+    reference_ = Runner(*model_, 1, 128).alone(tokens_, source.n_tokens);
+    ASSERT_EQ(reference_.size(), tokens_.size() * static_cast<std::size_t>(model_->info().vocab_size));
+  }
+
+  std::optional<Checkpoint> checkpoint_;
+  std::unique_ptr<const Model> model_;
+  std::vector<TokenId> tokens_;
+  std::vector<float> reference_;  // one thread, one chunk
+};
+
+TEST_P(Determinism, TheLogitsAreNumbers) {
+  for (const float logit : reference_) ASSERT_TRUE(std::isfinite(logit));
+}
+
+TEST_P(Determinism, ChunksAndThreadsChangeNoBit) {
+  for (const int threads : {1, 2, 3}) {
+    Runner runner(*model_, threads, 128);
+    for (const int chunk : {1, 2, 7, 32, 64, 128})
+      EXPECT_TRUE(same_bits(runner.alone(tokens_, chunk), reference_)) << threads << " threads, chunks of " << chunk;
+  }
+}
+
+TEST_P(Determinism, TheRestOfTheBatchChangesNoBit) {
+  Runner runner(*model_, 2, 512);
+  std::mt19937 random(5);
+  std::vector<Fed> others(31);
+  Fed watched{tokens_, {}, 0, {}};
+  std::vector<Fed*> all;
+  for (unsigned i = 0; i < others.size(); ++i) {
+    others[i].tokens = random_tokens(1 + static_cast<int>(random() % 40), model_->info().vocab_size, 100 + i);
+    all.push_back(&others[i]);
+  }
+  all.insert(all.begin() + 13, &watched);
+  while (watched.done < static_cast<int>(tokens_.size())) {
+    std::vector<int> counts;
+    for (std::size_t i = 0; i < all.size(); ++i) counts.push_back(1 + static_cast<int>(random() % 12));
+    ASSERT_NO_FATAL_FAILURE(runner.step(all, counts));
+  }
+  EXPECT_TRUE(same_bits(watched.logits, reference_));
+}
+
+TEST_P(Determinism, EveryInstructionSetGivesTheSameBits) {
+  ThreadTeam team(2);
+  ModelOptions options;
+  options.kernels = &kernel_table(Isa::scalar);
+  const auto scalar = load_model(*checkpoint_, team, options);
+  const std::vector<TokenId> head(tokens_.begin(), tokens_.begin() + 9);
+  const auto expected = Runner(*scalar, 2, 16).alone(head, 16);
+  EXPECT_TRUE(same_bits(expected, {reference_.begin(), reference_.begin() + static_cast<std::ptrdiff_t>(expected.size())}));
+}
+
+std::vector<Isa> isas() { return {available_isas().begin(), available_isas().end()}; }
+
+INSTANTIATE_TEST_SUITE_P(All, Determinism, testing::Combine(testing::ValuesIn(sources()), testing::ValuesIn(isas())), [](const auto& info) {
+  return std::get<0>(info.param).name + "_" + std::string(name(std::get<1>(info.param)));
+});
+
+}  // namespace
+}  // namespace moebox
