@@ -1,13 +1,13 @@
 #include "base/anonymous_memory.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <limits>
 #include <string>
 #include <utility>
+
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/error.h"
 
@@ -29,10 +29,12 @@ unsigned long long read_number(const char* path, const char* key) {
 
 }  // namespace
 
-AnonymousMemory::AnonymousMemory(std::size_t bytes, const char* what, bool huge_pages) : bytes_(std::max<std::size_t>(bytes, 1)) {
+AnonymousMemory::AnonymousMemory(std::size_t bytes, const char* what, bool huge_pages)
+    : bytes_(std::max<std::size_t>(bytes, 1)) {
   void* memory = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED)
-    throw Error(ErrorKind::resource, "the system refused " + std::to_string(bytes_ >> 20) + " MiB of memory", what, "use a smaller model or a shorter context");
+    throw Error(ErrorKind::resource, "the system refused " + std::to_string(bytes_ >> 20) + " MiB of memory", what,
+                "use a smaller model or a shorter context");
   if (huge_pages) ::madvise(memory, bytes_, MADV_HUGEPAGE);
   data_ = static_cast<std::byte*>(memory);
 }
@@ -59,6 +61,8 @@ std::size_t available_memory_bytes() noexcept {
   return available;
 }
 
-std::size_t resident_memory_bytes() noexcept { return static_cast<std::size_t>(read_number("/proc/self/status", "VmRSS:")) << 10; }
+std::size_t resident_memory_bytes() noexcept {
+  return static_cast<std::size_t>(read_number("/proc/self/status", "VmRSS:")) << 10;
+}
 
 }  // namespace moebox

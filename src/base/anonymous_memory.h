@@ -8,7 +8,8 @@ namespace moebox {
 class AnonymousMemory {
  public:
   AnonymousMemory() = default;
-  /// `what` names the use in the Error(resource) thrown when the system refuses. Huge pages are asked for, not promised.
+  /// `what` names the use in the Error(resource) thrown when the system refuses. Huge pages are asked for, not
+  /// promised.
   AnonymousMemory(std::size_t bytes, const char* what, bool huge_pages);
   ~AnonymousMemory();
   AnonymousMemory(AnonymousMemory&& other) noexcept;

@@ -13,14 +13,16 @@ namespace moebox {
 template <std::integral T>
 T checked_add(T a, T b, std::string_view where = {}) {
   T r;
-  if (__builtin_add_overflow(a, b, &r)) throw Error(ErrorKind::invalid_file, "a sum of sizes overflows", std::string(where));
+  if (__builtin_add_overflow(a, b, &r))
+    throw Error(ErrorKind::invalid_file, "a sum of sizes overflows", std::string(where));
   return r;
 }
 
 template <std::integral T>
 T checked_mul(T a, T b, std::string_view where = {}) {
   T r;
-  if (__builtin_mul_overflow(a, b, &r)) throw Error(ErrorKind::invalid_file, "a product of sizes overflows", std::string(where));
+  if (__builtin_mul_overflow(a, b, &r))
+    throw Error(ErrorKind::invalid_file, "a product of sizes overflows", std::string(where));
   return r;
 }
 

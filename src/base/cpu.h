@@ -9,8 +9,8 @@ namespace moebox {
 enum class Isa { scalar, avx2, avx512, neon, neon_dotprod };
 
 struct CpuFeatures {
-  bool avx2 = false;        // with FMA and F16C
-  bool avx512 = false;      // F, BW, DQ, VL and VNNI
+  bool avx2 = false;    // with FMA and F16C
+  bool avx512 = false;  // F, BW, DQ, VL and VNNI
   bool avx512_bf16 = false;
   bool neon = false;
   bool neon_dotprod = false;

@@ -22,15 +22,24 @@ Error::Error(ErrorKind kind, std::string message, std::string where, std::string
 
 const char* name(ErrorKind kind) noexcept {
   switch (kind) {
-    case ErrorKind::invalid_argument: return "invalid_argument";
-    case ErrorKind::invalid_file: return "invalid_file";
-    case ErrorKind::unsupported: return "unsupported";
-    case ErrorKind::not_found: return "not_found";
-    case ErrorKind::io: return "io";
-    case ErrorKind::network: return "network";
-    case ErrorKind::resource: return "resource";
-    case ErrorKind::cancelled: return "cancelled";
-    case ErrorKind::internal: return "internal";
+    case ErrorKind::invalid_argument:
+      return "invalid_argument";
+    case ErrorKind::invalid_file:
+      return "invalid_file";
+    case ErrorKind::unsupported:
+      return "unsupported";
+    case ErrorKind::not_found:
+      return "not_found";
+    case ErrorKind::io:
+      return "io";
+    case ErrorKind::network:
+      return "network";
+    case ErrorKind::resource:
+      return "resource";
+    case ErrorKind::cancelled:
+      return "cancelled";
+    case ErrorKind::internal:
+      return "internal";
   }
   return "unknown";
 }

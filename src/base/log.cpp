@@ -1,12 +1,12 @@
 #include "base/log.h"
 
-#include <unistd.h>
-
 #include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <ctime>
+
+#include <unistd.h>
 
 namespace moebox {
 namespace {

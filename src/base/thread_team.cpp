@@ -1,11 +1,11 @@
 #include "base/thread_team.h"
 
-#include <sched.h>
-
 #include <cmath>
 #include <cstdio>
 #include <thread>
 #include <vector>
+
+#include <sched.h>
 
 #include "base/error.h"
 
@@ -55,7 +55,9 @@ struct ThreadTeam::State {
 };
 
 ThreadTeam::ThreadTeam(int size) : size_(size > 0 ? size : usable_processors()), state_(std::make_unique<State>()) {
-  if (size_ > 1024) throw Error(ErrorKind::invalid_argument, "at most 1024 threads are possible, found " + std::to_string(size_), "threads");
+  if (size_ > 1024)
+    throw Error(ErrorKind::invalid_argument, "at most 1024 threads are possible, found " + std::to_string(size_),
+                "threads");
   State* state = state_.get();
   for (int index = 1; index < size_; ++index) {
     state->threads.emplace_back([this, state, index] {

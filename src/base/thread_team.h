@@ -26,7 +26,9 @@ class TeamMember {
   void wait() const noexcept;
 
   /// This member's part [first, last) of `count` items, split as evenly as whole items allow.
-  struct Range { int first, last; };
+  struct Range {
+    int first, last;
+  };
   Range part(int count) const noexcept {
     return {static_cast<int>(static_cast<std::int64_t>(index) * count / size),
             static_cast<int>(static_cast<std::int64_t>(index + 1) * count / size)};
@@ -50,8 +52,9 @@ class ThreadTeam {
   /// Calls `work(const TeamMember&)` on every member and returns when all are done. `work` must not throw.
   template <class Work>
   void run(Work&& work) noexcept {
-    run_erased([](void* state, const TeamMember& member) { (*static_cast<std::remove_reference_t<Work>*>(state))(member); },
-               const_cast<void*>(static_cast<const void*>(&work)));
+    run_erased(
+        [](void* state, const TeamMember& member) { (*static_cast<std::remove_reference_t<Work>*>(state))(member); },
+        const_cast<void*>(static_cast<const void*>(&work)));
   }
 
  private:

@@ -1,5 +1,7 @@
 #include "io/checkpoint.h"
 
+#include <nlohmann/json.hpp>
+
 #include <iterator>
 #include <system_error>
 #include <unordered_map>

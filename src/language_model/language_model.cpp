@@ -11,7 +11,8 @@ namespace {
 /// Turns an engine's tokens into a listener's text; a stop string ends the sequence at the token that completes it.
 class TextSink final : public GenerationSink {
  public:
-  TextSink(TextStream stream, std::shared_ptr<TextListener> listener) : stream_(std::move(stream)), listener_(std::move(listener)) {}
+  TextSink(TextStream stream, std::shared_ptr<TextListener> listener)
+      : stream_(std::move(stream)), listener_(std::move(listener)) {}
 
   bool on_token(const GeneratedToken& token) override {
     TextStream::Piece piece = stream_.push(token.id);
@@ -38,7 +39,8 @@ class TextSink final : public GenerationSink {
 
 }  // namespace
 
-std::shared_ptr<LanguageModel> LanguageModel::load(const std::filesystem::path& path, const LanguageModelOptions& options) {
+std::shared_ptr<LanguageModel> LanguageModel::load(const std::filesystem::path& path,
+                                                   const LanguageModelOptions& options) {
   std::shared_ptr<LanguageModel> result(new LanguageModel(Checkpoint::open(path)));
   const Checkpoint& checkpoint = result->checkpoint_;
   try {
@@ -48,7 +50,9 @@ std::shared_ptr<LanguageModel> LanguageModel::load(const std::filesystem::path& 
   }
   if (result->tokenizer_) {
     const auto& special = result->tokenizer_->special();
-    const auto text = [&](const std::optional<TokenId>& id) { return id ? std::string(result->tokenizer_->token_text(*id)) : std::string(); };
+    const auto text = [&](const std::optional<TokenId>& id) {
+      return id ? std::string(result->tokenizer_->token_text(*id)) : std::string();
+    };
     if (!options.chat_template.empty())
       result->template_.emplace(options.chat_template, text(special.bos), text(special.eos));
     else if (ChatTemplate::available(checkpoint))
@@ -58,7 +62,8 @@ std::shared_ptr<LanguageModel> LanguageModel::load(const std::filesystem::path& 
   auto model = load_model(checkpoint, *team, options.model);
   if (result->tokenizer_ && result->tokenizer_->vocab_size() > model->info().vocab_size)
     throw Error(ErrorKind::invalid_file,
-                "the tokenizer has " + std::to_string(result->tokenizer_->vocab_size()) + " tokens and the model only " + std::to_string(model->info().vocab_size),
+                "the tokenizer has " + std::to_string(result->tokenizer_->vocab_size()) +
+                    " tokens and the model only " + std::to_string(model->info().vocab_size),
                 checkpoint.path().string());
   result->engine_ = std::make_unique<Engine>(std::move(model), std::move(team), options.engine);
   return result;
@@ -66,17 +71,20 @@ std::shared_ptr<LanguageModel> LanguageModel::load(const std::filesystem::path& 
 
 const std::shared_ptr<const Tokenizer>& LanguageModel::tokenizer() const {
   if (!tokenizer_)
-    throw Error(ErrorKind::unsupported, "the model's files carry no tokenizer, so it cannot read or write text", checkpoint_.path().string(), "use token ids");
+    throw Error(ErrorKind::unsupported, "the model's files carry no tokenizer, so it cannot read or write text",
+                checkpoint_.path().string(), "use token ids");
   return tokenizer_;
 }
 
 const ChatTemplate& LanguageModel::chat_template() const {
   if (!template_)
-    throw Error(ErrorKind::unsupported, "the model's files carry no chat template", checkpoint_.path().string(), "complete plain text instead, or give a template");
+    throw Error(ErrorKind::unsupported, "the model's files carry no chat template", checkpoint_.path().string(),
+                "complete plain text instead, or give a template");
   return *template_;
 }
 
-std::vector<TokenId> LanguageModel::encode_chat(const std::vector<ChatMessage>& messages, const ChatTemplateOptions& options) const {
+std::vector<TokenId> LanguageModel::encode_chat(const std::vector<ChatMessage>& messages,
+                                                const ChatTemplateOptions& options) const {
   return chat_template().encode(messages, *tokenizer(), options);
 }
 
@@ -85,7 +93,8 @@ RequestId LanguageModel::generate(TextRequest request, std::shared_ptr<TextListe
     const auto& ends = tokenizer()->special().end_of_generation;
     request.generation.stop_tokens.insert(request.generation.stop_tokens.end(), ends.begin(), ends.end());
   }
-  auto sink = std::make_shared<TextSink>(TextStream(tokenizer(), std::move(request.stop_strings), request.show_control), std::move(listener));
+  auto sink = std::make_shared<TextSink>(TextStream(tokenizer(), std::move(request.stop_strings), request.show_control),
+                                         std::move(listener));
   return engine_->submit(std::move(request.generation), std::move(sink));
 }
 

@@ -1,4 +1,5 @@
-// Text in, text out: a checkpoint's tokenizer, chat template and engine put together. The server, the command and the bindings use it.
+// Text in, text out: a checkpoint's tokenizer, chat template and engine put together. The server, the command and the
+// bindings use it.
 #pragma once
 
 #include <filesystem>
@@ -52,7 +53,8 @@ class TextListener {
 class LanguageModel {
  public:
   /// Opens, checks, packs. Throws Error.
-  static std::shared_ptr<LanguageModel> load(const std::filesystem::path& path, const LanguageModelOptions& options = {});
+  static std::shared_ptr<LanguageModel> load(const std::filesystem::path& path,
+                                             const LanguageModelOptions& options = {});
 
   const Checkpoint& checkpoint() const noexcept { return checkpoint_; }
   /// Throws Error(unsupported) when the files carry no tokenizer, or no template.
@@ -63,7 +65,8 @@ class LanguageModel {
   Engine& engine() noexcept { return *engine_; }
 
   /// Prompt ids of a conversation, ready for TextRequest.
-  std::vector<TokenId> encode_chat(const std::vector<ChatMessage>& messages, const ChatTemplateOptions& options = {}) const;
+  std::vector<TokenId> encode_chat(const std::vector<ChatMessage>& messages,
+                                   const ChatTemplateOptions& options = {}) const;
   RequestId generate(TextRequest request, std::shared_ptr<TextListener> listener);
 
  private:

@@ -22,9 +22,11 @@ AttentionPlan::AttentionPlan(const AttentionShape& shape, int max_tokens, int ma
       max_blocks_((max_positions + kv_block_tokens - 1) / kv_block_tokens) {
   const auto split_spans = static_cast<std::size_t>(max_split_spans_per_thread * n_threads);
   const auto kv_heads = static_cast<std::size_t>(shape.kv.n_kv_heads);
-  units_.reserve((static_cast<std::size_t>(max_tokens) + split_spans * static_cast<std::size_t>(max_segments_)) * kv_heads);
+  units_.reserve((static_cast<std::size_t>(max_tokens) + split_spans * static_cast<std::size_t>(max_segments_)) *
+                 kv_heads);
   combines_.reserve(split_spans * kv_heads);
-  const std::size_t group_partial_bytes = static_cast<std::size_t>(group_ * partial_floats_) * sizeof(float) * static_cast<std::size_t>(max_segments_);
+  const std::size_t group_partial_bytes =
+      static_cast<std::size_t>(group_ * partial_floats_) * sizeof(float) * static_cast<std::size_t>(max_segments_);
   split_partials_ = AlignedBuffer(split_spans * kv_heads * group_partial_bytes);
   scratch_ = AlignedBuffer(static_cast<std::size_t>(n_threads) * tile_tokens * group_partial_bytes);
   pointers_.resize(static_cast<std::size_t>(n_threads) * static_cast<std::size_t>(max_blocks_));
@@ -43,7 +45,8 @@ void AttentionPlan::prepare(const Batch& batch, int n_threads) noexcept {
     for (int head = 0; head < shape_.kv.n_kv_heads; ++head) {
       if (may_split && span.n_tokens == 1 && n_segments > 1) {
         combines_.push_back({s, head, 0, 1, n_segments, partial});
-        for (int segment = 0; segment < n_segments; ++segment) units_.push_back({s, head, 0, 1, segment, partial + segment * group_});
+        for (int segment = 0; segment < n_segments; ++segment)
+          units_.push_back({s, head, 0, 1, segment, partial + segment * group_});
         partial += n_segments * group_;
         continue;
       }
@@ -54,7 +57,8 @@ void AttentionPlan::prepare(const Batch& batch, int n_threads) noexcept {
   }
 }
 
-AttentionArgs AttentionPlan::arguments(const Batch& batch, const Unit& unit, const float* q, float* out) const noexcept {
+AttentionArgs AttentionPlan::arguments(const Batch& batch, const Unit& unit, const float* q,
+                                       float* out) const noexcept {
   const BatchSpan& span = batch.spans[static_cast<std::size_t>(unit.span)];
   AttentionArgs args;
   args.kv = shape_.kv;
@@ -68,14 +72,16 @@ AttentionArgs AttentionPlan::arguments(const Batch& batch, const Unit& unit, con
   return args;
 }
 
-const std::byte* const* AttentionPlan::block_pointers(const TeamMember& member, const KvBlocks& kv, int layer, const BatchSpan& span,
-                                                      int last_position) noexcept {
+const std::byte* const* AttentionPlan::block_pointers(const TeamMember& member, const KvBlocks& kv, int layer,
+                                                      const BatchSpan& span, int last_position) noexcept {
   const std::byte** pointers = pointers_.data() + static_cast<std::ptrdiff_t>(member.index) * max_blocks_;
-  for (int i = 0; i <= last_position / kv_block_tokens; ++i) pointers[i] = kv.block(layer, span.blocks[static_cast<std::size_t>(i)]);
+  for (int i = 0; i <= last_position / kv_block_tokens; ++i)
+    pointers[i] = kv.block(layer, span.blocks[static_cast<std::size_t>(i)]);
   return pointers;
 }
 
-void AttentionPlan::run_whole(const TeamMember& member, const KernelTable& kernels, const AttentionArgs& args, const Unit& unit) noexcept {
+void AttentionPlan::run_whole(const TeamMember& member, const KernelTable& kernels, const AttentionArgs& args,
+                              const Unit& unit) noexcept {
   const std::ptrdiff_t segment_stride = static_cast<std::ptrdiff_t>(tile_tokens) * group_ * partial_floats_;
   float* partials = scratch_.floats() + member.index * segment_stride * max_segments_;
   const int n_segments = segments(args.first_position + unit.last);
@@ -84,12 +90,14 @@ void AttentionPlan::run_whole(const TeamMember& member, const KernelTable& kerne
   kernels.attend_combine(args, unit.kv_head, unit.first, unit.last, n_segments, partials, segment_stride);
 }
 
-void AttentionPlan::run(const TeamMember& member, const KernelTable& kernels, const KvBlocks& kv, int layer, const Batch& batch, const float* q,
-                        float* out) noexcept {
+void AttentionPlan::run(const TeamMember& member, const KernelTable& kernels, const KvBlocks& kv, int layer,
+                        const Batch& batch, const float* q, float* out) noexcept {
   std::atomic<int>& next = next_[layer & 1];
-  next_[(layer + 1) & 1].store(0, std::memory_order_relaxed);  // nobody counts there now: a barrier lies between two layers
+  next_[(layer + 1) & 1].store(
+      0, std::memory_order_relaxed);  // nobody counts there now: a barrier lies between two layers
   const int n_units = static_cast<int>(units_.size());
-  for (int index = next.fetch_add(1, std::memory_order_relaxed); index < n_units; index = next.fetch_add(1, std::memory_order_relaxed)) {
+  for (int index = next.fetch_add(1, std::memory_order_relaxed); index < n_units;
+       index = next.fetch_add(1, std::memory_order_relaxed)) {
     const Unit& unit = units_[static_cast<std::size_t>(index)];
     const BatchSpan& span = batch.spans[static_cast<std::size_t>(unit.span)];
     AttentionArgs args = arguments(batch, unit, q, out);

@@ -24,31 +24,34 @@ class AttentionPlan {
   /// Cuts the batch into units of work; one member calls it, and a barrier must follow.
   void prepare(const Batch& batch, int n_threads) noexcept;
 
-  /// One layer: q and out (n_tokens, n_heads * head_dim). All members call it; outputs are complete when all have returned, and a
-  /// barrier must follow. Keys and values of the batch have been stored, with a barrier after.
-  void run(const TeamMember& member, const KernelTable& kernels, const KvBlocks& kv, int layer, const Batch& batch, const float* q,
-           float* out) noexcept;
+  /// One layer: q and out (n_tokens, n_heads * head_dim). All members call it; outputs are complete when all have
+  /// returned, and a barrier must follow. Keys and values of the batch have been stored, with a barrier after.
+  void run(const TeamMember& member, const KernelTable& kernels, const KvBlocks& kv, int layer, const Batch& batch,
+           const float* q, float* out) noexcept;
 
  private:
-  /// Queries [first, last) of a span against one key head; over one segment, or (segment < 0) over all. In combines_, `segment` counts them.
+  /// Queries [first, last) of a span against one key head; over one segment, or (segment < 0) over all. In combines_,
+  /// `segment` counts them.
   struct Unit {
     int span, kv_head, first, last, segment;
     int partial;  // index of the first partial in split_partials_, where segments are computed apart
   };
 
   AttentionArgs arguments(const Batch& batch, const Unit& unit, const float* q, float* out) const noexcept;
-  const std::byte* const* block_pointers(const TeamMember& member, const KvBlocks& kv, int layer, const BatchSpan& span, int last_position) noexcept;
-  void run_whole(const TeamMember& member, const KernelTable& kernels, const AttentionArgs& args, const Unit& unit) noexcept;
+  const std::byte* const* block_pointers(const TeamMember& member, const KvBlocks& kv, int layer, const BatchSpan& span,
+                                         int last_position) noexcept;
+  void run_whole(const TeamMember& member, const KernelTable& kernels, const AttentionArgs& args,
+                 const Unit& unit) noexcept;
 
   AttentionShape shape_;
-  int group_;            // query heads of a key head
-  int partial_floats_;   // of one query head
+  int group_;           // query heads of a key head
+  int partial_floats_;  // of one query head
   int max_segments_;
   int max_blocks_;
   std::vector<Unit> units_, combines_;
   std::atomic<int> next_[2] = {0, 0};  // taken in turn by layers, so that one can be reset while the other counts
   AlignedBuffer split_partials_;
-  AlignedBuffer scratch_;              // (n_threads, max_segments, tile queries, partial)
+  AlignedBuffer scratch_;                   // (n_threads, max_segments, tile queries, partial)
   std::vector<const std::byte*> pointers_;  // (n_threads, max_blocks)
 };
 

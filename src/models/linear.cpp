@@ -16,15 +16,18 @@ void AlignedBuffer::Free::operator()(std::byte* data) const noexcept { std::free
 
 Activations::Activations(ActivationTypes types, int max_tokens, int max_columns) {
   for (const ActivationType type : {ActivationType::f32, ActivationType::int8_block32, ActivationType::int8_block256})
-    if (types.contains(type)) buffers_[static_cast<std::size_t>(type)] = AlignedBuffer(activation_bytes(type, max_tokens, max_columns));
+    if (types.contains(type))
+      buffers_[static_cast<std::size_t>(type)] = AlignedBuffer(activation_bytes(type, max_tokens, max_columns));
 }
 
-void Activations::quantize_rows(const KernelTable& kernels, ActivationTypes types, const float* x, std::ptrdiff_t stride, int n_tokens,
-                                int n_columns, int first, int last) const noexcept {
+void Activations::quantize_rows(const KernelTable& kernels, ActivationTypes types, const float* x,
+                                std::ptrdiff_t stride, int n_tokens, int n_columns, int first,
+                                int last) const noexcept {
   if (first == last) return;
   for (const ActivationType type : {ActivationType::f32, ActivationType::int8_block32, ActivationType::int8_block256})
     if (types.contains(type))
-      kernels.quantize(type, x, stride, n_tokens, n_columns, first, last, buffers_[static_cast<std::size_t>(type)].bytes());
+      kernels.quantize(type, x, stride, n_tokens, n_columns, first, last,
+                       buffers_[static_cast<std::size_t>(type)].bytes());
 }
 
 void multiply(const TeamMember& member, const KernelTable& kernels, const Activations& activations, int n_tokens,
@@ -37,7 +40,8 @@ void multiply(const TeamMember& member, const KernelTable& kernels, const Activa
     const int panels = product.matrix->n_panels();
     const int first = std::clamp(part.first - begin, 0, panels), last = std::clamp(part.last - begin, 0, panels);
     if (first < last)
-      kernels.matmul(*product.matrix, activations.of(product.matrix->dtype), n_tokens, first, last, product.out, product.stride);
+      kernels.matmul(*product.matrix, activations.of(product.matrix->dtype), n_tokens, first, last, product.out,
+                     product.stride);
     begin += panels;
   }
 }

@@ -49,9 +49,11 @@ class Activations {
   Activations(ActivationTypes types, int max_tokens, int max_columns);
 
   /// Converts this member's share of the rows of x (n_tokens, n_columns). A barrier must follow before multiply().
-  void quantize_rows(const KernelTable& kernels, ActivationTypes types, const float* x, std::ptrdiff_t stride, int n_tokens, int n_columns,
-                     int first, int last) const noexcept;
-  const std::byte* of(DType weights) const noexcept { return buffers_[static_cast<std::size_t>(activation_type(weights))].bytes(); }
+  void quantize_rows(const KernelTable& kernels, ActivationTypes types, const float* x, std::ptrdiff_t stride,
+                     int n_tokens, int n_columns, int first, int last) const noexcept;
+  const std::byte* of(DType weights) const noexcept {
+    return buffers_[static_cast<std::size_t>(activation_type(weights))].bytes();
+  }
 
  private:
   AlignedBuffer buffers_[3];

@@ -15,21 +15,26 @@ namespace moebox {
 namespace {
 
 struct LlamaLayer {
-  std::vector<float> attn_norm, ffn_norm;                 // (hidden_size)
-  PackedMatrix q, k, v;                                   // (heads * head_dim, hidden_size)
-  PackedMatrix attn_output;                               // (hidden_size, n_heads * head_dim)
-  PackedMatrix gate, up;                                  // (intermediate_size, hidden_size)
-  PackedMatrix down;                                      // (hidden_size, intermediate_size)
+  std::vector<float> attn_norm, ffn_norm;                  // (hidden_size)
+  PackedMatrix q, k, v;                                    // (heads * head_dim, hidden_size)
+  PackedMatrix attn_output;                                // (hidden_size, n_heads * head_dim)
+  PackedMatrix gate, up;                                   // (intermediate_size, hidden_size)
+  PackedMatrix down;                                       // (hidden_size, intermediate_size)
   std::vector<float> q_bias, k_bias, v_bias, output_bias;  // empty: none
   std::vector<float> gate_bias, up_bias, down_bias;
 };
 
 struct LlamaWorkspace final : Workspace {
-  LlamaWorkspace(const LlamaSpec& spec, KvShape kv, ActivationTypes types, int max_tokens, int max_logit_rows, int max_positions, int n_threads)
+  LlamaWorkspace(const LlamaSpec& spec, KvShape kv, ActivationTypes types, int max_tokens, int max_logit_rows,
+                 int max_positions, int n_threads)
       : rope(spec.rope, max_tokens),
-        attention({kv, spec.n_heads, 1.0f / std::sqrt(static_cast<float>(spec.head_dim))}, max_tokens, max_positions, n_threads),
-        activations(types, max_tokens, std::max({spec.hidden_size, spec.intermediate_size, spec.n_heads * spec.head_dim})) {
-    const auto rows = [](int n, int columns) { return AlignedBuffer(static_cast<std::size_t>(n) * static_cast<std::size_t>(columns) * sizeof(float)); };
+        attention({kv, spec.n_heads, 1.0f / std::sqrt(static_cast<float>(spec.head_dim))}, max_tokens, max_positions,
+                  n_threads),
+        activations(types, max_tokens,
+                    std::max({spec.hidden_size, spec.intermediate_size, spec.n_heads * spec.head_dim})) {
+    const auto rows = [](int n, int columns) {
+      return AlignedBuffer(static_cast<std::size_t>(n) * static_cast<std::size_t>(columns) * sizeof(float));
+    };
     const int q_size = spec.n_heads * spec.head_dim, kv_size = spec.n_kv_heads * spec.head_dim;
     x = rows(max_tokens, spec.hidden_size);
     normed = rows(std::max(max_tokens, max_logit_rows), spec.hidden_size);
@@ -43,7 +48,8 @@ struct LlamaWorkspace final : Workspace {
     gate_up = rows(n_threads, 2 * gate_up_floats);
   }
 
-  /// Floats of gate (and of up) that one member holds before the activation: a few panels at a time, so that they stay in its cache.
+  /// Floats of gate (and of up) that one member holds before the activation: a few panels at a time, so that they stay
+  /// in its cache.
   int gate_up_floats;
 
   RopeTable rope;
@@ -58,8 +64,10 @@ class Llama final : public Model {
   Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam& team, const ModelOptions& options);
 
   const ModelInfo& info() const noexcept override { return info_; }
-  std::unique_ptr<Workspace> make_workspace(int max_tokens, int max_logit_rows, int max_positions, int n_threads) const override {
-    return std::make_unique<LlamaWorkspace>(spec_, info_.kv, types_, max_tokens, max_logit_rows, max_positions, n_threads);
+  std::unique_ptr<Workspace> make_workspace(int max_tokens, int max_logit_rows, int max_positions,
+                                            int n_threads) const override {
+    return std::make_unique<LlamaWorkspace>(spec_, info_.kv, types_, max_tokens, max_logit_rows, max_positions,
+                                            n_threads);
   }
   void forward(ThreadTeam& team, Workspace& workspace, const KvBlocks& kv, const Batch& batch) const noexcept override {
     auto& memory = static_cast<LlamaWorkspace&>(workspace);
@@ -69,17 +77,23 @@ class Llama final : public Model {
  private:
   void step(const TeamMember& member, LlamaWorkspace& memory, const KvBlocks& kv, const Batch& batch) const noexcept;
   void embed(const TeamMember& member, LlamaWorkspace& memory, const Batch& batch) const noexcept;
-  void attention(const TeamMember& member, LlamaWorkspace& memory, const KvBlocks& kv, const Batch& batch, int index) const noexcept;
-  void rotate_and_store(const TeamMember& member, LlamaWorkspace& memory, const KvBlocks& kv, const Batch& batch, int index) const noexcept;
-  void feed_forward(const TeamMember& member, LlamaWorkspace& memory, int n_tokens, const LlamaLayer& layer) const noexcept;
+  void attention(const TeamMember& member, LlamaWorkspace& memory, const KvBlocks& kv, const Batch& batch,
+                 int index) const noexcept;
+  void rotate_and_store(const TeamMember& member, LlamaWorkspace& memory, const KvBlocks& kv, const Batch& batch,
+                        int index) const noexcept;
+  void feed_forward(const TeamMember& member, LlamaWorkspace& memory, int n_tokens,
+                    const LlamaLayer& layer) const noexcept;
   void gated(const TeamMember& member, LlamaWorkspace& memory, int n_tokens, const LlamaLayer& layer) const noexcept;
-  void add_projection(const TeamMember& member, LlamaWorkspace& memory, int n_tokens, const PackedMatrix& matrix, const std::vector<float>& bias) const noexcept;
+  void add_projection(const TeamMember& member, LlamaWorkspace& memory, int n_tokens, const PackedMatrix& matrix,
+                      const std::vector<float>& bias) const noexcept;
   void logits(const TeamMember& member, LlamaWorkspace& memory, const Batch& batch) const noexcept;
 
   /// Norms this member's rows of x and converts them for the matrices of `types`; ends with a barrier.
-  void norm_and_quantize(const TeamMember& member, LlamaWorkspace& memory, ActivationTypes types, const std::vector<float>& weight, int n_tokens) const noexcept;
+  void norm_and_quantize(const TeamMember& member, LlamaWorkspace& memory, ActivationTypes types,
+                         const std::vector<float>& weight, int n_tokens) const noexcept;
   /// Converts this member's rows of `rows`; ends with a barrier.
-  void quantize(const TeamMember& member, LlamaWorkspace& memory, const PackedMatrix& matrix, const float* rows, int n_tokens) const noexcept;
+  void quantize(const TeamMember& member, LlamaWorkspace& memory, const PackedMatrix& matrix, const float* rows,
+                int n_tokens) const noexcept;
 
   LlamaSpec spec_;
   const KernelTable& kernels_;
@@ -87,8 +101,8 @@ class Llama final : public Model {
   ActivationTypes types_;
   std::vector<LlamaLayer> layers_;
   std::vector<float> output_norm_;
-  PackedMatrix output_;            // (vocab_size, hidden_size); the embedding, too, when they are tied
-  const TensorView* embedding_;    // in the file; nullptr when tied
+  PackedMatrix output_;          // (vocab_size, hidden_size); the embedding, too, when they are tied
+  const TensorView* embedding_;  // in the file; nullptr when tied
   AnonymousMemory memory_;
 };
 
@@ -125,7 +139,8 @@ Llama::Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam& te
   find.finish();
   memory_ = packer.pack(checkpoint, team);
 
-  for (const LlamaLayer& l : layers_) types_ |= ActivationTypes{&l.q, &l.k, &l.v, &l.attn_output, &l.gate, &l.up, &l.down};
+  for (const LlamaLayer& l : layers_)
+    types_ |= ActivationTypes{&l.q, &l.k, &l.v, &l.attn_output, &l.gate, &l.up, &l.down};
   types_ |= ActivationTypes{&output_};
 
   info_.architecture = spec.architecture;
@@ -138,7 +153,8 @@ Llama::Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam& te
   for (const TensorView& tensor : checkpoint.tensors()) info_.n_parameters += tensor.n_elements();
 }
 
-void Llama::step(const TeamMember& member, LlamaWorkspace& memory, const KvBlocks& kv, const Batch& batch) const noexcept {
+void Llama::step(const TeamMember& member, LlamaWorkspace& memory, const KvBlocks& kv,
+                 const Batch& batch) const noexcept {
   const int n_tokens = static_cast<int>(batch.tokens.size());
   if (member.index == 0) memory.attention.prepare(batch, member.size);
   memory.rope.fill(member, batch);
@@ -159,34 +175,44 @@ void Llama::embed(const TeamMember& member, LlamaWorkspace& memory, const Batch&
     if (embedding_ == nullptr)
       unpack_row(output_, id, row);
     else
-      dequantize_row(embedding_->dtype, embedding_->data.data() + static_cast<std::size_t>(id) * (embedding_->data.size() / static_cast<std::size_t>(spec_.vocab_size)), row, hidden);
+      dequantize_row(
+          embedding_->dtype,
+          embedding_->data.data() +
+              static_cast<std::size_t>(id) * (embedding_->data.size() / static_cast<std::size_t>(spec_.vocab_size)),
+          row, hidden);
   }
   member.wait();
 }
 
-void Llama::norm_and_quantize(const TeamMember& member, LlamaWorkspace& memory, ActivationTypes types, const std::vector<float>& weight,
-                              int n_tokens) const noexcept {
+void Llama::norm_and_quantize(const TeamMember& member, LlamaWorkspace& memory, ActivationTypes types,
+                              const std::vector<float>& weight, int n_tokens) const noexcept {
   const auto part = member.part(n_tokens);
   const int hidden = spec_.hidden_size;
   for (int t = part.first; t < part.last; ++t)
-    kernels_.rms_norm(memory.x.floats() + static_cast<std::ptrdiff_t>(t) * hidden, weight.data(), spec_.rms_epsilon, hidden,
-                      memory.normed.floats() + static_cast<std::ptrdiff_t>(t) * hidden);
-  memory.activations.quantize_rows(kernels_, types, memory.normed.floats(), hidden, n_tokens, hidden, part.first, part.last);
+    kernels_.rms_norm(memory.x.floats() + static_cast<std::ptrdiff_t>(t) * hidden, weight.data(), spec_.rms_epsilon,
+                      hidden, memory.normed.floats() + static_cast<std::ptrdiff_t>(t) * hidden);
+  memory.activations.quantize_rows(kernels_, types, memory.normed.floats(), hidden, n_tokens, hidden, part.first,
+                                   part.last);
   member.wait();
 }
 
-void Llama::quantize(const TeamMember& member, LlamaWorkspace& memory, const PackedMatrix& matrix, const float* rows, int n_tokens) const noexcept {
+void Llama::quantize(const TeamMember& member, LlamaWorkspace& memory, const PackedMatrix& matrix, const float* rows,
+                     int n_tokens) const noexcept {
   const auto part = member.part(n_tokens);
-  memory.activations.quantize_rows(kernels_, {&matrix}, rows, matrix.n_columns, n_tokens, matrix.n_columns, part.first, part.last);
+  memory.activations.quantize_rows(kernels_, {&matrix}, rows, matrix.n_columns, n_tokens, matrix.n_columns, part.first,
+                                   part.last);
   member.wait();
 }
 
-void Llama::attention(const TeamMember& member, LlamaWorkspace& memory, const KvBlocks& kv, const Batch& batch, int index) const noexcept {
+void Llama::attention(const TeamMember& member, LlamaWorkspace& memory, const KvBlocks& kv, const Batch& batch,
+                      int index) const noexcept {
   const LlamaLayer& layer = layers_[static_cast<std::size_t>(index)];
   const int n_tokens = static_cast<int>(batch.tokens.size());
   norm_and_quantize(member, memory, {&layer.q, &layer.k, &layer.v}, layer.attn_norm, n_tokens);
   multiply(member, kernels_, memory.activations, n_tokens,
-           {{&layer.q, memory.q.floats(), layer.q.n_rows}, {&layer.k, memory.k.floats(), layer.k.n_rows}, {&layer.v, memory.v.floats(), layer.v.n_rows}});
+           {{&layer.q, memory.q.floats(), layer.q.n_rows},
+            {&layer.k, memory.k.floats(), layer.k.n_rows},
+            {&layer.v, memory.v.floats(), layer.v.n_rows}});
   member.wait();
   rotate_and_store(member, memory, kv, batch, index);
   member.wait();
@@ -197,7 +223,8 @@ void Llama::attention(const TeamMember& member, LlamaWorkspace& memory, const Kv
   member.wait();
 }
 
-void Llama::rotate_and_store(const TeamMember& member, LlamaWorkspace& memory, const KvBlocks& kv, const Batch& batch, int index) const noexcept {
+void Llama::rotate_and_store(const TeamMember& member, LlamaWorkspace& memory, const KvBlocks& kv, const Batch& batch,
+                             int index) const noexcept {
   const LlamaLayer& layer = layers_[static_cast<std::size_t>(index)];
   const int q_size = layer.q.n_rows, kv_size = layer.k.n_rows, head_dim = spec_.head_dim;
   const RopeSpec& rope = spec_.rope;
@@ -212,8 +239,10 @@ void Llama::rotate_and_store(const TeamMember& member, LlamaWorkspace& memory, c
       if (!layer.k_bias.empty()) kernels_.add(k, layer.k_bias.data(), kv_size);
       if (!layer.v_bias.empty()) kernels_.add(v, layer.v_bias.data(), kv_size);
       const float *cos = memory.rope.cos(t), *sin = memory.rope.sin(t);
-      for (int offset = 0; offset < q_size; offset += head_dim) kernels_.rope(q + offset, cos, sin, rope.dim, rope.interleaved);
-      for (int offset = 0; offset < kv_size; offset += head_dim) kernels_.rope(k + offset, cos, sin, rope.dim, rope.interleaved);
+      for (int offset = 0; offset < q_size; offset += head_dim)
+        kernels_.rope(q + offset, cos, sin, rope.dim, rope.interleaved);
+      for (int offset = 0; offset < kv_size; offset += head_dim)
+        kernels_.rope(k + offset, cos, sin, rope.dim, rope.interleaved);
       const int block = span.blocks[static_cast<std::size_t>(position / kv_block_tokens)];
       kernels_.store_kv(info_.kv, k, v, kv.block(index, block), position % kv_block_tokens);
     }
@@ -225,7 +254,8 @@ void Llama::add_projection(const TeamMember& member, LlamaWorkspace& memory, int
   const auto part = member.part(matrix.n_panels());
   if (part.first == part.last) return;
   const int hidden = matrix.n_rows;
-  kernels_.matmul(matrix, memory.activations.of(matrix.dtype), n_tokens, part.first, part.last, memory.projected.floats(), hidden);
+  kernels_.matmul(matrix, memory.activations.of(matrix.dtype), n_tokens, part.first, part.last,
+                  memory.projected.floats(), hidden);
   const int begin = part.first * panel_rows, count = std::min(part.last * panel_rows, hidden) - begin;
   for (int t = 0; t < n_tokens; ++t) {
     float* projected = memory.projected.floats() + static_cast<std::ptrdiff_t>(t) * hidden + begin;
@@ -234,7 +264,8 @@ void Llama::add_projection(const TeamMember& member, LlamaWorkspace& memory, int
   }
 }
 
-void Llama::feed_forward(const TeamMember& member, LlamaWorkspace& memory, int n_tokens, const LlamaLayer& layer) const noexcept {
+void Llama::feed_forward(const TeamMember& member, LlamaWorkspace& memory, int n_tokens,
+                         const LlamaLayer& layer) const noexcept {
   norm_and_quantize(member, memory, {&layer.gate, &layer.up}, layer.ffn_norm, n_tokens);
   gated(member, memory, n_tokens, layer);
   member.wait();
@@ -243,7 +274,8 @@ void Llama::feed_forward(const TeamMember& member, LlamaWorkspace& memory, int n
   member.wait();
 }
 
-void Llama::gated(const TeamMember& member, LlamaWorkspace& memory, int n_tokens, const LlamaLayer& layer) const noexcept {
+void Llama::gated(const TeamMember& member, LlamaWorkspace& memory, int n_tokens,
+                  const LlamaLayer& layer) const noexcept {
   const auto part = member.part(layer.gate.n_panels());
   const int at_once = std::max(1, memory.gate_up_floats / (n_tokens * panel_rows));
   float* gate = memory.gate_up.floats() + static_cast<std::ptrdiff_t>(member.index) * 2 * memory.gate_up_floats;
@@ -255,10 +287,12 @@ void Llama::gated(const TeamMember& member, LlamaWorkspace& memory, int n_tokens
     kernels_.matmul(gate_part, memory.activations.of(gate_part.dtype), n_tokens, 0, gate_part.n_panels(), gate, width);
     kernels_.matmul(up_part, memory.activations.of(up_part.dtype), n_tokens, 0, up_part.n_panels(), up, width);
     for (int t = 0; t < n_tokens; ++t) {
-      float *gate_row = gate + static_cast<std::ptrdiff_t>(t) * width, *up_row = up + static_cast<std::ptrdiff_t>(t) * width;
+      float *gate_row = gate + static_cast<std::ptrdiff_t>(t) * width,
+            *up_row = up + static_cast<std::ptrdiff_t>(t) * width;
       if (!layer.gate_bias.empty()) kernels_.add(gate_row, layer.gate_bias.data() + column, width);
       if (!layer.up_bias.empty()) kernels_.add(up_row, layer.up_bias.data() + column, width);
-      kernels_.swiglu(gate_row, up_row, width, memory.inner.floats() + static_cast<std::ptrdiff_t>(t) * spec_.intermediate_size + column);
+      kernels_.swiglu(gate_row, up_row, width,
+                      memory.inner.floats() + static_cast<std::ptrdiff_t>(t) * spec_.intermediate_size + column);
     }
   }
 }
@@ -268,16 +302,20 @@ void Llama::logits(const TeamMember& member, LlamaWorkspace& memory, const Batch
   if (n_rows == 0) return;
   const auto part = member.part(n_rows);
   for (int i = part.first; i < part.last; ++i)
-    kernels_.rms_norm(memory.x.floats() + static_cast<std::ptrdiff_t>(batch.logit_rows[static_cast<std::size_t>(i)]) * hidden, output_norm_.data(),
-                      spec_.rms_epsilon, hidden, memory.normed.floats() + static_cast<std::ptrdiff_t>(i) * hidden);
-  memory.activations.quantize_rows(kernels_, {&output_}, memory.normed.floats(), hidden, n_rows, hidden, part.first, part.last);
+    kernels_.rms_norm(
+        memory.x.floats() + static_cast<std::ptrdiff_t>(batch.logit_rows[static_cast<std::size_t>(i)]) * hidden,
+        output_norm_.data(), spec_.rms_epsilon, hidden,
+        memory.normed.floats() + static_cast<std::ptrdiff_t>(i) * hidden);
+  memory.activations.quantize_rows(kernels_, {&output_}, memory.normed.floats(), hidden, n_rows, hidden, part.first,
+                                   part.last);
   member.wait();
   multiply(member, kernels_, memory.activations, n_rows, {{&output_, batch.logits, spec_.vocab_size}});
 }
 
 }  // namespace
 
-std::unique_ptr<const Model> make_llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam& team, const ModelOptions& options) {
+std::unique_ptr<const Model> make_llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam& team,
+                                        const ModelOptions& options) {
   return std::make_unique<Llama>(spec, checkpoint, team, options);
 }
 

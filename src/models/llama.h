@@ -1,4 +1,5 @@
-// The forward of dense decoders of the Llama kind (Llama, Mistral in Llama's clothes, SmolLM2, Qwen2): see spec/llama.h.
+// The forward of dense decoders of the Llama kind (Llama, Mistral in Llama's clothes, SmolLM2, Qwen2): see
+// spec/llama.h.
 #pragma once
 
 #include <memory>
@@ -8,6 +9,7 @@
 
 namespace moebox {
 
-std::unique_ptr<const Model> make_llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam& team, const ModelOptions& options);
+std::unique_ptr<const Model> make_llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam& team,
+                                        const ModelOptions& options);
 
 }  // namespace moebox

@@ -36,11 +36,14 @@ struct KvBlocks {
   std::size_t block_bytes = 0;  // of one layer
 
   std::byte* block(int layer, int index) const noexcept {
-    return data + (static_cast<std::size_t>(layer) * static_cast<std::size_t>(n_blocks) + static_cast<std::size_t>(index)) * block_bytes;
+    return data +
+           (static_cast<std::size_t>(layer) * static_cast<std::size_t>(n_blocks) + static_cast<std::size_t>(index)) *
+               block_bytes;
   }
 };
 
-/// Whether a token came with the prompt or was generated: some architectures compute the two differently (docs/determinism.md).
+/// Whether a token came with the prompt or was generated: some architectures compute the two differently
+/// (docs/determinism.md).
 enum class Role : std::uint8_t { prompt, generated };
 
 /// Consecutive tokens of one sequence within a batch.
@@ -71,9 +74,12 @@ class Model {
   virtual ~Model() = default;
   virtual const ModelInfo& info() const noexcept = 0;
   /// Memory for batches of at most so many tokens, logit rows, and positions in a sequence.
-  virtual std::unique_ptr<Workspace> make_workspace(int max_tokens, int max_logit_rows, int max_positions, int n_threads) const = 0;
-  /// Computes the batch: stores its keys and values in `kv` and the wanted logits. Token ids and block numbers must be valid.
-  virtual void forward(ThreadTeam& team, Workspace& workspace, const KvBlocks& kv, const Batch& batch) const noexcept = 0;
+  virtual std::unique_ptr<Workspace> make_workspace(int max_tokens, int max_logit_rows, int max_positions,
+                                                    int n_threads) const = 0;
+  /// Computes the batch: stores its keys and values in `kv` and the wanted logits. Token ids and block numbers must be
+  /// valid.
+  virtual void forward(ThreadTeam& team, Workspace& workspace, const KvBlocks& kv,
+                       const Batch& batch) const noexcept = 0;
 };
 
 struct ModelOptions {
@@ -82,6 +88,7 @@ struct ModelOptions {
 };
 
 /// Loads and packs. Throws Error: unsupported for an architecture or feature that is not implemented, by name.
-std::unique_ptr<const Model> load_model(const Checkpoint& checkpoint, ThreadTeam& team, const ModelOptions& options = {});
+std::unique_ptr<const Model> load_model(const Checkpoint& checkpoint, ThreadTeam& team,
+                                        const ModelOptions& options = {});
 
 }  // namespace moebox

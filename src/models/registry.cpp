@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include <nlohmann/json.hpp>
+
 #include "base/error.h"
 #include "io/checkpoint.h"
 #include "models/llama.h"
@@ -17,15 +19,18 @@ struct Architecture {
 };
 
 constexpr Architecture known[] = {
-    {"llama", "LlamaForCausalLM", [](const Checkpoint& c, ThreadTeam& t, const ModelOptions& o) { return make_llama(read_llama(c), c, t, o); }},
-    {"qwen2", "Qwen2ForCausalLM", [](const Checkpoint& c, ThreadTeam& t, const ModelOptions& o) { return make_llama(read_qwen2(c), c, t, o); }},
+    {"llama", "LlamaForCausalLM",
+     [](const Checkpoint& c, ThreadTeam& t, const ModelOptions& o) { return make_llama(read_llama(c), c, t, o); }},
+    {"qwen2", "Qwen2ForCausalLM",
+     [](const Checkpoint& c, ThreadTeam& t, const ModelOptions& o) { return make_llama(read_qwen2(c), c, t, o); }},
 };
 
 std::string hf_class(const Checkpoint& checkpoint) {
   const auto& config = checkpoint.config();
   const auto found = config.find("architectures");
   if (found == config.end() || !found->is_array() || found->empty() || !found->front().is_string())
-    throw Error(ErrorKind::invalid_file, "expected \"architectures\" with the name of the model's class", "config.json");
+    throw Error(ErrorKind::invalid_file, "expected \"architectures\" with the name of the model's class",
+                "config.json");
   return found->front().get<std::string>();
 }
 
@@ -34,12 +39,15 @@ std::string hf_class(const Checkpoint& checkpoint) {
 std::unique_ptr<const Model> load_model(const Checkpoint& checkpoint, ThreadTeam& team, const ModelOptions& options) {
   const bool gguf = checkpoint.format() == Checkpoint::Format::gguf;
   const std::string name = gguf ? checkpoint.string("general.architecture") : hf_class(checkpoint);
-  const auto found =
-      std::find_if(std::begin(known), std::end(known), [&](const Architecture& entry) { return (gguf ? entry.gguf_name : entry.hf_class) == name; });
+  const auto found = std::find_if(std::begin(known), std::end(known), [&](const Architecture& entry) {
+    return (gguf ? entry.gguf_name : entry.hf_class) == name;
+  });
   if (found == std::end(known)) {
     std::string names;
-    for (const Architecture& entry : known) names += (names.empty() ? "" : ", ") + std::string(gguf ? entry.gguf_name : entry.hf_class);
-    throw Error(ErrorKind::unsupported, "the architecture \"" + name + "\" is not implemented", checkpoint.path().string(), "known are " + names);
+    for (const Architecture& entry : known)
+      names += (names.empty() ? "" : ", ") + std::string(gguf ? entry.gguf_name : entry.hf_class);
+    throw Error(ErrorKind::unsupported, "the architecture \"" + name + "\" is not implemented",
+                checkpoint.path().string(), "known are " + names);
   }
   return found->load(checkpoint, team, options);
 }

@@ -14,7 +14,9 @@ class RopeTable {
 
   /// Fills this member's share of the tokens. A barrier must follow.
   void fill(const TeamMember& member, const Batch& batch) noexcept;
-  const float* cos(int token) const noexcept { return table_.floats() + static_cast<std::ptrdiff_t>(token) * 2 * half_; }
+  const float* cos(int token) const noexcept {
+    return table_.floats() + static_cast<std::ptrdiff_t>(token) * 2 * half_;
+  }
   const float* sin(int token) const noexcept { return cos(token) + half_; }
 
  private:

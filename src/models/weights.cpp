@@ -17,7 +17,8 @@ void WeightPacker::add(const TensorView& stored, PackedMatrix* target) {
 }
 
 AnonymousMemory WeightPacker::pack(const Checkpoint& checkpoint, ThreadTeam& team) {
-  AnonymousMemory memory(checked_add(total_bytes_, std::size_t{8192}), "weights", true);  // kernels may prefetch past the end
+  AnonymousMemory memory(checked_add(total_bytes_, std::size_t{8192}), "weights",
+                         true);  // kernels may prefetch past the end
   for (const Entry& entry : entries_) {
     std::byte* panels = memory.data() + entry.offset;
     entry.target->data = panels;

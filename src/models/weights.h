@@ -12,7 +12,8 @@ namespace moebox {
 
 class Checkpoint;
 
-/// Collects a model's matrices, then packs them all, in the order in which they were added: the order of a forward pass.
+/// Collects a model's matrices, then packs them all, in the order in which they were added: the order of a forward
+/// pass.
 class WeightPacker {
  public:
   /// `target` is filled by pack() and must stay where it is until then.

@@ -17,11 +17,15 @@ namespace {
 constexpr int default_context_limit = 32768;
 constexpr int default_cache_tokens = 65536;
 
-double ms_between(Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double, std::milli>(to - from).count(); }
+double ms_between(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double, std::milli>(to - from).count();
+}
 
 int in_range(int value, int low, int high, const char* field) {
   if (value < low || value > high)
-    throw Error(ErrorKind::invalid_argument, "expected " + std::to_string(low) + " to " + std::to_string(high) + ", found " + std::to_string(value), field);
+    throw Error(ErrorKind::invalid_argument,
+                "expected " + std::to_string(low) + " to " + std::to_string(high) + ", found " + std::to_string(value),
+                field);
   return value;
 }
 
@@ -36,7 +40,8 @@ EngineOptions resolve(EngineOptions options, const ModelInfo& model, int n_threa
   const bool asked = options.context_tokens != 0;
   const int context = asked ? options.context_tokens : std::min(model.max_context, default_context_limit);
   if (options.kv_bytes == 0) {
-    const auto wanted = static_cast<std::size_t>(BlockPool::needed(std::max(context, default_cache_tokens))) * block_bytes;
+    const auto wanted =
+        static_cast<std::size_t>(BlockPool::needed(std::max(context, default_cache_tokens))) * block_bytes;
     const auto needed = static_cast<std::size_t>(BlockPool::needed(context)) * block_bytes;
     options.kv_bytes = std::clamp(available_memory_bytes() / 4, std::min(asked ? needed : block_bytes, wanted), wanted);
   }
@@ -44,10 +49,11 @@ EngineOptions resolve(EngineOptions options, const ModelInfo& model, int n_threa
   if (n_blocks < 1 || (asked && n_blocks < BlockPool::needed(context)))
     throw Error(ErrorKind::resource,
                 "a context of " + std::to_string(context) + " tokens needs " +
-                    std::to_string((static_cast<std::size_t>(BlockPool::needed(context)) * block_bytes) >> 20) + " MiB of KV cache, found " +
-                    std::to_string(options.kv_bytes >> 20) + " MiB",
+                    std::to_string((static_cast<std::size_t>(BlockPool::needed(context)) * block_bytes) >> 20) +
+                    " MiB of KV cache, found " + std::to_string(options.kv_bytes >> 20) + " MiB",
                 "kv_bytes", "shorten the context or enlarge the cache");
-  options.context_tokens = std::min<int>(context, static_cast<int>(std::min<std::int64_t>(std::int64_t{n_blocks} * kv_block_tokens, INT32_MAX)));
+  options.context_tokens = std::min<int>(
+      context, static_cast<int>(std::min<std::int64_t>(std::int64_t{n_blocks} * kv_block_tokens, INT32_MAX)));
   options.kv_bytes = static_cast<std::size_t>(n_blocks) * block_bytes;
   return options;
 }
@@ -62,8 +68,11 @@ struct Engine::State {
         pool(model->info(), static_cast<int>(options.kv_bytes / model->info().kv_block_bytes())),
         scheduler(pool, {options.max_batch_tokens, options.max_sequences}),
         kernels(kernel_table()) {
-    workspace = model->make_workspace(options.max_batch_tokens, options.max_sequences, options.context_tokens, team->size());
-    logits = AnonymousMemory(static_cast<std::size_t>(options.max_sequences) * static_cast<std::size_t>(model->info().vocab_size) * sizeof(float), "logits", false);
+    workspace =
+        model->make_workspace(options.max_batch_tokens, options.max_sequences, options.context_tokens, team->size());
+    logits = AnonymousMemory(static_cast<std::size_t>(options.max_sequences) *
+                                 static_cast<std::size_t>(model->info().vocab_size) * sizeof(float),
+                             "logits", false);
     const auto spans_in_step = static_cast<std::size_t>(options.max_sequences) * 2;
     tokens.reserve(static_cast<std::size_t>(options.max_batch_tokens));
     spans.reserve(spans_in_step);
@@ -141,15 +150,22 @@ std::size_t Engine::kv_bytes() const noexcept { return state_->pool.bytes(); }
 RequestId Engine::submit(GenerationRequest request, std::shared_ptr<GenerationSink> sink) {
   const ModelInfo& info = model();
   const int context = options().context_tokens;
-  if (request.prompt.empty()) throw Error(ErrorKind::invalid_argument, "expected at least one token, found none", "prompt");
+  if (request.prompt.empty())
+    throw Error(ErrorKind::invalid_argument, "expected at least one token, found none", "prompt");
   if (request.prompt.size() >= static_cast<std::size_t>(context))
     throw Error(ErrorKind::invalid_argument,
-                "the context holds " + std::to_string(context) + " tokens and the prompt has " + std::to_string(request.prompt.size()), "prompt",
-                "shorten the prompt or start with a longer context");
+                "the context holds " + std::to_string(context) + " tokens and the prompt has " +
+                    std::to_string(request.prompt.size()),
+                "prompt", "shorten the prompt or start with a longer context");
   for (const TokenId id : request.prompt)
     if (id < 0 || id >= info.vocab_size)
-      throw Error(ErrorKind::invalid_argument, "expected token ids from 0 to " + std::to_string(info.vocab_size - 1) + ", found " + std::to_string(id), "prompt");
-  if (request.max_new_tokens < 1) throw Error(ErrorKind::invalid_argument, "expected at least 1, found " + std::to_string(request.max_new_tokens), "max_new_tokens");
+      throw Error(
+          ErrorKind::invalid_argument,
+          "expected token ids from 0 to " + std::to_string(info.vocab_size - 1) + ", found " + std::to_string(id),
+          "prompt");
+  if (request.max_new_tokens < 1)
+    throw Error(ErrorKind::invalid_argument, "expected at least 1, found " + std::to_string(request.max_new_tokens),
+                "max_new_tokens");
   request.sampling.validate(info.vocab_size);
   const auto n_prompt = static_cast<int>(request.prompt.size());
   const int max_tokens = request.max_new_tokens > context - n_prompt ? context : n_prompt + request.max_new_tokens;
@@ -159,9 +175,11 @@ RequestId Engine::submit(GenerationRequest request, std::shared_ptr<GenerationSi
     const std::lock_guard lock(state_->mutex);
     if (state_->stopping) throw Error(ErrorKind::cancelled, "the engine is shutting down");
     // Those that can start at once do not count as waiting.
-    const auto places = static_cast<std::size_t>(options().max_queued + std::max(0, options().max_sequences - state_->stats.running));
+    const auto places =
+        static_cast<std::size_t>(options().max_queued + std::max(0, options().max_sequences - state_->stats.running));
     if (state_->arrivals.size() + static_cast<std::size_t>(state_->stats.waiting) >= places)
-      throw Error(ErrorKind::resource, "the queue is full: " + std::to_string(state_->stats.waiting) + " requests wait", "queue", "try again later");
+      throw Error(ErrorKind::resource, "the queue is full: " + std::to_string(state_->stats.waiting) + " requests wait",
+                  "queue", "try again later");
     id = ++state_->last_id;
     sequence->id = id;
     state_->arrivals.push_back(std::move(sequence));
@@ -209,7 +227,9 @@ bool Engine::State::take_news() {
   }
   for (auto& sequence : arrived) scheduler.add(std::move(sequence));
   if (stop || !cancelled.empty()) {
-    const auto gone = scheduler.remove_if([&](const Sequence& s) { return stop || std::find(cancelled.begin(), cancelled.end(), s.id) != cancelled.end(); });
+    const auto gone = scheduler.remove_if([&](const Sequence& s) {
+      return stop || std::find(cancelled.begin(), cancelled.end(), s.id) != cancelled.end();
+    });
     for (const auto& sequence : gone) finish(*sequence, FinishReason::cancelled, nullptr);
     publish_stats();
   }
@@ -228,14 +248,16 @@ void Engine::State::run(const std::vector<ScheduledSpan>& scheduled) noexcept {
   sample();
 }
 
-/// Appends a sequence's tokens; where the prompt ends and the answer begins, the span ends, too, for their roles differ.
+/// Appends a sequence's tokens; where the prompt ends and the answer begins, the span ends, too, for their roles
+/// differ.
 void Engine::State::add_span(const ScheduledSpan& scheduled) {
   Sequence& sequence = *scheduled.sequence;
   const int end = sequence.n_computed + scheduled.n_tokens;
   for (int first = sequence.n_computed; first < end;) {
     const bool prompt = first < sequence.n_prompt;
     const int last = prompt ? std::min(end, sequence.n_prompt) : end;
-    spans.push_back({static_cast<int>(tokens.size()), last - first, first, sequence.blocks, prompt ? Role::prompt : Role::generated});
+    spans.push_back({static_cast<int>(tokens.size()), last - first, first, sequence.blocks,
+                     prompt ? Role::prompt : Role::generated});
     tokens.insert(tokens.end(), sequence.tokens.begin() + first, sequence.tokens.begin() + last);
     first = last;
   }
@@ -307,7 +329,9 @@ void Engine::State::deliver(Sequence& sequence, const GeneratedToken& token) {
 void Engine::State::finish(Sequence& sequence, FinishReason reason, const Error* error) noexcept {
   {
     const std::lock_guard lock(mutex);
-    ++(reason == FinishReason::cancelled ? stats.cancelled : reason == FinishReason::error ? stats.failed : stats.finished);
+    ++(reason == FinishReason::cancelled ? stats.cancelled
+       : reason == FinishReason::error   ? stats.failed
+                                         : stats.finished);
   }
   try {
     sequence.sink->on_finish(reason, sequence.stats, error);

@@ -11,12 +11,12 @@
 namespace moebox {
 
 struct EngineOptions {
-  int n_threads = 0;              // 0: the processors this process may use
-  int context_tokens = 0;         // the longest sequence; 0: the model's own, at most 32768 and what kv_bytes holds
-  std::size_t kv_bytes = 0;       // memory of the KV cache; 0: 65536 tokens or one context, at most 1/4 of free memory
-  int max_batch_tokens = 512;     // tokens of one step: a longer prompt is prefilled in chunks beside running decodes
-  int max_sequences = 64;         // sequences that run at once
-  int max_queued = 256;           // sequences that wait; one more is refused
+  int n_threads = 0;           // 0: the processors this process may use
+  int context_tokens = 0;      // the longest sequence; 0: the model's own, at most 32768 and what kv_bytes holds
+  std::size_t kv_bytes = 0;    // memory of the KV cache; 0: 65536 tokens or one context, at most 1/4 of free memory
+  int max_batch_tokens = 512;  // tokens of one step: a longer prompt is prefilled in chunks beside running decodes
+  int max_sequences = 64;      // sequences that run at once
+  int max_queued = 256;        // sequences that wait; one more is refused
 };
 
 using RequestId = std::uint64_t;
@@ -40,8 +40,8 @@ class Engine {
   /// Bytes of the KV cache.
   std::size_t kv_bytes() const noexcept;
 
-  /// Throws Error: invalid_argument for a request that can never run (a token id out of range, a prompt longer than the context),
-  /// resource when the queue is full, cancelled after shutdown. Thread safe.
+  /// Throws Error: invalid_argument for a request that can never run (a token id out of range, a prompt longer than the
+  /// context), resource when the queue is full, cancelled after shutdown. Thread safe.
   RequestId submit(GenerationRequest request, std::shared_ptr<GenerationSink> sink);
   /// The sequence ends at the next step boundary with FinishReason::cancelled; unknown ids are ignored. Thread safe.
   void cancel(RequestId id) noexcept;

@@ -15,18 +15,23 @@ Evaluator::Evaluator(const Model& model, ThreadTeam& team, int max_tokens, int c
       chunk_(std::clamp(chunk, 1, std::max(1, max_tokens))),
       pool_(model.info(), std::max(1, BlockPool::needed(max_tokens))),
       workspace_(model.make_workspace(chunk_, chunk_, std::max(1, max_tokens), team.size())),
-      logits_(static_cast<std::size_t>(chunk_) * static_cast<std::size_t>(model.info().vocab_size) * sizeof(float), "logits", false) {
+      logits_(static_cast<std::size_t>(chunk_) * static_cast<std::size_t>(model.info().vocab_size) * sizeof(float),
+              "logits", false) {
   pool_.grow(blocks_, max_tokens);
 }
 
 void Evaluator::run(std::span<const TokenId> tokens, const LogitsCallback& callback, int n_prompt) {
   const auto n_tokens = static_cast<int>(std::min<std::size_t>(tokens.size(), INT32_MAX));
   if (n_tokens > max_tokens_)
-    throw Error(ErrorKind::invalid_argument, "expected at most " + std::to_string(max_tokens_) + " tokens, found " + std::to_string(n_tokens), "tokens");
+    throw Error(ErrorKind::invalid_argument,
+                "expected at most " + std::to_string(max_tokens_) + " tokens, found " + std::to_string(n_tokens),
+                "tokens");
   const auto vocab = static_cast<std::size_t>(model_.info().vocab_size);
   for (const TokenId id : tokens)
     if (id < 0 || static_cast<std::size_t>(id) >= vocab)
-      throw Error(ErrorKind::invalid_argument, "expected token ids from 0 to " + std::to_string(vocab - 1) + ", found " + std::to_string(id), "tokens");
+      throw Error(ErrorKind::invalid_argument,
+                  "expected token ids from 0 to " + std::to_string(vocab - 1) + ", found " + std::to_string(id),
+                  "tokens");
   const int role_border = n_prompt < 0 ? n_tokens : n_prompt;
   std::vector<int> rows;
   for (int first = 0; first < n_tokens;) {
@@ -37,13 +42,16 @@ void Evaluator::run(std::span<const TokenId> tokens, const LogitsCallback& callb
     for (int i = 0; i < count; ++i) rows[static_cast<std::size_t>(i)] = i;
     const BatchSpan span{0, count, first, blocks_, prompt ? Role::prompt : Role::generated};
     auto* logits = reinterpret_cast<float*>(logits_.data());
-    model_.forward(team_, *workspace_, pool_.blocks(), {tokens.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)), {&span, 1}, rows, logits});
+    model_.forward(
+        team_, *workspace_, pool_.blocks(),
+        {tokens.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)), {&span, 1}, rows, logits});
     callback(first, {logits, static_cast<std::size_t>(count) * vocab});
     first = last;
   }
 }
 
-void evaluate(const Model& model, ThreadTeam& team, std::span<const TokenId> tokens, int chunk, const LogitsCallback& callback) {
+void evaluate(const Model& model, ThreadTeam& team, std::span<const TokenId> tokens, int chunk,
+              const LogitsCallback& callback) {
   Evaluator(model, team, static_cast<int>(tokens.size()), chunk).run(tokens, callback);
 }
 

@@ -18,8 +18,8 @@ class Evaluator {
  public:
   Evaluator(const Model& model, ThreadTeam& team, int max_tokens, int chunk);
 
-  /// Tokens from `n_prompt` on have the role "generated" (-1: all are prompt). Throws Error(invalid_argument) for ids outside the
-  /// vocabulary and for more than max_tokens tokens.
+  /// Tokens from `n_prompt` on have the role "generated" (-1: all are prompt). Throws Error(invalid_argument) for ids
+  /// outside the vocabulary and for more than max_tokens tokens.
   void run(std::span<const TokenId> tokens, const LogitsCallback& callback, int n_prompt = -1);
 
  private:
@@ -33,6 +33,7 @@ class Evaluator {
 };
 
 /// One run of an Evaluator of its own.
-void evaluate(const Model& model, ThreadTeam& team, std::span<const TokenId> tokens, int chunk, const LogitsCallback& callback);
+void evaluate(const Model& model, ThreadTeam& team, std::span<const TokenId> tokens, int chunk,
+              const LogitsCallback& callback);
 
 }  // namespace moebox

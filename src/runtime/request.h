@@ -79,7 +79,8 @@ struct GenerationStats {
   double decode_ms = 0;       // from the first token to the last
 };
 
-/// Receives one sequence's tokens. Called on the engine's thread, between steps: be quick and never block. Exceptions end the sequence with an error.
+/// Receives one sequence's tokens. Called on the engine's thread, between steps: be quick and never block. Exceptions
+/// end the sequence with an error.
 class GenerationSink {
  public:
   virtual ~GenerationSink() = default;

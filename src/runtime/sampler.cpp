@@ -16,12 +16,14 @@ bool better(float a, TokenId id_a, float b, TokenId id_b) { return a > b || (a =
 
 }  // namespace
 
-Sampler::Sampler(SamplingParams params, std::vector<std::shared_ptr<LogitProcessor>> processors, int choice, std::span<const TokenId> prompt)
+Sampler::Sampler(SamplingParams params, std::vector<std::shared_ptr<LogitProcessor>> processors, int choice,
+                 std::span<const TokenId> prompt)
     : params_(std::move(params)),
       processors_(std::move(processors)),
       seed_(params_.seed ? *params_.seed : fresh_seed()),
       choice_(static_cast<std::uint32_t>(choice)),
-      penalised_(params_.repetition_penalty != 1.0f || params_.frequency_penalty != 0.0f || params_.presence_penalty != 0.0f) {
+      penalised_(params_.repetition_penalty != 1.0f || params_.frequency_penalty != 0.0f ||
+                 params_.presence_penalty != 0.0f) {
   if (penalised_)
     for (const TokenId id : prompt) seen_[id].in_prompt = true;
 }
@@ -39,7 +41,8 @@ GeneratedToken Sampler::sample(const KernelTable& kernels, std::span<float> logi
   add_bias_and_penalties(logits);
   for (const auto& processor : processors_) processor->apply(logits, tokens);
   const int best = kernels.argmax(logits.data(), static_cast<int>(logits.size()));
-  if (!(logits[static_cast<std::size_t>(best)] > minus_infinity)) throw Error(ErrorKind::internal, "no token is left to choose from: every logit is -inf or NaN");
+  if (!(logits[static_cast<std::size_t>(best)] > minus_infinity))
+    throw Error(ErrorKind::internal, "no token is left to choose from: every logit is -inf or NaN");
   result.id = params_.temperature == 0.0f ? best : draw(logits, static_cast<std::uint32_t>(tokens.size()));
   if (wants_logprobs) result.logprob = raw[static_cast<std::size_t>(result.id)] - normaliser;
   for (const auto& processor : processors_) processor->accept(result.id);
@@ -53,7 +56,9 @@ GeneratedToken Sampler::with_logprobs(const KernelTable& kernels, std::span<cons
   if (count == 0) return result;
   const float normaliser = kernels.log_sum_exp(logits.data(), static_cast<int>(logits.size()));
   // A heap of the best so far, its worst in front.
-  const auto order = [](const TokenLogprob& a, const TokenLogprob& b) { return better(a.logprob, a.id, b.logprob, b.id); };
+  const auto order = [](const TokenLogprob& a, const TokenLogprob& b) {
+    return better(a.logprob, a.id, b.logprob, b.id);
+  };
   std::vector<TokenLogprob>& top = result.top;
   top.reserve(count + 1);
   for (std::size_t i = 0; i < logits.size(); ++i) {
@@ -108,7 +113,8 @@ void Sampler::keep_top_p() {
   std::size_t sorted = 0;
   for (std::size_t head = 256; sorted < candidates_.size(); head *= 8) {
     const std::size_t end = std::min(candidates_.size(), head);
-    std::partial_sort(candidates_.begin() + static_cast<std::ptrdiff_t>(sorted), candidates_.begin() + static_cast<std::ptrdiff_t>(end), candidates_.end(),
+    std::partial_sort(candidates_.begin() + static_cast<std::ptrdiff_t>(sorted),
+                      candidates_.begin() + static_cast<std::ptrdiff_t>(end), candidates_.end(),
                       [](const Candidate& a, const Candidate& b) { return better(a.logit, a.id, b.logit, b.id); });
     for (; sorted < end; ++sorted) {
       sum += candidates_[sorted].weight;
@@ -132,7 +138,9 @@ void Sampler::keep_typical() {
   for (const Candidate& c : candidates_) total += c.weight;
   for (const Candidate& c : candidates_)
     if (c.weight > 0) entropy -= c.weight / total * std::log(c.weight / total);
-  const auto surprise = [&](const Candidate& c) { return c.weight > 0 ? std::abs(-std::log(c.weight / total) - entropy) : std::numeric_limits<double>::infinity(); };
+  const auto surprise = [&](const Candidate& c) {
+    return c.weight > 0 ? std::abs(-std::log(c.weight / total) - entropy) : std::numeric_limits<double>::infinity();
+  };
   std::sort(candidates_.begin(), candidates_.end(), [&](const Candidate& a, const Candidate& b) {
     const double sa = surprise(a), sb = surprise(b);
     return sa < sb || (sa == sb && a.id < b.id);
@@ -150,8 +158,12 @@ void Sampler::keep_typical() {
 TokenId Sampler::draw(std::span<const float> logits, std::uint32_t position) {
   gather(logits);
   keep_top_k();
-  const float largest = std::max_element(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) { return a.logit < b.logit; })->logit;
-  for (Candidate& c : candidates_) c.weight = c.logit == largest ? 1.0 : std::exp(static_cast<double>(c.logit) - static_cast<double>(largest));
+  const float largest =
+      std::max_element(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
+        return a.logit < b.logit;
+      })->logit;
+  for (Candidate& c : candidates_)
+    c.weight = c.logit == largest ? 1.0 : std::exp(static_cast<double>(c.logit) - static_cast<double>(largest));
   keep_top_p();
   keep_min_p();
   keep_typical();

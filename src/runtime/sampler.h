@@ -9,14 +9,15 @@
 
 namespace moebox {
 
-/// The order: logit bias, penalties, processors, temperature, top-k, top-p, min-p, typical; then one uniform number chooses.
-/// It depends on the logits, the parameters and (seed, choice, position) alone.
+/// The order: logit bias, penalties, processors, temperature, top-k, top-p, min-p, typical; then one uniform number
+/// chooses. It depends on the logits, the parameters and (seed, choice, position) alone.
 class Sampler {
  public:
-  Sampler(SamplingParams params, std::vector<std::shared_ptr<LogitProcessor>> processors, int choice, std::span<const TokenId> prompt);
+  Sampler(SamplingParams params, std::vector<std::shared_ptr<LogitProcessor>> processors, int choice,
+          std::span<const TokenId> prompt);
 
-  /// `logits` (vocab_size) is overwritten. `tokens` is prompt and answer so far; the chosen token will stand at position tokens.size().
-  /// Throws what a processor throws, and Error(internal) when no token is left.
+  /// `logits` (vocab_size) is overwritten. `tokens` is prompt and answer so far; the chosen token will stand at
+  /// position tokens.size(). Throws what a processor throws, and Error(internal) when no token is left.
   GeneratedToken sample(const KernelTable& kernels, std::span<float> logits, std::span<const TokenId> tokens);
 
   const SamplingParams& params() const noexcept { return params_; }

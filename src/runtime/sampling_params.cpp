@@ -21,7 +21,8 @@ void SamplingParams::validate(int vocab_size) const {
   check(top_p > 0 && top_p <= 1, "top_p", "a number in (0, 1]", top_p);
   check(min_p >= 0 && min_p <= 1, "min_p", "0 to 1", min_p);
   check(typical_p > 0 && typical_p <= 1, "typical_p", "a number in (0, 1]", typical_p);
-  check(repetition_penalty > 0 && repetition_penalty <= 100, "repetition_penalty", "a number in (0, 100]", repetition_penalty);
+  check(repetition_penalty > 0 && repetition_penalty <= 100, "repetition_penalty", "a number in (0, 100]",
+        repetition_penalty);
   check(frequency_penalty >= -100 && frequency_penalty <= 100, "frequency_penalty", "-100 to 100", frequency_penalty);
   check(presence_penalty >= -100 && presence_penalty <= 100, "presence_penalty", "-100 to 100", presence_penalty);
   check(n_logprobs >= -1 && n_logprobs <= 1000, "logprobs", "at most 1000", n_logprobs);

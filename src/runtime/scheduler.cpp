@@ -15,7 +15,8 @@ const std::vector<ScheduledSpan>& Scheduler::schedule() {
 }
 
 void Scheduler::schedule_decodes() {
-  // Preemption shortens running_ from its end, so the index stays right; the sequence at hand may itself be the youngest.
+  // Preemption shortens running_ from its end, so the index stays right; the sequence at hand may itself be the
+  // youngest.
   for (std::size_t i = 0; i < running_.size() && budget_ > 0; ++i) {
     Sequence* sequence = running_[i].get();
     if (sequence->pending() != 1) continue;

@@ -17,9 +17,10 @@ struct ScheduledSpan {
   bool reaches_end() const noexcept { return n_tokens == sequence->pending(); }
 };
 
-/// First come, first served. Decodes come first in a step, then prefills of running sequences, then new ones while tokens and blocks
-/// last. When a decode finds no block, the youngest running sequence gives its blocks back and waits in front: its tokens stay, and are
-/// computed again later with the same result. The oldest always gets on, so nothing stalls.
+/// First come, first served. Decodes come first in a step, then prefills of running sequences, then new ones while
+/// tokens and blocks last. When a decode finds no block, the youngest running sequence gives its blocks back and waits
+/// in front: its tokens stay, and are computed again later with the same result. The oldest always gets on, so nothing
+/// stalls.
 class Scheduler {
  public:
   struct Limits {

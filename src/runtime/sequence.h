@@ -28,7 +28,7 @@ struct Sequence {
   /// Tokens whose keys and values are not in the cache yet. One: it decodes; more: it is (again) in its prefill.
   int pending() const noexcept { return static_cast<int>(tokens.size()) - n_computed; }
 
-  std::uint64_t id = 0;  // given by the engine when it takes the request in
+  std::uint64_t id = 0;         // given by the engine when it takes the request in
   std::vector<TokenId> tokens;  // prompt and answer
   const int n_prompt;
   const int max_tokens;  // prompt and answer together

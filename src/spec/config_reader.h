@@ -1,9 +1,10 @@
 // Typed look-ups in a config.json, with errors that name the field.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 
@@ -26,7 +27,8 @@ class ConfigReader {
     if (!has(key)) return required(fallback, key);
     const auto& value = object_.at(key);
     if (!value.is_number_integer()) fail(key, "an integer", value);
-    const auto number = value.is_number_unsigned() && value.get<std::uint64_t>() > INT32_MAX ? INT64_MAX : value.get<std::int64_t>();
+    const auto number =
+        value.is_number_unsigned() && value.get<std::uint64_t>() > INT32_MAX ? INT64_MAX : value.get<std::int64_t>();
     if (number < low || number > high) fail(key, std::to_string(low) + " to " + std::to_string(high), value);
     return static_cast<int>(number);
   }
@@ -59,7 +61,8 @@ class ConfigReader {
     return *fallback;
   }
   [[noreturn]] void fail(const char* key, const std::string& expected, const nlohmann::json& found) const {
-    throw Error(ErrorKind::invalid_file, std::string("\"") + key + "\": expected " + expected + ", found " + found.dump().substr(0, 60), where_);
+    throw Error(ErrorKind::invalid_file,
+                std::string("\"") + key + "\": expected " + expected + ", found " + found.dump().substr(0, 60), where_);
   }
 
   const nlohmann::json& object_;

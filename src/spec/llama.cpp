@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <nlohmann/json.hpp>
+
 #include "base/error.h"
 #include "spec/config_reader.h"
 
@@ -13,17 +15,21 @@ constexpr int max_dimension = 1 << 20;
 constexpr int max_layers = 1024;
 constexpr int max_context_tokens = 1 << 24;
 
-int ranged(const Checkpoint& checkpoint, const std::string& key, int low, int high, std::optional<std::int64_t> fallback = {}) {
+int ranged(const Checkpoint& checkpoint, const std::string& key, int low, int high,
+           std::optional<std::int64_t> fallback = {}) {
   const std::int64_t value = checkpoint.integer(key, fallback);
   if (value < low || value > high)
-    throw Error(ErrorKind::invalid_file, "expected " + std::to_string(low) + " to " + std::to_string(high) + ", found " + std::to_string(value), key);
+    throw Error(ErrorKind::invalid_file,
+                "expected " + std::to_string(low) + " to " + std::to_string(high) + ", found " + std::to_string(value),
+                key);
   return static_cast<int>(value);
 }
 
 int embedding_rows(const Checkpoint& checkpoint, const char* name) {
   const TensorView& embedding = checkpoint.tensor(name);
   if (embedding.rank != 2 || embedding.shape[0] < 1 || embedding.shape[0] > (1 << 24))
-    throw Error(ErrorKind::invalid_file, "expected a matrix (vocab_size, hidden_size), found " + shape_text(embedding), name);
+    throw Error(ErrorKind::invalid_file, "expected a matrix (vocab_size, hidden_size), found " + shape_text(embedding),
+                name);
   return static_cast<int>(embedding.shape[0]);
 }
 
@@ -35,13 +41,18 @@ LlamaSpec read_gguf(const Checkpoint& checkpoint, const std::string& architectur
   spec.intermediate_size = ranged(checkpoint, prefix + "feed_forward_length", 1, max_dimension);
   spec.n_heads = ranged(checkpoint, prefix + "attention.head_count", 1, max_dimension);
   spec.n_kv_heads = ranged(checkpoint, prefix + "attention.head_count_kv", 1, max_dimension, spec.n_heads);
-  spec.head_dim = ranged(checkpoint, prefix + "attention.key_length", 1, max_dimension, spec.hidden_size / spec.n_heads);
+  spec.head_dim =
+      ranged(checkpoint, prefix + "attention.key_length", 1, max_dimension, spec.hidden_size / spec.n_heads);
   if (ranged(checkpoint, prefix + "attention.value_length", 1, max_dimension, spec.head_dim) != spec.head_dim)
-    throw Error(ErrorKind::unsupported, "keys and values of different lengths are not implemented for this architecture", prefix + "attention.value_length");
+    throw Error(ErrorKind::unsupported,
+                "keys and values of different lengths are not implemented for this architecture",
+                prefix + "attention.value_length");
   if (ranged(checkpoint, prefix + "expert_count", 0, max_dimension, 0) != 0)
-    throw Error(ErrorKind::unsupported, "experts are not implemented for the architecture " + architecture, prefix + "expert_count");
+    throw Error(ErrorKind::unsupported, "experts are not implemented for the architecture " + architecture,
+                prefix + "expert_count");
   if (ranged(checkpoint, prefix + "attention.sliding_window", 0, max_context_tokens, 0) != 0)
-    throw Error(ErrorKind::unsupported, "sliding-window attention is not implemented", prefix + "attention.sliding_window");
+    throw Error(ErrorKind::unsupported, "sliding-window attention is not implemented",
+                prefix + "attention.sliding_window");
   spec.max_context = ranged(checkpoint, prefix + "context_length", 1, max_context_tokens);
   spec.rms_epsilon = static_cast<float>(checkpoint.number(prefix + "attention.layer_norm_rms_epsilon"));
   spec.vocab_size = embedding_rows(checkpoint, "token_embd.weight");
@@ -65,19 +76,23 @@ LlamaSpec read_hf(const Checkpoint& checkpoint) {
   spec.tied_embeddings = config.boolean("tie_word_embeddings", false);
   spec.rope = read_hf_rope(checkpoint.config(), spec.head_dim, spec.max_context);
   if (const std::string activation = config.string("hidden_act", "silu"); activation != "silu")
-    throw Error(ErrorKind::unsupported, "the activation \"" + activation + "\" is not implemented", "config.json: hidden_act");
+    throw Error(ErrorKind::unsupported, "the activation \"" + activation + "\" is not implemented",
+                "config.json: hidden_act");
   if (config.has("quantization_config"))
-    throw Error(ErrorKind::unsupported, "quantised Hugging Face checkpoints are not implemented", "config.json: quantization_config",
-                "use the BF16 checkpoint or a GGUF file");
+    throw Error(ErrorKind::unsupported, "quantised Hugging Face checkpoints are not implemented",
+                "config.json: quantization_config", "use the BF16 checkpoint or a GGUF file");
   return spec;
 }
 
 void check(const LlamaSpec& spec) {
   const auto fail = [&](const std::string& what) { throw Error(ErrorKind::invalid_file, what, "model sizes"); };
   if (spec.n_heads % spec.n_kv_heads != 0)
-    fail("expected a multiple of " + std::to_string(spec.n_kv_heads) + " key heads as heads, found " + std::to_string(spec.n_heads));
+    fail("expected a multiple of " + std::to_string(spec.n_kv_heads) + " key heads as heads, found " +
+         std::to_string(spec.n_heads));
   if (spec.head_dim % 8 != 0 || spec.head_dim > 256)
-    throw Error(ErrorKind::unsupported, "expected a head_dim that is a multiple of 8, at most 256; found " + std::to_string(spec.head_dim), "model sizes");
+    throw Error(ErrorKind::unsupported,
+                "expected a head_dim that is a multiple of 8, at most 256; found " + std::to_string(spec.head_dim),
+                "model sizes");
   if (static_cast<std::int64_t>(spec.n_heads) * spec.head_dim > (1 << 24)) fail("the heads are too wide");
   if (!(spec.rms_epsilon > 0.0f && spec.rms_epsilon < 1.0f)) fail("expected an RMS epsilon in (0, 1)");
 }
@@ -85,11 +100,13 @@ void check(const LlamaSpec& spec) {
 }  // namespace
 
 LlamaSpec read_dense_decoder(const Checkpoint& checkpoint, const std::string& architecture) {
-  LlamaSpec spec = checkpoint.format() == Checkpoint::Format::gguf ? read_gguf(checkpoint, architecture) : read_hf(checkpoint);
+  LlamaSpec spec =
+      checkpoint.format() == Checkpoint::Format::gguf ? read_gguf(checkpoint, architecture) : read_hf(checkpoint);
   spec.architecture = architecture;
   check(spec);
   if (spec.rope.scaling == RopeScaling::dynamic_ntk)
-    spec.max_context = static_cast<int>(std::min(static_cast<double>(max_context_tokens), static_cast<double>(spec.rope.factor) * spec.rope.original_context));
+    spec.max_context = static_cast<int>(std::min(static_cast<double>(max_context_tokens),
+                                                 static_cast<double>(spec.rope.factor) * spec.rope.original_context));
   return spec;
 }
 
@@ -97,7 +114,8 @@ void refuse_feature(const Checkpoint& checkpoint, const char* key) {
   if (checkpoint.format() != Checkpoint::Format::hugging_face) return;
   const auto found = checkpoint.config().find(key);
   if (found == checkpoint.config().end() || found->is_null() || (found->is_boolean() && !found->get<bool>())) return;
-  throw Error(ErrorKind::unsupported, std::string("the feature \"") + key + "\" is not implemented for this architecture", "config.json");
+  throw Error(ErrorKind::unsupported,
+              std::string("the feature \"") + key + "\" is not implemented for this architecture", "config.json");
 }
 
 LlamaSpec read_llama(const Checkpoint& checkpoint) {
@@ -118,7 +136,8 @@ LlamaSpec read_llama(const Checkpoint& checkpoint) {
 
 std::vector<TensorRule> llama_tensors(const LlamaSpec& spec) {
   const std::int64_t hidden = spec.hidden_size, inner = spec.intermediate_size, vocab = spec.vocab_size;
-  const std::int64_t q = static_cast<std::int64_t>(spec.n_heads) * spec.head_dim, kv = static_cast<std::int64_t>(spec.n_kv_heads) * spec.head_dim;
+  const std::int64_t q = static_cast<std::int64_t>(spec.n_heads) * spec.head_dim,
+                     kv = static_cast<std::int64_t>(spec.n_kv_heads) * spec.head_dim;
   return {
       {"embedding", "token_embd.weight", "model.embed_tokens.weight", {vocab, hidden}},
       {"output", "output.weight", "lm_head.weight", {vocab, hidden}, !spec.tied_embeddings},
@@ -131,7 +150,11 @@ std::vector<TensorRule> llama_tensors(const LlamaSpec& spec) {
       {"attn_q_bias", "blk.{}.attn_q.bias", "model.layers.{}.self_attn.q_proj.bias", {q}, spec.qkv_bias},
       {"attn_k_bias", "blk.{}.attn_k.bias", "model.layers.{}.self_attn.k_proj.bias", {kv}, spec.qkv_bias},
       {"attn_v_bias", "blk.{}.attn_v.bias", "model.layers.{}.self_attn.v_proj.bias", {kv}, spec.qkv_bias},
-      {"attn_output_bias", "blk.{}.attn_output.bias", "model.layers.{}.self_attn.o_proj.bias", {hidden}, spec.output_bias},
+      {"attn_output_bias",
+       "blk.{}.attn_output.bias",
+       "model.layers.{}.self_attn.o_proj.bias",
+       {hidden},
+       spec.output_bias},
       {"ffn_norm", "blk.{}.ffn_norm.weight", "model.layers.{}.post_attention_layernorm.weight", {hidden}},
       {"ffn_gate", "blk.{}.ffn_gate.weight", "model.layers.{}.mlp.gate_proj.weight", {inner, hidden}},
       {"ffn_up", "blk.{}.ffn_up.weight", "model.layers.{}.mlp.up_proj.weight", {inner, hidden}},

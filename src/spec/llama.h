@@ -35,9 +35,11 @@ LlamaSpec read_qwen2(const Checkpoint& checkpoint);
 /// Every tensor of such a model, with shapes from the spec.
 std::vector<TensorRule> llama_tensors(const LlamaSpec& spec);
 
-/// The part that both architectures share: sizes from GGUF's `<architecture>.*` or from config.json. Not yet: biases and RoPE pairing.
+/// The part that both architectures share: sizes from GGUF's `<architecture>.*` or from config.json. Not yet: biases
+/// and RoPE pairing.
 LlamaSpec read_dense_decoder(const Checkpoint& checkpoint, const std::string& architecture);
-/// Throws Error(unsupported) when config.json's field `key` is set and not false: a feature that would change the numbers.
+/// Throws Error(unsupported) when config.json's field `key` is set and not false: a feature that would change the
+/// numbers.
 void refuse_feature(const Checkpoint& checkpoint, const char* key);
 
 }  // namespace moebox

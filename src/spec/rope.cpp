@@ -13,11 +13,15 @@ namespace {
 
 constexpr int max_context_tokens = 1 << 24;
 
-float yarn_mscale(float factor, float mscale) { return factor <= 1.0f ? 1.0f : 0.1f * mscale * std::log(factor) + 1.0f; }
+float yarn_mscale(float factor, float mscale) {
+  return factor <= 1.0f ? 1.0f : 0.1f * mscale * std::log(factor) + 1.0f;
+}
 
-/// The dimension whose wave makes `rotations` turns over the original context (YaRN, equation 13 solved for the dimension).
+/// The dimension whose wave makes `rotations` turns over the original context (YaRN, equation 13 solved for the
+/// dimension).
 double correction_dimension(double rotations, const RopeSpec& spec) {
-  return spec.dim * std::log(spec.original_context / (rotations * 2.0 * std::numbers::pi)) / (2.0 * std::log(static_cast<double>(spec.theta)));
+  return spec.dim * std::log(spec.original_context / (rotations * 2.0 * std::numbers::pi)) /
+         (2.0 * std::log(static_cast<double>(spec.theta)));
 }
 
 void apply_yarn(const RopeSpec& spec, RopeFrequencies& result) {
@@ -57,22 +61,30 @@ void apply_llama3(const RopeSpec& spec, RopeFrequencies& result) {
       inverse /= spec.factor;
       continue;
     }
-    const float smooth = (original / wavelength - spec.low_freq_factor) / (spec.high_freq_factor - spec.low_freq_factor);
+    const float smooth =
+        (original / wavelength - spec.low_freq_factor) / (spec.high_freq_factor - spec.low_freq_factor);
     inverse = (1.0f - smooth) * (inverse / spec.factor) + smooth * inverse;
   }
 }
 
 void validate(const RopeSpec& spec, const std::string& where) {
   const auto fail = [&](const std::string& what) { throw Error(ErrorKind::invalid_file, what, where); };
-  if (spec.dim < 2 || spec.dim % 2 != 0) fail("expected an even number of rotated values, found " + std::to_string(spec.dim));
-  if (!(spec.theta > 1.0f) || !std::isfinite(spec.theta)) fail("expected a RoPE base above 1, found " + std::to_string(spec.theta));
-  if (!(spec.factor > 0.0f) || !std::isfinite(spec.factor)) fail("expected a RoPE factor above 0, found " + std::to_string(spec.factor));
-  const bool needs_original = spec.scaling == RopeScaling::yarn || spec.scaling == RopeScaling::llama3 || spec.scaling == RopeScaling::dynamic_ntk;
+  if (spec.dim < 2 || spec.dim % 2 != 0)
+    fail("expected an even number of rotated values, found " + std::to_string(spec.dim));
+  if (!(spec.theta > 1.0f) || !std::isfinite(spec.theta))
+    fail("expected a RoPE base above 1, found " + std::to_string(spec.theta));
+  if (!(spec.factor > 0.0f) || !std::isfinite(spec.factor))
+    fail("expected a RoPE factor above 0, found " + std::to_string(spec.factor));
+  const bool needs_original = spec.scaling == RopeScaling::yarn || spec.scaling == RopeScaling::llama3 ||
+                              spec.scaling == RopeScaling::dynamic_ntk;
   if (needs_original && spec.original_context < 1) fail("the RoPE scaling needs the original context length");
-  if (spec.scaling == RopeScaling::yarn && !(spec.beta_fast > 0.0f && spec.beta_slow > 0.0f)) fail("expected beta_fast and beta_slow above 0");
-  if (spec.scaling == RopeScaling::llama3 && !(spec.low_freq_factor > 0.0f && spec.high_freq_factor > spec.low_freq_factor))
+  if (spec.scaling == RopeScaling::yarn && !(spec.beta_fast > 0.0f && spec.beta_slow > 0.0f))
+    fail("expected beta_fast and beta_slow above 0");
+  if (spec.scaling == RopeScaling::llama3 &&
+      !(spec.low_freq_factor > 0.0f && spec.high_freq_factor > spec.low_freq_factor))
     fail("expected 0 < low_freq_factor < high_freq_factor");
-  if ((spec.scaling == RopeScaling::ntk || spec.scaling == RopeScaling::dynamic_ntk) && spec.dim == 2) fail("NTK scaling needs more than 2 rotated values");
+  if ((spec.scaling == RopeScaling::ntk || spec.scaling == RopeScaling::dynamic_ntk) && spec.dim == 2)
+    fail("NTK scaling needs more than 2 rotated values");
 }
 
 }  // namespace
@@ -83,13 +95,15 @@ RopeFrequencies rope_frequencies(const RopeSpec& spec, int position) {
   double raised = spec.theta;
   if (spec.scaling == RopeScaling::ntk) raised *= std::pow(static_cast<double>(spec.factor), exponent);
   if (spec.scaling == RopeScaling::dynamic_ntk && position >= spec.original_context) {
-    const double stretch = static_cast<double>(spec.factor) * (position + 1.0) / spec.original_context - (static_cast<double>(spec.factor) - 1.0);
+    const double stretch = static_cast<double>(spec.factor) * (position + 1.0) / spec.original_context -
+                           (static_cast<double>(spec.factor) - 1.0);
     raised *= std::pow(stretch, exponent);
   }
   const auto base = static_cast<float>(raised);
   result.inverse.resize(static_cast<std::size_t>(spec.dim / 2));
   for (int i = 0; i < spec.dim / 2; ++i)
-    result.inverse[static_cast<std::size_t>(i)] = 1.0f / std::pow(base, static_cast<float>(2 * i) / static_cast<float>(spec.dim));
+    result.inverse[static_cast<std::size_t>(i)] =
+        1.0f / std::pow(base, static_cast<float>(2 * i) / static_cast<float>(spec.dim));
   if (spec.scaling == RopeScaling::linear)
     for (float& inverse : result.inverse) inverse /= spec.factor;
   if (spec.scaling == RopeScaling::llama3) apply_llama3(spec, result);
@@ -104,16 +118,19 @@ RopeSpec read_gguf_rope(const Checkpoint& checkpoint, std::string_view architect
   RopeSpec spec;
   const auto dim = checkpoint.integer(prefix + "dimension_count", head_dim);
   if (dim < 2 || dim > head_dim)
-    throw Error(ErrorKind::invalid_file, "expected 2 to " + std::to_string(head_dim) + " rotated values, found " + std::to_string(dim),
+    throw Error(ErrorKind::invalid_file,
+                "expected 2 to " + std::to_string(head_dim) + " rotated values, found " + std::to_string(dim),
                 prefix + "dimension_count");
   spec.dim = static_cast<int>(dim);
   spec.theta = static_cast<float>(checkpoint.number(prefix + "freq_base", 10000.0));
-  spec.factor = static_cast<float>(checkpoint.number(prefix + "scaling.factor", checkpoint.number(prefix + "scale_linear", 1.0)));
+  spec.factor =
+      static_cast<float>(checkpoint.number(prefix + "scaling.factor", checkpoint.number(prefix + "scale_linear", 1.0)));
   const bool old_linear = !checkpoint.find(prefix + "scaling.type") && spec.factor != 1.0f;
   const std::string type = checkpoint.string(prefix + "scaling.type", old_linear ? "linear" : "none");
   const auto original = checkpoint.integer(prefix + "scaling.original_context_length", max_context);
   if (original < 0 || original > max_context_tokens)
-    throw Error(ErrorKind::invalid_file, "out of range: " + std::to_string(original), prefix + "scaling.original_context_length");
+    throw Error(ErrorKind::invalid_file, "out of range: " + std::to_string(original),
+                prefix + "scaling.original_context_length");
   spec.original_context = static_cast<int>(original);
   if (type == "linear") {
     spec.scaling = RopeScaling::linear;
@@ -130,11 +147,15 @@ RopeSpec read_gguf_rope(const Checkpoint& checkpoint, std::string_view architect
   }
   if (const TensorView* divisors = checkpoint.find_tensor("rope_freqs.weight")) {
     if (divisors->dtype != DType::f32 || divisors->n_elements() != spec.dim / 2)
-      throw Error(ErrorKind::invalid_file, "expected F32 of " + std::to_string(spec.dim / 2) + " values, found " + shape_text(*divisors), "rope_freqs.weight");
+      throw Error(ErrorKind::invalid_file,
+                  "expected F32 of " + std::to_string(spec.dim / 2) + " values, found " + shape_text(*divisors),
+                  "rope_freqs.weight");
     spec.frequency_divisors.resize(static_cast<std::size_t>(spec.dim / 2));
-    std::copy_n(divisors->data.data(), divisors->data.size(), reinterpret_cast<std::byte*>(spec.frequency_divisors.data()));
+    std::copy_n(divisors->data.data(), divisors->data.size(),
+                reinterpret_cast<std::byte*>(spec.frequency_divisors.data()));
     for (const float divisor : spec.frequency_divisors)
-      if (!(divisor > 0.0f) || !std::isfinite(divisor)) throw Error(ErrorKind::invalid_file, "expected values above 0", "rope_freqs.weight");
+      if (!(divisor > 0.0f) || !std::isfinite(divisor))
+        throw Error(ErrorKind::invalid_file, "expected values above 0", "rope_freqs.weight");
   }
   validate(spec, prefix + "*");
   return spec;
@@ -153,12 +174,14 @@ RopeSpec read_hf_rope(const nlohmann::json& config, int head_dim, int max_contex
   const ConfigReader rope(*scaling, where + ": rope_parameters");
   RopeSpec spec;
   const float partial = rope.number("partial_rotary_factor", top.number("partial_rotary_factor", 1.0f));
-  if (!(partial > 0.0f && partial <= 1.0f)) throw Error(ErrorKind::invalid_file, "expected a partial_rotary_factor in (0, 1]", where);
+  if (!(partial > 0.0f && partial <= 1.0f))
+    throw Error(ErrorKind::invalid_file, "expected a partial_rotary_factor in (0, 1]", where);
   spec.dim = static_cast<int>(static_cast<float>(head_dim) * partial);
   spec.theta = rope.number("rope_theta", top.number("rope_theta", 10000.0f));
   spec.factor = rope.number("factor", 1.0f);
-  spec.original_context = rope.integer("original_max_position_embeddings", 1, max_context_tokens,
-                                       top.integer("original_max_position_embeddings", 1, max_context_tokens, max_context));
+  spec.original_context =
+      rope.integer("original_max_position_embeddings", 1, max_context_tokens,
+                   top.integer("original_max_position_embeddings", 1, max_context_tokens, max_context));
   const std::string type = rope.string("rope_type", rope.string("type", "default"));
   if (type == "linear") {
     spec.scaling = RopeScaling::linear;

@@ -1,4 +1,5 @@
-// Rotary position embedding as an architecture states it: settings in, frequencies out. The rotation itself is a kernel.
+// Rotary position embedding as an architecture states it: settings in, frequencies out. The rotation itself is a
+// kernel.
 #pragma once
 
 #include <string_view>
@@ -12,7 +13,8 @@ enum class RopeScaling {
   none,
   linear,       // positions divided by the factor (Chen et al. 2023)
   ntk,          // the base raised by factor^(d / (d - 2)) ("NTK-aware")
-  dynamic_ntk,  // position p beyond the trained context is rotated with the base that NTK gives for a text of p + 1 tokens
+  dynamic_ntk,  // position p beyond the trained context is rotated with the base that NTK gives for a text of p + 1
+                // tokens
   yarn,         // Peng et al. 2023
   llama3,       // low frequencies divided, high ones kept, a ramp between
 };
@@ -26,7 +28,8 @@ struct RopeSpec {
   int original_context = 0;  // tokens before scaling
   // yarn
   float beta_fast = 32.0f, beta_slow = 1.0f;
-  float attention_factor = 0.0f;  // scales cos and sin; 0: derived from the factor (and from mscale, mscale_all_dim where set)
+  float attention_factor =
+      0.0f;  // scales cos and sin; 0: derived from the factor (and from mscale, mscale_all_dim where set)
   float mscale = 0.0f, mscale_all_dim = 0.0f;
   bool truncate = true;  // round the ramp's ends to whole dimensions
   // llama3
@@ -40,8 +43,9 @@ struct RopeFrequencies {
   float attention_scale = 1.0f;  // multiplies cos and sin
 };
 
-/// The frequencies of `spec`, in float arithmetic as transformers computes them. `position` matters to dynamic_ntk alone, where it makes
-/// the rotation a function of the position: what transformers computes when it is fed token by token through its cache.
+/// The frequencies of `spec`, in float arithmetic as transformers computes them. `position` matters to dynamic_ntk
+/// alone, where it makes the rotation a function of the position: what transformers computes when it is fed token by
+/// token through its cache.
 RopeFrequencies rope_frequencies(const RopeSpec& spec, int position = 0);
 
 /// Whether the frequencies depend on the position.

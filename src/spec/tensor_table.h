@@ -19,15 +19,15 @@ struct TensorRule {
   bool required = true;
 };
 
-/// Finds tensors by role and checks their shapes. At the end, finish() fails on tensors that no rule explains: a file with a
-/// feature that is not implemented must not load as if it had none.
+/// Finds tensors by role and checks their shapes. At the end, finish() fails on tensors that no rule explains: a file
+/// with a feature that is not implemented must not load as if it had none.
 class TensorFinder {
  public:
   /// `ignored` are parts of names of tensors that carry nothing (precomputed RoPE frequencies, for instance).
   TensorFinder(const Checkpoint& checkpoint, std::vector<TensorRule> rules, std::vector<std::string> ignored = {});
 
-  /// The tensor, or nullptr when it is optional and absent. `layer` is -1 outside the layers. Throws Error: not_found, or
-  /// invalid_file when the shape is another one.
+  /// The tensor, or nullptr when it is optional and absent. `layer` is -1 outside the layers. Throws Error: not_found,
+  /// or invalid_file when the shape is another one.
   const TensorView* find(std::string_view role, int layer = -1);
   /// The tensor of a required rule.
   const TensorView& get(std::string_view role, int layer = -1);

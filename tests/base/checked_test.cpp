@@ -1,8 +1,8 @@
 #include "base/checked.h"
 
-#include <gtest/gtest.h>
-
 #include <cstdint>
+
+#include <gtest/gtest.h>
 
 namespace moebox {
 namespace {

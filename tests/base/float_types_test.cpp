@@ -1,9 +1,9 @@
 #include "base/float_types.h"
 
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <cstring>
+
+#include <gtest/gtest.h>
 
 namespace moebox {
 namespace {

@@ -1,13 +1,13 @@
 #include "runtime/engine.h"
 
-#include <gtest/gtest.h>
-
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
 #include <optional>
 #include <random>
 #include <thread>
+
+#include <gtest/gtest.h>
 
 #include "io/checkpoint.h"
 
@@ -35,7 +35,8 @@ class Collector final : public GenerationSink {
   }
   void wait() {
     std::unique_lock lock(mutex_);
-    ASSERT_TRUE(changed_.wait_for(lock, std::chrono::minutes(2), [&] { return reason.has_value(); })) << "the sequence never ended";
+    ASSERT_TRUE(changed_.wait_for(lock, std::chrono::minutes(2), [&] { return reason.has_value(); }))
+        << "the sequence never ended";
   }
   void wait_for_tokens(std::size_t count) {
     std::unique_lock lock(mutex_);
@@ -64,7 +65,8 @@ std::unique_ptr<Engine> tiny_engine(EngineOptions options) {
 GenerationRequest request_of(int n_prompt, int n_new, unsigned seed, int vocab) {
   std::mt19937 random(seed);
   GenerationRequest request;
-  for (int i = 0; i < n_prompt; ++i) request.prompt.push_back(static_cast<TokenId>(random() % static_cast<unsigned>(vocab)));
+  for (int i = 0; i < n_prompt; ++i)
+    request.prompt.push_back(static_cast<TokenId>(random() % static_cast<unsigned>(vocab)));
   request.sampling.seed = seed;
   request.sampling.n_logprobs = 0;
   request.max_new_tokens = n_new;
@@ -127,7 +129,8 @@ TEST(Engine, ACancelledSequenceEndsAndFreesItsBlocks) {
   EXPECT_TRUE(sink->reason == FinishReason::cancelled || sink->reason == FinishReason::length);
   engine->cancel(id);      // again, and
   engine->cancel(999999);  // one that never was
-  for (int i = 0; i < 200 && engine->stats().kv_blocks_used != 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  for (int i = 0; i < 200 && engine->stats().kv_blocks_used != 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
   EXPECT_EQ(engine->stats().kv_blocks_used, 0);
 }
 
@@ -195,7 +198,9 @@ TEST(Engine, WhatCanNeverRunIsRefused) {
 
 class Thrower final : public LogitProcessor {
  public:
-  void apply(std::span<float>, std::span<const TokenId>) override { throw Error(ErrorKind::invalid_argument, "this grammar is broken"); }
+  void apply(std::span<float>, std::span<const TokenId>) override {
+    throw Error(ErrorKind::invalid_argument, "this grammar is broken");
+  }
 };
 
 TEST(Engine, AProcessorThatThrowsEndsItsOwnSequenceOnly) {
@@ -230,7 +235,8 @@ TEST(Engine, ManyThreadsSubmitAndCancelAtOnce) {
     clients.emplace_back([&, c] {
       for (unsigned i = 0; i < 10; ++i) {
         auto sink = std::make_shared<Collector>();
-        const RequestId id = engine->submit(request_of(3 + static_cast<int>(i), 12, c * 100 + i, engine->model().vocab_size), sink);
+        const RequestId id =
+            engine->submit(request_of(3 + static_cast<int>(i), 12, c * 100 + i, engine->model().vocab_size), sink);
         if (i % 3 == 0) {
           sink->wait_for_tokens(2);
           engine->cancel(id);

@@ -1,10 +1,10 @@
 #include "runtime/sampler.h"
 
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <fstream>
 #include <limits>
+
+#include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 namespace moebox {
@@ -12,7 +12,8 @@ namespace {
 
 constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
 
-TokenId sample_once(SamplingParams params, std::vector<float> logits, std::vector<TokenId> tokens = {0}, int choice = 0) {
+TokenId sample_once(SamplingParams params, std::vector<float> logits, std::vector<TokenId> tokens = {0},
+                    int choice = 0) {
   Sampler sampler(std::move(params), {}, choice, tokens);
   return sampler.sample(kernel_table(), logits, tokens).id;
 }
@@ -28,8 +29,8 @@ SamplingParams params_from(const nlohmann::json& json) {
   return params;
 }
 
-// 20,000 draws against the probabilities that transformers' warpers leave: none of a removed token, and frequencies within
-// five standard deviations.
+// 20,000 draws against the probabilities that transformers' warpers leave: none of a removed token, and frequencies
+// within five standard deviations.
 TEST(Sampler, DrawsFromTheDistributionThatTransformersLeaves) {
   std::ifstream file(MOEBOX_TEST_DIR "/golden/runtime/sampling.json");
   const auto golden = nlohmann::json::parse(file);
@@ -46,8 +47,10 @@ TEST(Sampler, DrawsFromTheDistributionThatTransformersLeaves) {
       ++counts[static_cast<std::size_t>(sample_once(params, logits, prompt))];
     }
     for (std::size_t id = 0; id < logits.size(); ++id) {
-      const double p = expected[id], slack = 5 * std::sqrt(p * (1 - p) / draws);
-      ASSERT_NEAR(counts[id] / static_cast<double>(draws), p, slack + 1e-9) << c["params"].dump() << " token " << id;
+      const double p = expected[id];
+      const double slack =
+          p == 0 ? 0 : 5 * std::sqrt(p * (1 - p) / draws) + 4.0 / draws;  // the last term: rare tokens are not normal
+      ASSERT_NEAR(counts[id] / static_cast<double>(draws), p, slack) << c["params"].dump() << " token " << id;
     }
   }
 }
@@ -63,7 +66,8 @@ TEST(Sampler, TheSameSeedPositionAndChoiceGiveTheSameToken) {
   SamplingParams params;
   params.seed = 99;
   const std::vector<float> flat(1000, 0.0f);
-  EXPECT_EQ(sample_once(params, flat, {1, 2, 3}), sample_once(params, flat, {7, 8, 9}));  // the position counts, not the tokens
+  EXPECT_EQ(sample_once(params, flat, {1, 2, 3}),
+            sample_once(params, flat, {7, 8, 9}));  // the position counts, not the tokens
   int same_choice = 0, same_position = 0;
   for (std::uint64_t seed = 0; seed < 50; ++seed) {
     params.seed = seed;
@@ -120,7 +124,9 @@ TEST(Sampler, NothingLeftIsAnError) {
 class Ban final : public LogitProcessor {
  public:
   explicit Ban(TokenId id) : id_(id) {}
-  void apply(std::span<float> logits, std::span<const TokenId>) override { logits[static_cast<std::size_t>(id_)] = minus_infinity; }
+  void apply(std::span<float> logits, std::span<const TokenId>) override {
+    logits[static_cast<std::size_t>(id_)] = minus_infinity;
+  }
   void accept(TokenId id) override { accepted.push_back(id); }
   std::vector<TokenId> accepted;
 

@@ -1,8 +1,8 @@
 #include "runtime/scheduler.h"
 
-#include <gtest/gtest.h>
-
 #include <map>
+
+#include <gtest/gtest.h>
 
 namespace moebox {
 namespace {
@@ -74,11 +74,13 @@ TEST(Scheduler, UnderPressureEveryoneFinishesAndNoBlockIsLost) {
     int tokens = 0;
     for (const ScheduledSpan& span : spans) {
       tokens += span.n_tokens;
-      ASSERT_GE(static_cast<int>(span.sequence->blocks.size()), BlockPool::needed(span.sequence->n_computed + span.n_tokens));
+      ASSERT_GE(static_cast<int>(span.sequence->blocks.size()),
+                BlockPool::needed(span.sequence->n_computed + span.n_tokens));
     }
     ASSERT_LE(tokens, 64);
     pretend_to_run(spans);
-    for (const auto& done : scheduler.remove_if([](const Sequence& s) { return static_cast<int>(s.tokens.size()) >= s.max_tokens; }))
+    for (const auto& done :
+         scheduler.remove_if([](const Sequence& s) { return static_cast<int>(s.tokens.size()) >= s.max_tokens; }))
       finished[done->id] = done->stats.preemptions;
   }
   EXPECT_EQ(finished.size(), 8u);
