@@ -143,14 +143,8 @@ Llama::Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam& te
     types_ |= ActivationTypes{&l.q, &l.k, &l.v, &l.attn_output, &l.gate, &l.up, &l.down};
   types_ |= ActivationTypes{&output_};
 
-  info_.architecture = spec.architecture;
-  info_.vocab_size = spec.vocab_size;
-  info_.max_context = spec.max_context;
-  info_.n_layers = spec.n_layers;
-  info_.hidden_size = spec.hidden_size;
+  info_ = llama_info(spec, checkpoint, options);
   info_.weight_bytes = memory_.size();
-  info_.kv = {options.kv_type, spec.n_kv_heads, spec.head_dim};
-  for (const TensorView& tensor : checkpoint.tensors()) info_.n_parameters += tensor.n_elements();
 }
 
 void Llama::step(const TeamMember& member, LlamaWorkspace& memory, const KvBlocks& kv,
@@ -313,6 +307,18 @@ void Llama::logits(const TeamMember& member, LlamaWorkspace& memory, const Batch
 }
 
 }  // namespace
+
+ModelInfo llama_info(const LlamaSpec& spec, const Checkpoint& checkpoint, const ModelOptions& options) {
+  ModelInfo info;
+  info.architecture = spec.architecture;
+  info.vocab_size = spec.vocab_size;
+  info.max_context = spec.max_context;
+  info.n_layers = spec.n_layers;
+  info.hidden_size = spec.hidden_size;
+  info.kv = {options.kv_type, spec.n_kv_heads, spec.head_dim};
+  for (const TensorView& tensor : checkpoint.tensors()) info.n_parameters += tensor.n_elements();
+  return info;
+}
 
 std::unique_ptr<const Model> make_llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam& team,
                                         const ModelOptions& options) {

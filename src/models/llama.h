@@ -9,6 +9,8 @@
 
 namespace moebox {
 
+/// Everything but weight_bytes, which packing decides.
+ModelInfo llama_info(const LlamaSpec& spec, const Checkpoint& checkpoint, const ModelOptions& options);
 std::unique_ptr<const Model> make_llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam& team,
                                         const ModelOptions& options);
 

@@ -15,14 +15,19 @@ namespace {
 struct Architecture {
   std::string_view gguf_name;  // general.architecture
   std::string_view hf_class;   // config.json: architectures[0]
+  ModelInfo (*describe)(const Checkpoint&, const ModelOptions&);
   std::unique_ptr<const Model> (*load)(const Checkpoint&, ThreadTeam&, const ModelOptions&);
 };
 
+template <LlamaSpec (*read)(const Checkpoint&)>
+constexpr Architecture llama_kind(std::string_view gguf_name, std::string_view hf_class) {
+  return {gguf_name, hf_class, [](const Checkpoint& c, const ModelOptions& o) { return llama_info(read(c), c, o); },
+          [](const Checkpoint& c, ThreadTeam& t, const ModelOptions& o) { return make_llama(read(c), c, t, o); }};
+}
+
 constexpr Architecture known[] = {
-    {"llama", "LlamaForCausalLM",
-     [](const Checkpoint& c, ThreadTeam& t, const ModelOptions& o) { return make_llama(read_llama(c), c, t, o); }},
-    {"qwen2", "Qwen2ForCausalLM",
-     [](const Checkpoint& c, ThreadTeam& t, const ModelOptions& o) { return make_llama(read_qwen2(c), c, t, o); }},
+    llama_kind<read_llama>("llama", "LlamaForCausalLM"),
+    llama_kind<read_qwen2>("qwen2", "Qwen2ForCausalLM"),
 };
 
 std::string hf_class(const Checkpoint& checkpoint) {
@@ -34,22 +39,28 @@ std::string hf_class(const Checkpoint& checkpoint) {
   return found->front().get<std::string>();
 }
 
-}  // namespace
-
-std::unique_ptr<const Model> load_model(const Checkpoint& checkpoint, ThreadTeam& team, const ModelOptions& options) {
+const Architecture& architecture_of(const Checkpoint& checkpoint) {
   const bool gguf = checkpoint.format() == Checkpoint::Format::gguf;
   const std::string name = gguf ? checkpoint.string("general.architecture") : hf_class(checkpoint);
   const auto found = std::find_if(std::begin(known), std::end(known), [&](const Architecture& entry) {
     return (gguf ? entry.gguf_name : entry.hf_class) == name;
   });
-  if (found == std::end(known)) {
-    std::string names;
-    for (const Architecture& entry : known)
-      names += (names.empty() ? "" : ", ") + std::string(gguf ? entry.gguf_name : entry.hf_class);
-    throw Error(ErrorKind::unsupported, "the architecture \"" + name + "\" is not implemented",
-                checkpoint.path().string(), "known are " + names);
-  }
-  return found->load(checkpoint, team, options);
+  if (found != std::end(known)) return *found;
+  std::string names;
+  for (const Architecture& entry : known)
+    names += (names.empty() ? "" : ", ") + std::string(gguf ? entry.gguf_name : entry.hf_class);
+  throw Error(ErrorKind::unsupported, "the architecture \"" + name + "\" is not implemented",
+              checkpoint.path().string(), "known are " + names);
+}
+
+}  // namespace
+
+ModelInfo describe_model(const Checkpoint& checkpoint, const ModelOptions& options) {
+  return architecture_of(checkpoint).describe(checkpoint, options);
+}
+
+std::unique_ptr<const Model> load_model(const Checkpoint& checkpoint, ThreadTeam& team, const ModelOptions& options) {
+  return architecture_of(checkpoint).load(checkpoint, team, options);
 }
 
 }  // namespace moebox
