@@ -1,0 +1,23 @@
+// The pre-tokenizers that GGUF files name in tokenizer.ggml.pre.
+#pragma once
+
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "tokenizer/normalizer.h"
+#include "tokenizer/pre_tokenizer.h"
+
+namespace moebox {
+
+struct NamedPreTokenizer {
+  PreTokenizer pre_tokenizer;
+  std::unique_ptr<Normalizer> normalizer;  // may be null
+  bool ignore_merges = false;
+  bool add_bos = false;  // unless the file says otherwise
+};
+
+/// For byte-level BPE. Throws Error(unsupported) with the known names for another name.
+NamedPreTokenizer make_named_pre_tokenizer(std::string_view name);
+
+}  // namespace moebox
