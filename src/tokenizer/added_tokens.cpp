@@ -1,9 +1,9 @@
 // Finding added tokens in a text.
 #include "tokenizer/added_tokens.h"
 
-#include <fmt/core.h>
-
 #include <algorithm>
+
+#include <fmt/core.h>
 
 #include "base/error.h"
 #include "tokenizer/unicode.h"
@@ -66,11 +66,14 @@ AddedTokenFinder::AddedTokenFinder(std::vector<AddedToken> tokens) : tokens_(std
   for (const AddedToken& token : tokens_) {
     if (token.content.empty() || token.content.size() > limits::kAddedTokenBytes) {
       throw Error(ErrorKind::invalid_file,
-                  fmt::format("the added token {} has {} bytes; expected 1 to {}", token.id, token.content.size(), limits::kAddedTokenBytes), "tokenizer");
+                  fmt::format("the added token {} has {} bytes; expected 1 to {}", token.id, token.content.size(),
+                              limits::kAddedTokenBytes),
+                  "tokenizer");
     }
   }
-  std::sort(tokens_.begin(), tokens_.end(),
-            [](const AddedToken& a, const AddedToken& b) { return a.content != b.content ? a.content < b.content : a.id < b.id; });
+  std::sort(tokens_.begin(), tokens_.end(), [](const AddedToken& a, const AddedToken& b) {
+    return a.content != b.content ? a.content < b.content : a.id < b.id;
+  });
   const auto same = [](const AddedToken& a, const AddedToken& b) { return a.content == b.content; };
   tokens_.erase(std::unique(tokens_.begin(), tokens_.end(), same), tokens_.end());
   for (std::uint32_t i = 0; i < tokens_.size(); ++i) {
@@ -84,7 +87,8 @@ const AddedToken* AddedTokenFinder::longest_at(std::string_view text, std::size_
   auto [first, last] = by_first_byte_[static_cast<unsigned char>(text[at])];
   const AddedToken* longest = nullptr;
   const auto begin = tokens_.begin();
-  // [first, last): the contents that agree with the text in the first `length` bytes; they are sorted, so a complete one is the first.
+  // [first, last): the contents that agree with the text in the first `length` bytes; they are sorted, so a complete
+  // one is the first.
   for (std::size_t length = 1; first < last; ++length) {
     const AddedToken& complete = tokens_[first];
     if (complete.content.size() == length) {

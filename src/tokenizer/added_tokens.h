@@ -48,8 +48,8 @@ class AddedTokenFinder {
     std::size_t begin, end;  // with the white space that it takes
     TokenId id;
   };
-  /// All tokens in `text`, left to right, of two that begin at one place the longer one. A control token counts only where
-  /// every byte of its content is trusted: elsewhere the search goes on as if the tokenizer did not have it.
+  /// All tokens in `text`, left to right, of two that begin at one place the longer one. A control token counts only
+  /// where every byte of its content is trusted: elsewhere the search goes on as if the tokenizer did not have it.
   std::vector<Found> find(std::string_view text, const TrustMap& trust) const;
 
  private:

@@ -1,11 +1,11 @@
 // Byte-pair encoding: a scan for short pieces, a heap for long ones, and a cache of pieces that came before.
 #include "tokenizer/bpe.h"
 
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <bit>
 #include <functional>
+
+#include <fmt/core.h>
 
 #include "base/error.h"
 #include "tokenizer/byte_level.h"
@@ -35,7 +35,9 @@ struct Bpe::Work final : TokenModel::Scratch {
   struct Candidate {
     std::uint64_t merge;
     std::uint32_t at;
-    bool operator>(const Candidate& other) const noexcept { return merge != other.merge ? merge > other.merge : at > other.at; }
+    bool operator>(const Candidate& other) const noexcept {
+      return merge != other.merge ? merge > other.merge : at > other.at;
+    }
   };
   std::vector<Candidate> heap;
 };
@@ -55,7 +57,9 @@ Bpe::Bpe(const Vocabulary& vocabulary, const std::vector<Merge>& merges, const O
     all_bytes_ &= byte_tokens_[b] >= 0;
   }
   if (merges.size() > limits::kMerges) {
-    throw Error(ErrorKind::resource, fmt::format("there are {} merges; at most {} are accepted", merges.size(), limits::kMerges), "tokenizer");
+    throw Error(ErrorKind::resource,
+                fmt::format("there are {} merges; at most {} are accepted", merges.size(), limits::kMerges),
+                "tokenizer");
   }
   slots_.resize(std::bit_ceil(std::max<std::size_t>(merges.size() + merges.size() / 2, 2)));
   shift_ = 64 - std::countr_zero(slots_.size());
@@ -65,7 +69,8 @@ Bpe::Bpe(const Vocabulary& vocabulary, const std::vector<Merge>& merges, const O
 void Bpe::insert(const Merge& merge, std::uint32_t rank) {
   for (const TokenId id : {merge.left, merge.right, merge.result}) {
     if (!vocabulary_.contains(id)) {
-      throw Error(ErrorKind::invalid_file, fmt::format("merge {} refers to a token that is not in the vocabulary", rank), "tokenizer");
+      throw Error(ErrorKind::invalid_file,
+                  fmt::format("merge {} refers to a token that is not in the vocabulary", rank), "tokenizer");
     }
     if (vocabulary_.kind(id) == TokenKind::control) return;
   }
@@ -73,7 +78,8 @@ void Bpe::insert(const Merge& merge, std::uint32_t rank) {
   const std::size_t mask = slots_.size() - 1;
   std::size_t slot = pair * 0x9E3779B97F4A7C15u >> shift_;
   for (int probes = 0; slots_[slot].pair != kFree && slots_[slot].pair != pair; slot = (slot + 1) & mask) {
-    if (++probes > kMaxProbes) throw Error(ErrorKind::invalid_file, "the merges were made to be slow: they collide", "tokenizer");
+    if (++probes > kMaxProbes)
+      throw Error(ErrorKind::invalid_file, "the merges were made to be slow: they collide", "tokenizer");
   }
   slots_[slot] = {pair, static_cast<std::uint64_t>(rank) << 32 | static_cast<std::uint32_t>(merge.result)};
 }
@@ -104,16 +110,19 @@ void Bpe::encode(std::string_view piece, Scratch& scratch, std::vector<TokenId>&
   const std::size_t first = ids.size();
   if (entry.bytes == piece.size() && std::memcmp(entry.text, piece.data(), piece.size()) == 0) {
     ids.resize(first + entry.count);
-    std::copy_n(ids.begin() + static_cast<std::ptrdiff_t>(entry.first_id), entry.count, ids.begin() + static_cast<std::ptrdiff_t>(first));
+    std::copy_n(ids.begin() + static_cast<std::ptrdiff_t>(entry.first_id), entry.count,
+                ids.begin() + static_cast<std::ptrdiff_t>(first));
     return;
   }
   encode_new(piece, work, ids);
-  entry = {piece.data(), static_cast<std::uint32_t>(piece.size()), static_cast<std::uint32_t>(ids.size() - first), first};
+  entry = {piece.data(), static_cast<std::uint32_t>(piece.size()), static_cast<std::uint32_t>(ids.size() - first),
+           first};
 }
 
 void Bpe::encode_new(std::string_view piece, Work& work, std::vector<TokenId>& ids) const {
   if (options_.ignore_merges && piece.size() <= limits::kTokenBytes) {
-    const auto whole = options_.byte_level ? vocabulary_.find_plain(byte_level::to_characters(piece)) : vocabulary_.find_plain(piece);
+    const auto whole =
+        options_.byte_level ? vocabulary_.find_plain(byte_level::to_characters(piece)) : vocabulary_.find_plain(piece);
     if (whole) {
       ids.push_back(*whole);
       return;

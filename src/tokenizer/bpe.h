@@ -50,7 +50,8 @@ class Bpe final : public TokenModel {
 
   const Vocabulary& vocabulary_;
   Options options_;
-  std::array<TokenId, 256> byte_tokens_{};  // of single bytes (byte level), or of <0xNN> (byte fallback); -1 where there is none
+  std::array<TokenId, 256>
+      byte_tokens_{};  // of single bytes (byte level), or of <0xNN> (byte fallback); -1 where there is none
   bool all_bytes_ = false;
   int shift_ = 0;
   std::vector<Slot> slots_;

@@ -23,7 +23,8 @@ void CharSet::add(char32_t first, char32_t last) {
 }
 
 bool CharSet::in_ranges(char32_t c) const noexcept {
-  const auto after = std::upper_bound(ranges_.begin(), ranges_.end(), c, [](char32_t value, const auto& range) { return value < range.first; });
+  const auto after = std::upper_bound(ranges_.begin(), ranges_.end(), c,
+                                      [](char32_t value, const auto& range) { return value < range.first; });
   return after != ranges_.begin() && c <= std::prev(after)->second;
 }
 
@@ -38,7 +39,8 @@ void CharSet::add_whitespace() {
   add(0x09, 0x0D);
   add(0x20);
   add(0x85);
-  add_categories(unicode::kSeparator);  // all of them are white space, and with the controls above all white space there is
+  add_categories(
+      unicode::kSeparator);  // all of them are white space, and with the controls above all white space there is
 }
 
 void CharSet::add_word() {

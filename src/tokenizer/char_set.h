@@ -32,8 +32,8 @@ class CharSet {
   bool in_ranges(char32_t c) const noexcept;
 
   const unicode::CategoryTable* table_ = &unicode::CategoryTable::get();
-  std::array<std::uint64_t, 2> ascii_{};  // with the negation applied
-  std::uint32_t categories_ = 0;          // these three for the characters above U+007F
+  std::array<std::uint64_t, 2> ascii_{};               // with the negation applied
+  std::uint32_t categories_ = 0;                       // these three for the characters above U+007F
   std::vector<std::pair<char32_t, char32_t>> ranges_;  // ascending, apart
   bool negated_ = false;
 };

@@ -1,6 +1,7 @@
-// A matcher for the regular expressions that tokenizers really use: alternatives of sequences of repeated character classes,
-// optional groups, and one-character look-ahead. Backtracking with Oniguruma's priorities; no loops around groups, so a
-// match costs a polynomial of a degree that the expression shows, and the budget bounds it. Other expressions go to PCRE2.
+// A matcher for the regular expressions that tokenizers really use: alternatives of sequences of repeated character
+// classes, optional groups, and one-character look-ahead. Backtracking with Oniguruma's priorities; no loops around
+// groups, so a match costs a polynomial of a degree that the expression shows, and the budget bounds it. Other
+// expressions go to PCRE2.
 #include <array>
 #include <cstdint>
 #include <deque>
@@ -43,7 +44,8 @@ class Matcher {
   const char* run(const Node* node, const char* at) {
     for (;;) {
       switch (node->kind) {
-        case Node::Kind::accept: return at;
+        case Node::Kind::accept:
+          return at;
         case Node::Kind::line_end:
           if (at != end_ && *at != '\n') return nullptr;
           break;
@@ -117,13 +119,15 @@ bool add_first(const Node* node, FirstBytes& first) {
   switch (node->kind) {
     case Node::Kind::accept:
     case Node::Kind::look_ahead:
-    case Node::Kind::line_end: return false;
+    case Node::Kind::line_end:
+      return false;
     case Node::Kind::branch: {
       bool consumes = true;
       for (const Node* branch : node->branches) consumes &= add_first(branch, first);
       return consumes;
     }
-    case Node::Kind::set: break;
+    case Node::Kind::set:
+      break;
   }
   for (unsigned c = 0; c < 0x80; ++c) first[c] |= node->set->has_ascii(static_cast<unsigned char>(c));
   if (node->set->may_have_wide()) {
@@ -135,7 +139,8 @@ bool add_first(const Node* node, FirstBytes& first) {
 class ClassPattern final : public Pattern {
  public:
   explicit ClassPattern(Program program) : program_(std::move(program)) {
-    branches_ = program_.start->kind == Node::Kind::branch ? program_.start->branches : std::vector<const Node*>{program_.start};
+    branches_ = program_.start->kind == Node::Kind::branch ? program_.start->branches
+                                                           : std::vector<const Node*>{program_.start};
     if (branches_.size() > 32) branches_ = {program_.start};
     for (std::size_t i = 0; i < branches_.size(); ++i) {
       FirstBytes first{};
@@ -180,11 +185,24 @@ std::uint32_t categories_named(std::string_view name) {
     std::uint32_t categories;
   };
   static constexpr Named kNamed[] = {
-      {"L", unicode::kLetter}, {"M", unicode::kMark}, {"N", unicode::kNumber}, {"P", unicode::kPunctuation}, {"S", unicode::kSymbol},
-      {"Z", unicode::kSeparator}, {"C", unicode::kOther}, {"Lu", bit(Lu)}, {"Ll", bit(Ll)}, {"Lt", bit(Lt)}, {"Lm", bit(Lm)}, {"Lo", bit(Lo)},
-      {"Mn", bit(Mn)}, {"Mc", bit(Mc)}, {"Me", bit(Me)}, {"Nd", bit(Nd)}, {"Nl", bit(Nl)}, {"No", bit(No)}, {"Pc", bit(Pc)}, {"Pd", bit(Pd)},
-      {"Ps", bit(Ps)}, {"Pe", bit(Pe)}, {"Pi", bit(Pi)}, {"Pf", bit(Pf)}, {"Po", bit(Po)}, {"Sm", bit(Sm)}, {"Sc", bit(Sc)}, {"Sk", bit(Sk)},
-      {"So", bit(So)}, {"Zs", bit(Zs)}, {"Zl", bit(Zl)}, {"Zp", bit(Zp)}, {"Cc", bit(Cc)}, {"Cf", bit(Cf)}, {"Co", bit(Co)}, {"Cn", bit(Cn)},
+      {"L", unicode::kLetter}, {"M", unicode::kMark},
+      {"N", unicode::kNumber}, {"P", unicode::kPunctuation},
+      {"S", unicode::kSymbol}, {"Z", unicode::kSeparator},
+      {"C", unicode::kOther},  {"Lu", bit(Lu)},
+      {"Ll", bit(Ll)},         {"Lt", bit(Lt)},
+      {"Lm", bit(Lm)},         {"Lo", bit(Lo)},
+      {"Mn", bit(Mn)},         {"Mc", bit(Mc)},
+      {"Me", bit(Me)},         {"Nd", bit(Nd)},
+      {"Nl", bit(Nl)},         {"No", bit(No)},
+      {"Pc", bit(Pc)},         {"Pd", bit(Pd)},
+      {"Ps", bit(Ps)},         {"Pe", bit(Pe)},
+      {"Pi", bit(Pi)},         {"Pf", bit(Pf)},
+      {"Po", bit(Po)},         {"Sm", bit(Sm)},
+      {"Sc", bit(Sc)},         {"Sk", bit(Sk)},
+      {"So", bit(So)},         {"Zs", bit(Zs)},
+      {"Zl", bit(Zl)},         {"Zp", bit(Zp)},
+      {"Cc", bit(Cc)},         {"Cf", bit(Cf)},
+      {"Co", bit(Co)},         {"Cn", bit(Cn)},
   };
   for (const Named& named : kNamed) {
     if (named.name == name) return named.categories;
@@ -237,7 +255,9 @@ class Parser {
   }
   const CharSet* set(CharSet s) { return &program_.sets.emplace_back(std::move(s)); }
 
-  const Node* alternatives(const Node* follow, int depth) { return link_group(parse_group(depth, false), follow, false); }
+  const Node* alternatives(const Node* follow, int depth) {
+    return link_group(parse_group(depth, false), follow, false);
+  }
 
   std::vector<std::vector<Part>> parse_group(int depth, bool ignore_case) {
     if (depth > 8) throw NotSupported{};
@@ -256,7 +276,8 @@ class Parser {
     Part part = parse_atom(depth, ignore_case);
     parse_repeat(part);
     if (part.kind == Part::Kind::group && !(part.max == 1 && part.min <= 1)) throw NotSupported{};
-    if ((part.kind == Part::Kind::look_ahead || part.kind == Part::Kind::line_end) && (part.min != 1 || part.max != 1)) throw NotSupported{};
+    if ((part.kind == Part::Kind::look_ahead || part.kind == Part::Kind::line_end) && (part.min != 1 || part.max != 1))
+      throw NotSupported{};
     return part;
   }
 
@@ -276,7 +297,8 @@ class Parser {
     } else {
       return;
     }
-    if (more() && (peek() == '?' || peek() == '+' || peek() == '*' || peek() == '{')) throw NotSupported{};  // lazy, possessive, nested
+    if (more() && (peek() == '?' || peek() == '+' || peek() == '*' || peek() == '{'))
+      throw NotSupported{};  // lazy, possessive, nested
   }
 
   std::uint32_t number() {
@@ -349,11 +371,24 @@ class Parser {
     const bool negative = kind == 'S' || kind == 'W' || kind == 'D';
     if (negative && !alone) throw NotSupported{};
     switch (kind) {
-      case 's': case 'S': out.add_whitespace(); break;
-      case 'w': case 'W': out.add_word(); break;
-      case 'd': case 'D': out.add_categories(bit(unicode::Category::Nd)); break;
-      case 'p': case 'P': add_property(out, kind == 'P'); return true;
-      default: return false;
+      case 's':
+      case 'S':
+        out.add_whitespace();
+        break;
+      case 'w':
+      case 'W':
+        out.add_word();
+        break;
+      case 'd':
+      case 'D':
+        out.add_categories(bit(unicode::Category::Nd));
+        break;
+      case 'p':
+      case 'P':
+        add_property(out, kind == 'P');
+        return true;
+      default:
+        return false;
     }
     at_ += 2;
     if (negative) out.negate();
@@ -374,12 +409,18 @@ class Parser {
     ++at_;
     const char32_t c = next_char();
     switch (c) {
-      case 'n': return '\n';
-      case 'r': return '\r';
-      case 't': return '\t';
-      case 'f': return '\f';
-      case 'v': return '\v';
-      default: break;
+      case 'n':
+        return '\n';
+      case 'r':
+        return '\r';
+      case 't':
+        return '\t';
+      case 'f':
+        return '\f';
+      case 'v':
+        return '\v';
+      default:
+        break;
     }
     const bool alphanumeric = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
     if (alphanumeric || c >= 0x80) throw NotSupported{};
@@ -396,7 +437,9 @@ class Parser {
       const char32_t low = class_char();
       if (more() && peek() == '-' && at_ + 1 < text_.size() && text_[at_ + 1] != ']') {
         ++at_;
-        if (peek() == '\\' && at_ + 1 < text_.size() && std::string_view("swdpSWDP").find(text_[at_ + 1]) != std::string_view::npos) throw NotSupported{};
+        if (peek() == '\\' && at_ + 1 < text_.size() &&
+            std::string_view("swdpSWDP").find(text_[at_ + 1]) != std::string_view::npos)
+          throw NotSupported{};
         const char32_t high = class_char();
         if (high < low) throw NotSupported{};
         out.add(low, high);
@@ -422,12 +465,19 @@ class Parser {
   const Node* link(const std::vector<Part>& sequence, const Node* follow) {
     for (auto part = sequence.rbegin(); part != sequence.rend(); ++part) {
       switch (part->kind) {
-        case Part::Kind::group: follow = link_group(part->group, follow, part->min == 0); break;
-        case Part::Kind::line_end: follow = node({.kind = Node::Kind::line_end, .next = follow}); break;
+        case Part::Kind::group:
+          follow = link_group(part->group, follow, part->min == 0);
+          break;
+        case Part::Kind::line_end:
+          follow = node({.kind = Node::Kind::line_end, .next = follow});
+          break;
         case Part::Kind::look_ahead:
           follow = node({.kind = Node::Kind::look_ahead, .set = part->set, .negative = part->negative, .next = follow});
           break;
-        case Part::Kind::set: follow = node({.kind = Node::Kind::set, .set = part->set, .min = part->min, .max = part->max, .next = follow}); break;
+        case Part::Kind::set:
+          follow =
+              node({.kind = Node::Kind::set, .set = part->set, .min = part->min, .max = part->max, .next = follow});
+          break;
       }
     }
     return follow;

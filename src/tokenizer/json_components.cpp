@@ -1,9 +1,9 @@
 // From JSON to components.
 #include "tokenizer/json_components.h"
 
-#include <fmt/core.h>
-
 #include <optional>
+
+#include <fmt/core.h>
 
 #include "base/error.h"
 #include "tokenizer/byte_level.h"
@@ -19,8 +19,12 @@ using nlohmann::json;
 constexpr std::size_t kMaxSteps = 64;
 constexpr std::size_t kMaxReplacementBytes = 256;
 
-[[noreturn]] void invalid(const std::string& what, const std::string& where) { throw Error(ErrorKind::invalid_file, what, where); }
-[[noreturn]] void unsupported(const std::string& what, const std::string& where) { throw Error(ErrorKind::unsupported, what, where); }
+[[noreturn]] void invalid(const std::string& what, const std::string& where) {
+  throw Error(ErrorKind::invalid_file, what, where);
+}
+[[noreturn]] void unsupported(const std::string& what, const std::string& where) {
+  throw Error(ErrorKind::unsupported, what, where);
+}
 
 const json& member(const json& spec, const char* key, const std::string& where) {
   const auto found = spec.find(key);
@@ -43,7 +47,8 @@ bool flag_of(const json& spec, const char* key, bool fallback, const std::string
 
 std::size_t count_of(const json& spec, const char* key, const std::string& where) {
   const json& value = member(spec, key, where);
-  if (!value.is_number_unsigned() || value.get<std::uint64_t>() > 1000000) invalid(fmt::format("expected a small number as '{}'", key), where);
+  if (!value.is_number_unsigned() || value.get<std::uint64_t>() > 1000000)
+    invalid(fmt::format("expected a small number as '{}'", key), where);
   return value.get<std::size_t>();
 }
 
@@ -55,7 +60,9 @@ std::string type_of(const json& spec, const std::string& where) {
 const json& list_of(const json& spec, const char* key, const std::string& where) {
   const json& value = member(spec, key, where);
   if (!value.is_array()) invalid(fmt::format("expected a list as '{}'", key), where);
-  if (value.size() > kMaxSteps) throw Error(ErrorKind::resource, fmt::format("a sequence of {} components; at most {} are accepted", value.size(), kMaxSteps), where);
+  if (value.size() > kMaxSteps)
+    throw Error(ErrorKind::resource,
+                fmt::format("a sequence of {} components; at most {} are accepted", value.size(), kMaxSteps), where);
   return value;
 }
 
@@ -90,7 +97,8 @@ std::unique_ptr<Normalizer> normalizer_at(const json& spec, const std::string& w
   if (type == "NFKD") return form_normalizer(NormalForm::nfkd);
   if (type == "Lowercase") return lower_case_normalizer();
   if (type == "StripAccents") return strip_accents_normalizer();
-  if (type == "Strip") return strip_normalizer(flag_of(spec, "strip_left", true, where), flag_of(spec, "strip_right", true, where));
+  if (type == "Strip")
+    return strip_normalizer(flag_of(spec, "strip_left", true, where), flag_of(spec, "strip_right", true, where));
   if (type == "Prepend") {
     std::string prefix = text_of(spec, "prepend", where);
     if (prefix.size() > kMaxReplacementBytes) throw Error(ErrorKind::resource, "the prefix is too long", where);
@@ -120,11 +128,13 @@ std::unique_ptr<Normalizer> normalizer_at(const json& spec, const std::string& w
 class StepBuilder {
  public:
   void add(const json& spec, const std::string& where, int depth = 0) {
-    if (depth > 8 || steps_.size() > kMaxSteps) throw Error(ErrorKind::resource, "too many or too deeply nested pre-tokenizers", where);
+    if (depth > 8 || steps_.size() > kMaxSteps)
+      throw Error(ErrorKind::resource, "too many or too deeply nested pre-tokenizers", where);
     const std::string type = type_of(spec, where);
     if (type == "Sequence") {
       std::size_t index = 0;
-      for (const json& part : list_of(spec, "pretokenizers", where)) add(part, fmt::format("{}.pretokenizers[{}]", where, index++), depth + 1);
+      for (const json& part : list_of(spec, "pretokenizers", where))
+        add(part, fmt::format("{}.pretokenizers[{}]", where, index++), depth + 1);
       return;
     }
     if (byte_level_) {  // what comes after ByteLevel sees its characters, not the text
@@ -132,14 +142,17 @@ class StepBuilder {
       byte_level_ = false;
     }
     if (type == "Split") {
-      steps_.push_back(pattern_step(pattern_of(spec, where), behavior_of(spec, where), flag_of(spec, "invert", false, where)));
+      steps_.push_back(
+          pattern_step(pattern_of(spec, where), behavior_of(spec, where), flag_of(spec, "invert", false, where)));
     } else if (type == "ByteLevel") {
       if (flag_of(spec, "add_prefix_space", true, where)) steps_.push_back(prefix_space_step());
-      if (flag_of(spec, "use_regex", true, where)) steps_.push_back(pattern_step(compile_regex(kGpt2Regex, where), SplitBehavior::isolated, false));
+      if (flag_of(spec, "use_regex", true, where))
+        steps_.push_back(pattern_step(compile_regex(kGpt2Regex, where), SplitBehavior::isolated, false));
       byte_level_ = true;
     } else if (type == "Digits") {
       const bool individual = flag_of(spec, "individual_digits", false, where);
-      steps_.push_back(pattern_step(character_pattern(digits()), individual ? SplitBehavior::isolated : SplitBehavior::contiguous, false));
+      steps_.push_back(pattern_step(character_pattern(digits()),
+                                    individual ? SplitBehavior::isolated : SplitBehavior::contiguous, false));
     } else if (type == "Punctuation") {
       const auto behavior = spec.contains("behavior") ? behavior_of(spec, where) : SplitBehavior::isolated;
       steps_.push_back(pattern_step(character_pattern(punctuation()), behavior, false));
@@ -150,7 +163,8 @@ class StepBuilder {
       space.add_whitespace();
       steps_.push_back(pattern_step(character_pattern(std::move(space)), SplitBehavior::removed, false));
     } else if (type == "CharDelimiterSplit") {
-      steps_.push_back(pattern_step(literal_pattern(one_character(spec, "delimiter", where)), SplitBehavior::removed, false));
+      steps_.push_back(
+          pattern_step(literal_pattern(one_character(spec, "delimiter", where)), SplitBehavior::removed, false));
     } else if (type == "Metaspace") {
       add_metaspace(spec, where);
     } else {
@@ -163,7 +177,8 @@ class StepBuilder {
  private:
   static std::string one_character(const json& spec, const char* key, const std::string& where) {
     std::string text = text_of(spec, key, where);
-    if (text.empty() || static_cast<std::size_t>(utf8::length(text[0])) != text.size()) invalid(fmt::format("expected one character as '{}'", key), where);
+    if (text.empty() || static_cast<std::size_t>(utf8::length(text[0])) != text.size())
+      invalid(fmt::format("expected one character as '{}'", key), where);
     return text;
   }
 
@@ -178,12 +193,14 @@ class StepBuilder {
   static CharSet punctuation() {
     CharSet set;
     set.add_categories(unicode::kPunctuation);
-    for (const char c : {'$', '+', '<', '=', '>', '^', '`', '|', '~'}) set.add(static_cast<char32_t>(c));  // ASCII's symbols count
+    for (const char c : {'$', '+', '<', '=', '>', '^', '`', '|', '~'})
+      set.add(static_cast<char32_t>(c));  // ASCII's symbols count
     return set;
   }
 
   void add_metaspace(const json& spec, const std::string& where) {
-    PrependScheme scheme = flag_of(spec, "add_prefix_space", true, where) ? PrependScheme::always : PrependScheme::never;
+    PrependScheme scheme =
+        flag_of(spec, "add_prefix_space", true, where) ? PrependScheme::always : PrependScheme::never;
     if (spec.contains("prepend_scheme")) {
       const std::string name = text_of(spec, "prepend_scheme", where);
       if (name == "always") {
@@ -196,7 +213,8 @@ class StepBuilder {
         unsupported(fmt::format("the prepend_scheme '{}' is not supported", name), where);
       }
     }
-    steps_.push_back(metaspace_step(one_character(spec, "replacement", where), scheme, flag_of(spec, "split", true, where)));
+    steps_.push_back(
+        metaspace_step(one_character(spec, "replacement", where), scheme, flag_of(spec, "split", true, where)));
   }
 
   std::vector<std::unique_ptr<SplitStep>> steps_;
@@ -205,7 +223,8 @@ class StepBuilder {
 
 std::string replaced(std::string_view text, std::string_view from, std::string_view to) {
   std::string out;
-  for (std::size_t at; (at = text.find(from)) != std::string_view::npos; text.remove_prefix(at + from.size())) out.append(text.substr(0, at)).append(to);
+  for (std::size_t at; (at = text.find(from)) != std::string_view::npos; text.remove_prefix(at + from.size()))
+    out.append(text.substr(0, at)).append(to);
   return out.append(text);
 }
 
@@ -226,16 +245,19 @@ void add_template(const json& spec, const Vocabulary& vocabulary, const std::str
     }
     if (!part.is_object() || !part.contains("SpecialToken")) invalid("expected SpecialToken or Sequence", where);
     const json& token = member(specials, text_of(part["SpecialToken"], "id", where).c_str(), where);
-    for (const json& id : list_of(token, "ids", where)) (after ? out.after : out.before).push_back(known_id(id, vocabulary, where));
+    for (const json& id : list_of(token, "ids", where))
+      (after ? out.after : out.before).push_back(known_id(id, vocabulary, where));
   }
 }
 
-void add_specials(const json& spec, const Vocabulary& vocabulary, const std::string& where, int depth, AddedSpecials& out) {
+void add_specials(const json& spec, const Vocabulary& vocabulary, const std::string& where, int depth,
+                  AddedSpecials& out) {
   if (depth > 8) throw Error(ErrorKind::resource, "sequences are nested too deeply", where);
   const std::string type = type_of(spec, where);
   if (type == "ByteLevel") return;  // changes offsets only
   if (type == "Sequence") {
-    for (const json& part : list_of(spec, "processors", where)) add_specials(part, vocabulary, where + ".processors", depth + 1, out);
+    for (const json& part : list_of(spec, "processors", where))
+      add_specials(part, vocabulary, where + ".processors", depth + 1, out);
   } else if (type == "TemplateProcessing") {
     add_template(spec, vocabulary, where, out);
   } else if (type == "BertProcessing" || type == "RobertaProcessing") {
@@ -271,18 +293,22 @@ TokenSpelling::TokenSpelling(const json& decoder) {
 }
 
 void TokenSpelling::add(const json& spec, const std::string& where, int depth) {
-  if (depth > 8 || steps_.size() > kMaxSteps) throw Error(ErrorKind::resource, "too many or too deeply nested decoders", where);
+  if (depth > 8 || steps_.size() > kMaxSteps)
+    throw Error(ErrorKind::resource, "too many or too deeply nested decoders", where);
   const std::string type = type_of(spec, where);
-  if (fused_ && type != "Strip" && type != "Fuse") unsupported(fmt::format("the decoder '{}' behind 'Fuse' is not supported", type), where);
+  if (fused_ && type != "Strip" && type != "Fuse")
+    unsupported(fmt::format("the decoder '{}' behind 'Fuse' is not supported", type), where);
   if (type == "Sequence") {
     for (const json& part : list_of(spec, "decoders", where)) add(part, where + ".decoders", depth + 1);
   } else if (type == "ByteLevel") {
     steps_.push_back({.kind = Step::Kind::byte_level});
   } else if (type == "Replace") {
     const json& pattern = member(spec, "pattern", where);
-    if (!pattern.is_object() || !pattern.contains("String")) unsupported("a decoder that replaces a regular expression is not supported", where);
+    if (!pattern.is_object() || !pattern.contains("String"))
+      unsupported("a decoder that replaces a regular expression is not supported", where);
     std::string from = text_of(pattern, "String", where), to = text_of(spec, "content", where);
-    if (from.empty() || to.size() > kMaxReplacementBytes) invalid("expected a pattern that is not empty and a short replacement", where);
+    if (from.empty() || to.size() > kMaxReplacementBytes)
+      invalid("expected a pattern that is not empty and a short replacement", where);
     steps_.push_back({.kind = Step::Kind::replace, .from = std::move(from), .to = std::move(to)});
   } else if (type == "ByteFallback") {
     steps_.push_back({.kind = Step::Kind::byte_fallback});
@@ -291,7 +317,8 @@ void TokenSpelling::add(const json& spec, const std::string& where, int depth) {
   } else if (type == "Metaspace") {
     steps_.push_back({.kind = Step::Kind::replace, .from = text_of(spec, "replacement", where), .to = " "});
     if (steps_.back().from.empty()) invalid("expected a replacement that is not empty", where);
-    drops_leading_space_ = spec.contains("prepend_scheme") ? text_of(spec, "prepend_scheme", where) != "never" : flag_of(spec, "add_prefix_space", true, where);
+    drops_leading_space_ = spec.contains("prepend_scheme") ? text_of(spec, "prepend_scheme", where) != "never"
+                                                           : flag_of(spec, "add_prefix_space", true, where);
   } else if (type == "Strip") {
     const std::string content = text_of(spec, "content", where);
     const std::size_t start = count_of(spec, "start", where), stop = count_of(spec, "stop", where);
@@ -314,16 +341,22 @@ std::string TokenSpelling::spell(std::string_view text) const {
       case Step::Kind::byte_level:
         if (auto bytes = byte_level::to_bytes(out)) out = std::move(*bytes);
         break;
-      case Step::Kind::replace: out = replaced(out, step.from, step.to); break;
+      case Step::Kind::replace:
+        out = replaced(out, step.from, step.to);
+        break;
       case Step::Kind::byte_fallback:
         if (const auto byte = fallback_byte(out)) return std::string(1, static_cast<char>(*byte));
         break;
       case Step::Kind::strip: {
-        for (std::size_t i = 0; i < step.start && !step.from.empty() && out.starts_with(step.from); ++i) out.erase(0, step.from.size());
-        for (std::size_t i = 0; i < step.stop && !step.from.empty() && out.ends_with(step.from); ++i) out.resize(out.size() - step.from.size());
+        for (std::size_t i = 0; i < step.start && !step.from.empty() && out.starts_with(step.from); ++i)
+          out.erase(0, step.from.size());
+        for (std::size_t i = 0; i < step.stop && !step.from.empty() && out.ends_with(step.from); ++i)
+          out.resize(out.size() - step.from.size());
         break;
       }
-      case Step::Kind::prefix: out.insert(0, step.to); break;
+      case Step::Kind::prefix:
+        out.insert(0, step.to);
+        break;
     }
   }
   return out;

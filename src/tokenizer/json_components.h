@@ -2,9 +2,10 @@
 #pragma once
 
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
+
+#include <nlohmann/json.hpp>
 
 #include "tokenizer/normalizer.h"
 #include "tokenizer/pre_tokenizer.h"
@@ -12,8 +13,8 @@
 
 namespace moebox {
 
-/// All throw Error(unsupported) for a component or an option that is not implemented, Error(invalid_file) for a malformed one; the
-/// error's place is the path in the file.
+/// All throw Error(unsupported) for a component or an option that is not implemented, Error(invalid_file) for a
+/// malformed one; the error's place is the path in the file.
 
 /// Null for no normalizer.
 std::unique_ptr<Normalizer> make_normalizer(const nlohmann::json& spec);

@@ -1,7 +1,7 @@
 // A tokenizer from tokenizer.json and tokenizer_config.json.
-#include <fmt/core.h>
-
 #include <algorithm>
+
+#include <fmt/core.h>
 
 #include "base/error.h"
 #include "tokenizer/bpe.h"
@@ -18,7 +18,9 @@ using nlohmann::json;
 
 const char* const kWhere = "tokenizer.json";
 
-[[noreturn]] void invalid(const std::string& what, const std::string& where) { throw Error(ErrorKind::invalid_file, what, where); }
+[[noreturn]] void invalid(const std::string& what, const std::string& where) {
+  throw Error(ErrorKind::invalid_file, what, where);
+}
 
 /// The value at `key`, null when it is not there.
 const json& value_at(const json& object, const char* key) {
@@ -49,7 +51,8 @@ std::vector<AddedToken> read_added_tokens(const json& list) {
     const std::string where = fmt::format("tokenizer.json: added_tokens[{}]", out.size());
     if (!item.is_object()) invalid("expected an object", where);
     const json& id = value_at(item, "id");
-    if (!id.is_number_unsigned() || id.get<std::uint64_t>() >= limits::kTokens) invalid(fmt::format("expected an id below {}", limits::kTokens), where);
+    if (!id.is_number_unsigned() || id.get<std::uint64_t>() >= limits::kTokens)
+      invalid(fmt::format("expected an id below {}", limits::kTokens), where);
     auto content = text(item, "content", where.c_str());
     if (!content) invalid("expected 'content'", where);
     const bool control = flag(item, "special", where.c_str()) || looks_like_control(*content);
@@ -71,7 +74,9 @@ std::vector<Vocabulary::Token> model_tokens(const TokenizerJson& file) {
   for (std::size_t i = 0; i < file.texts.size(); ++i) {
     const std::int64_t id = listed ? static_cast<std::int64_t>(i) : file.ids[i];
     if (id < 0 || id >= static_cast<std::int64_t>(limits::kTokens)) {
-      invalid(fmt::format("token '{}' has an id that is not between 0 and {}", file.texts[i].substr(0, 100), limits::kTokens - 1), "tokenizer.json: model.vocab");
+      invalid(fmt::format("token '{}' has an id that is not between 0 and {}", file.texts[i].substr(0, 100),
+                          limits::kTokens - 1),
+              "tokenizer.json: model.vocab");
     }
     last = std::max(last, id);
   }
@@ -79,7 +84,9 @@ std::vector<Vocabulary::Token> model_tokens(const TokenizerJson& file) {
   for (std::size_t i = 0; i < file.texts.size(); ++i) {
     auto& token = tokens[listed ? i : static_cast<std::size_t>(file.ids[i])];
     if (token.kind != TokenKind::unused) {
-      invalid(fmt::format("tokens '{}' and '{}' have the same id", token.text.substr(0, 100), file.texts[i].substr(0, 100)), "tokenizer.json: model.vocab");
+      invalid(
+          fmt::format("tokens '{}' and '{}' have the same id", token.text.substr(0, 100), file.texts[i].substr(0, 100)),
+          "tokenizer.json: model.vocab");
     }
     token = {std::string(file.texts[i]), TokenKind::normal};
   }
@@ -87,13 +94,16 @@ std::vector<Vocabulary::Token> model_tokens(const TokenizerJson& file) {
 }
 
 /// Puts the added tokens into the list of tokens.
-void place_added_tokens(const std::vector<AddedToken>& added, const StringList& model_texts, std::vector<Vocabulary::Token>& tokens) {
+void place_added_tokens(const std::vector<AddedToken>& added, const StringList& model_texts,
+                        std::vector<Vocabulary::Token>& tokens) {
   for (const AddedToken& token : added) {
     const auto id = static_cast<std::size_t>(token.id);
     if (id >= tokens.size()) tokens.resize(id + 1);
     auto& place = tokens[id];
     if (!place.text.empty() && place.text != token.content) {
-      invalid(fmt::format("the added token '{}' has the id {} of the token '{}'", token.content.substr(0, 100), id, place.text.substr(0, 100)), "tokenizer.json: added_tokens");
+      invalid(fmt::format("the added token '{}' has the id {} of the token '{}'", token.content.substr(0, 100), id,
+                          place.text.substr(0, 100)),
+              "tokenizer.json: added_tokens");
     }
     place = {token.content, token.control ? TokenKind::control : TokenKind::added};
   }
@@ -110,11 +120,14 @@ void mark_byte_tokens(std::vector<Vocabulary::Token>& tokens) {
 std::optional<TokenId> mark_unknown(const json& model, std::vector<Vocabulary::Token>& tokens) {
   std::optional<std::size_t> id;
   if (const auto name = text(model, "unk_token", "tokenizer.json: model.unk_token")) {
-    const auto found = std::find_if(tokens.begin(), tokens.end(), [&](const auto& token) { return token.text == *name; });
-    if (found == tokens.end()) invalid(fmt::format("the unknown token '{}' is not in the vocabulary", *name), "tokenizer.json: model.unk_token");
+    const auto found =
+        std::find_if(tokens.begin(), tokens.end(), [&](const auto& token) { return token.text == *name; });
+    if (found == tokens.end())
+      invalid(fmt::format("the unknown token '{}' is not in the vocabulary", *name), "tokenizer.json: model.unk_token");
     id = static_cast<std::size_t>(found - tokens.begin());
   } else if (const json& number = value_at(model, "unk_id"); !number.is_null()) {
-    if (!number.is_number_unsigned() || number.get<std::uint64_t>() >= tokens.size()) invalid("expected the id of a token", "tokenizer.json: model.unk_id");
+    if (!number.is_number_unsigned() || number.get<std::uint64_t>() >= tokens.size())
+      invalid("expected the id of a token", "tokenizer.json: model.unk_id");
     id = number.get<std::size_t>();
   }
   if (!id) return std::nullopt;
@@ -122,10 +135,12 @@ std::optional<TokenId> mark_unknown(const json& model, std::vector<Vocabulary::T
   return static_cast<TokenId>(*id);
 }
 
-std::unique_ptr<TokenModel> make_bpe(const TokenizerJson& file, const json& model, const Vocabulary& vocabulary, bool byte_level, std::optional<TokenId> unknown) {
+std::unique_ptr<TokenModel> make_bpe(const TokenizerJson& file, const json& model, const Vocabulary& vocabulary,
+                                     bool byte_level, std::optional<TokenId> unknown) {
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     if (const auto affix = text(model, key, kWhere); affix && !affix->empty()) {
-      throw Error(ErrorKind::unsupported, fmt::format("the BPE option '{}' is not supported", key), "tokenizer.json: model");
+      throw Error(ErrorKind::unsupported, fmt::format("the BPE option '{}' is not supported", key),
+                  "tokenizer.json: model");
     }
   }
   if (const json& dropout = value_at(model, "dropout"); !dropout.is_null() && dropout != 0.0) {
@@ -139,7 +154,8 @@ std::unique_ptr<TokenModel> make_bpe(const TokenizerJson& file, const json& mode
     joined.assign(file.merges[i]).append(file.merges[i + 1]);
     const auto result = vocabulary.find(joined);
     if (!left || !right || !result) {
-      invalid(fmt::format("the merge of '{}' and '{}' refers to a token that is not in the vocabulary", file.merges[i].substr(0, 100), file.merges[i + 1].substr(0, 100)),
+      invalid(fmt::format("the merge of '{}' and '{}' refers to a token that is not in the vocabulary",
+                          file.merges[i].substr(0, 100), file.merges[i + 1].substr(0, 100)),
               fmt::format("tokenizer.json: model.merges[{}]", i / 2));
     }
     merges.push_back({*left, *right, *result});
@@ -152,11 +168,15 @@ std::unique_ptr<TokenModel> make_bpe(const TokenizerJson& file, const json& mode
                                             .unknown = unknown});
 }
 
-std::unique_ptr<TokenModel> make_unigram(const TokenizerJson& file, const json& model, const Vocabulary& vocabulary, std::optional<TokenId> unknown) {
+std::unique_ptr<TokenModel> make_unigram(const TokenizerJson& file, const json& model, const Vocabulary& vocabulary,
+                                         std::optional<TokenId> unknown) {
   std::vector<double> scores = file.scores;
   scores.resize(static_cast<std::size_t>(vocabulary.size()));
   return make_unigram_model(vocabulary, scores,
-                            UnigramOptions{.pieces = file.texts.size(), .unknown = unknown, .byte_fallback = flag(model, "byte_fallback", kWhere), .single_precision = false});
+                            UnigramOptions{.pieces = file.texts.size(),
+                                           .unknown = unknown,
+                                           .byte_fallback = flag(model, "byte_fallback", kWhere),
+                                           .single_precision = false});
 }
 
 /// The text of "bos_token" and its like: a string, or an object with "content".
@@ -186,15 +206,19 @@ void apply_config(const json& config, PipelineParts& parts) {
 
 }  // namespace
 
-std::shared_ptr<const Tokenizer> load_json_tokenizer(std::string_view tokenizer_json, std::string_view tokenizer_config_json) {
+std::shared_ptr<const Tokenizer> load_json_tokenizer(std::string_view tokenizer_json,
+                                                     std::string_view tokenizer_config_json) {
   TokenizerJson file = read_tokenizer_json(tokenizer_json);
   const json& model = value_at(file.document, "model");
   if (!model.is_object()) invalid("expected an object as 'model'", kWhere);
   if (!file.has_vocabulary) invalid("expected 'vocab' with the tokens", "tokenizer.json: model");
   const bool unigram = !file.scores.empty();
   const std::string type = text(model, "type", kWhere).value_or(unigram ? "Unigram" : "BPE");
-  if (type != "BPE" && type != "Unigram") throw Error(ErrorKind::unsupported, fmt::format("the model '{}' is not supported", type.substr(0, 100)), "tokenizer.json: model.type", "supported are: BPE, Unigram");
-  if (unigram != (type == "Unigram")) invalid(fmt::format("the vocabulary has not the shape of a {} model", type), "tokenizer.json: model.vocab");
+  if (type != "BPE" && type != "Unigram")
+    throw Error(ErrorKind::unsupported, fmt::format("the model '{}' is not supported", type.substr(0, 100)),
+                "tokenizer.json: model.type", "supported are: BPE, Unigram");
+  if (unigram != (type == "Unigram"))
+    invalid(fmt::format("the vocabulary has not the shape of a {} model", type), "tokenizer.json: model.vocab");
 
   PipelineParts parts;
   parts.added_tokens = read_added_tokens(value_at(file.document, "added_tokens"));
@@ -207,7 +231,9 @@ std::shared_ptr<const Tokenizer> load_json_tokenizer(std::string_view tokenizer_
   const TokenSpelling spelling(value_at(file.document, "decoder"));
   for (const auto& token : tokens) {
     const bool verbatim = token.kind == TokenKind::added || token.kind == TokenKind::unknown;
-    parts.bytes.push_back(token.kind == TokenKind::control || token.text.empty() ? std::string() : verbatim ? token.text : spelling.spell(token.text));
+    parts.bytes.push_back(token.kind == TokenKind::control || token.text.empty() ? std::string()
+                          : verbatim                                             ? token.text
+                                                                                 : spelling.spell(token.text));
   }
   parts.bytes.shrink();
   parts.drops_leading_space = spelling.drops_leading_space();
@@ -216,7 +242,8 @@ std::shared_ptr<const Tokenizer> load_json_tokenizer(std::string_view tokenizer_
   parts.normalizer = make_normalizer(value_at(file.document, "normalizer"));
   JsonPreTokenizer pre = make_pre_tokenizer(value_at(file.document, "pre_tokenizer"));
   parts.pre_tokenizer = std::move(pre.pre_tokenizer);
-  parts.model = unigram ? make_unigram(file, model, *parts.vocabulary, unknown) : make_bpe(file, model, *parts.vocabulary, pre.byte_level, unknown);
+  parts.model = unigram ? make_unigram(file, model, *parts.vocabulary, unknown)
+                        : make_bpe(file, model, *parts.vocabulary, pre.byte_level, unknown);
 
   AddedSpecials added = make_added_specials(value_at(file.document, "post_processor"), *parts.vocabulary);
   parts.before = std::move(added.before);

@@ -1,9 +1,9 @@
 // A tokenizer from a SentencePiece .model file: a protocol-buffer message, read field by field.
 // Source: sentencepiece_model.proto (field numbers) and the protocol-buffer wire format.
-#include <fmt/core.h>
-
 #include <bit>
 #include <cstring>
+
+#include <fmt/core.h>
 
 #include "base/error.h"
 #include "tokenizer/loaders.h"
@@ -38,16 +38,24 @@ class MessageReader {
     if (tag >> 3 == 0 || tag >> 3 > 0x1FFFFFFF) invalid("a field has an invalid number");
     field.number = static_cast<std::uint32_t>(tag >> 3);
     switch (tag & 7) {
-      case 0: field = {field.number, Field::Type::varint, varint(), {}}; return true;
-      case 1: field = {field.number, Field::Type::fixed64, little_endian(8), {}}; return true;
+      case 0:
+        field = {field.number, Field::Type::varint, varint(), {}};
+        return true;
+      case 1:
+        field = {field.number, Field::Type::fixed64, little_endian(8), {}};
+        return true;
       case 2: {
         const std::uint64_t size = varint();
-        if (size > rest_.size()) invalid(fmt::format("field {} declares {} bytes where {} are left", field.number, size, rest_.size()));
+        if (size > rest_.size())
+          invalid(fmt::format("field {} declares {} bytes where {} are left", field.number, size, rest_.size()));
         field = {field.number, Field::Type::bytes, 0, take(static_cast<std::size_t>(size))};
         return true;
       }
-      case 5: field = {field.number, Field::Type::fixed32, little_endian(4), {}}; return true;
-      default: invalid(fmt::format("field {} has an unknown wire type", field.number));
+      case 5:
+        field = {field.number, Field::Type::fixed32, little_endian(4), {}};
+        return true;
+      default:
+        invalid(fmt::format("field {} has an unknown wire type", field.number));
     }
   }
 
@@ -93,13 +101,20 @@ float float_of(const Field& field) {
 
 TokenKind kind_of(std::uint64_t type, std::size_t id) {
   switch (type) {
-    case 1: return TokenKind::normal;
-    case 2: return TokenKind::unknown;
-    case 3: return TokenKind::control;
-    case 4: return TokenKind::added;
-    case 5: return TokenKind::unused;
-    case 6: return TokenKind::byte;
-    default: invalid(fmt::format("piece {} has the unknown type {}", id, type));
+    case 1:
+      return TokenKind::normal;
+    case 2:
+      return TokenKind::unknown;
+    case 3:
+      return TokenKind::control;
+    case 4:
+      return TokenKind::added;
+    case 5:
+      return TokenKind::unused;
+    case 6:
+      return TokenKind::byte;
+    default:
+      invalid(fmt::format("piece {} has the unknown type {}", id, type));
   }
 }
 
@@ -113,7 +128,8 @@ void read_piece(std::string_view message, SentencePieceParts& parts) {
     if (field.number == 3) token.kind = kind_of(number_of(field), parts.tokens.size());
   }
   if (token.text.empty()) invalid(fmt::format("piece {} is empty", parts.tokens.size()));
-  if (parts.tokens.size() >= limits::kTokens) throw Error(ErrorKind::resource, fmt::format("more than {} pieces", limits::kTokens), kWhere);
+  if (parts.tokens.size() >= limits::kTokens)
+    throw Error(ErrorKind::resource, fmt::format("more than {} pieces", limits::kTokens), kWhere);
   parts.tokens.push_back(std::move(token));
   parts.scores.push_back(score);
 }
@@ -129,18 +145,36 @@ void read_trainer(std::string_view message, SentencePieceParts& parts, TrainerId
     switch (field.number) {
       case 3:
         switch (number_of(field)) {
-          case 1: parts.unigram = true; break;
-          case 2: parts.unigram = false; break;
-          default: throw Error(ErrorKind::unsupported, "only unigram and BPE models are supported", kWhere);
+          case 1:
+            parts.unigram = true;
+            break;
+          case 2:
+            parts.unigram = false;
+            break;
+          default:
+            throw Error(ErrorKind::unsupported, "only unigram and BPE models are supported", kWhere);
         }
         break;
-      case 24: parts.whitespace_as_suffix = number_of(field) != 0; break;
-      case 40: ids.unknown = static_cast<std::int64_t>(number_of(field)); break;
-      case 41: ids.bos = static_cast<std::int64_t>(number_of(field)); break;
-      case 42: ids.eos = static_cast<std::int64_t>(number_of(field)); break;
-      case 43: ids.padding = static_cast<std::int64_t>(number_of(field)); break;
-      case 44: parts.unknown_surface = utf8::replace_invalid(bytes_of(field)); break;
-      default: break;
+      case 24:
+        parts.whitespace_as_suffix = number_of(field) != 0;
+        break;
+      case 40:
+        ids.unknown = static_cast<std::int64_t>(number_of(field));
+        break;
+      case 41:
+        ids.bos = static_cast<std::int64_t>(number_of(field));
+        break;
+      case 42:
+        ids.eos = static_cast<std::int64_t>(number_of(field));
+        break;
+      case 43:
+        ids.padding = static_cast<std::int64_t>(number_of(field));
+        break;
+      case 44:
+        parts.unknown_surface = utf8::replace_invalid(bytes_of(field));
+        break;
+      default:
+        break;
     }
   }
 }
@@ -149,11 +183,20 @@ void read_normalizer(std::string_view message, SentencePieceParts& parts) {
   MessageReader reader(message);
   for (Field field; reader.next(field);) {
     switch (field.number) {
-      case 2: parts.character_map = bytes_of(field); break;
-      case 3: parts.add_dummy_prefix = number_of(field) != 0; break;
-      case 4: parts.remove_extra_whitespaces = number_of(field) != 0; break;
-      case 5: parts.escape_whitespaces = number_of(field) != 0; break;
-      default: break;
+      case 2:
+        parts.character_map = bytes_of(field);
+        break;
+      case 3:
+        parts.add_dummy_prefix = number_of(field) != 0;
+        break;
+      case 4:
+        parts.remove_extra_whitespaces = number_of(field) != 0;
+        break;
+      case 5:
+        parts.escape_whitespaces = number_of(field) != 0;
+        break;
+      default:
+        break;
     }
   }
 }
@@ -173,14 +216,17 @@ std::shared_ptr<const Tokenizer> load_sentencepiece_tokenizer(std::string_view m
   }
   if (parts.tokens.empty()) invalid("the file has no pieces");
   const auto id_in = [&](std::int64_t id, TokenKind kind) -> std::optional<TokenId> {
-    if (id < 0 || static_cast<std::size_t>(id) >= parts.tokens.size() || parts.tokens[static_cast<std::size_t>(id)].kind != kind) return std::nullopt;
+    if (id < 0 || static_cast<std::size_t>(id) >= parts.tokens.size() ||
+        parts.tokens[static_cast<std::size_t>(id)].kind != kind)
+      return std::nullopt;
     return static_cast<TokenId>(id);
   };
   parts.special.unknown = id_in(ids.unknown, TokenKind::unknown);
   parts.special.bos = id_in(ids.bos, TokenKind::control);
   parts.special.eos = id_in(ids.eos, TokenKind::control);
   parts.special.padding = id_in(ids.padding, TokenKind::control);
-  if (parts.special.bos) parts.before.push_back(*parts.special.bos);  // as Llama's tokenizer does; the library itself adds nothing
+  if (parts.special.bos)
+    parts.before.push_back(*parts.special.bos);  // as Llama's tokenizer does; the library itself adds nothing
   return make_sentencepiece_tokenizer(std::move(parts), kWhere);
 }
 

@@ -1,10 +1,10 @@
-// The table of named pre-tokenizers. The expressions are the models' own, from their tokenizer.json; the names and their meaning
-// are those of the GGUF converter of llama.cpp.
+// The table of named pre-tokenizers. The expressions are the models' own, from their tokenizer.json; the names and
+// their meaning are those of the GGUF converter of llama.cpp.
 #include "tokenizer/named_pre_tokenizer.h"
 
-#include <fmt/core.h>
-
 #include <string>
+
+#include <fmt/core.h>
 
 #include "base/error.h"
 
@@ -12,12 +12,13 @@ namespace moebox {
 namespace {
 
 // Contractions, words with a leading mark or space, numbers, punctuation, line ends, white space: the common family.
-#define MOEBOX_WORDS(number) \
-  R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|)" number R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"
+#define MOEBOX_WORDS(number)                                         \
+  R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|)" number \
+  R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"
 // Words that end where a capital follows a small letter.
-#define MOEBOX_CASED_WORDS(suffix, number)                                                                          \
-  R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)" suffix                          \
-  R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)" suffix "|" number              \
+#define MOEBOX_CASED_WORDS(suffix, number)                                                             \
+  R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)" suffix             \
+  R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)" suffix "|" number \
   R"(| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)"
 
 constexpr const char* kWords1 = MOEBOX_WORDS(R"(\p{N})");
@@ -47,9 +48,11 @@ struct Entry {
 
 const std::vector<Entry>& entries() {
   static const std::vector<Entry> table = {
-      {.names = {"default", "gpt-2", "phi-2", "mpt", "olmo", "jais", "exaone4", "modern-bert", "gigachat", "mellum", "a.x-4.0", "trillion", "granite-docling"},
+      {.names = {"default", "gpt-2", "phi-2", "mpt", "olmo", "jais", "exaone4", "modern-bert", "gigachat", "mellum",
+                 "a.x-4.0", "trillion", "granite-docling"},
        .expressions = {kGpt2Regex}},
-      {.names = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2"}, .expressions = {kDigit, kGpt2Regex}},
+      {.names = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2"},
+       .expressions = {kDigit, kGpt2Regex}},
       {.names = {"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"},
        .expressions = {kWords3},
        .ignore_merges = true,
@@ -58,8 +61,10 @@ const std::vector<Entry>& entries() {
       {.names = {"qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2", "megrez"}, .expressions = {kWords1}, .nfc = true},
       {.names = {"stablelm2", "hunyuan", "solar-open", "grok-2"}, .expressions = {kWords1}},
       {.names = {"deepseek-llm"},
-       .expressions = {kLineEnd, kDeepSeekLetters, R"(\s?[!-/:-~！-／：-～‘-‟　-。]+)", R"(\s+$)", kIdeographsAndMore, R"(\p{N}+)"}},
-      {.names = {"deepseek-coder"}, .expressions = {kLineEnd, R"(\s?\p{L}+)", R"(\s?\p{P}+)", kIdeographsAndMore, kDigit}},
+       .expressions = {kLineEnd, kDeepSeekLetters, R"(\s?[!-/:-~！-／：-～‘-‟　-。]+)", R"(\s+$)", kIdeographsAndMore,
+                       R"(\p{N}+)"}},
+      {.names = {"deepseek-coder"},
+       .expressions = {kLineEnd, R"(\s?\p{L}+)", R"(\s?\p{P}+)", kIdeographsAndMore, kDigit}},
       {.names = {"deepseek-v3", "hunyuan-dense", "joyai-llm"}, .expressions = {kNumbers3, kIdeographs, kDeepSeekV3}},
       {.names = {"gpt-4o", "llama4", "kanana2", "minimax-m2"}, .expressions = {kGpt4o}},
       {.names = {"tekken"}, .expressions = {kTekken}, .ignore_merges = true, .add_bos = true},
@@ -86,11 +91,12 @@ NamedPreTokenizer make_named_pre_tokenizer(std::string_view name) {
       for (const char* expression : entry.expressions) {
         steps.push_back(pattern_step(compile_regex(expression, name), SplitBehavior::isolated, false));
       }
-      return {PreTokenizer(std::move(steps)), entry.nfc ? form_normalizer(NormalForm::nfc) : nullptr, entry.ignore_merges, entry.add_bos};
+      return {PreTokenizer(std::move(steps)), entry.nfc ? form_normalizer(NormalForm::nfc) : nullptr,
+              entry.ignore_merges, entry.add_bos};
     }
   }
-  throw Error(ErrorKind::unsupported, fmt::format("the pre-tokenizer '{}' is not supported", name.substr(0, 100)), "tokenizer.ggml.pre",
-              "supported are: " + known_names());
+  throw Error(ErrorKind::unsupported, fmt::format("the pre-tokenizer '{}' is not supported", name.substr(0, 100)),
+              "tokenizer.ggml.pre", "supported are: " + known_names());
 }
 
 }  // namespace moebox

@@ -16,7 +16,9 @@ constexpr std::size_t kMaxGrowth = 64;
 class FormNormalizer final : public Normalizer {
  public:
   explicit FormNormalizer(NormalForm form) : form_(form) {}
-  bool apply(std::string_view text, std::string& out, MatchBudget&) const override { return normalize(text, form_, out); }
+  bool apply(std::string_view text, std::string& out, MatchBudget&) const override {
+    return normalize(text, form_, out);
+  }
 
  private:
   NormalForm form_;
@@ -103,7 +105,8 @@ class StripAccentsNormalizer final : public Normalizer {
 
 class NormalizerSequence final : public Normalizer {
  public:
-  explicit NormalizerSequence(std::vector<std::unique_ptr<Normalizer>> normalizers) : normalizers_(std::move(normalizers)) {}
+  explicit NormalizerSequence(std::vector<std::unique_ptr<Normalizer>> normalizers)
+      : normalizers_(std::move(normalizers)) {}
   bool apply(std::string_view text, std::string& out, MatchBudget& budget) const override {
     std::string current, next;
     bool changed = false;
@@ -128,8 +131,12 @@ std::unique_ptr<Normalizer> lower_case_normalizer() { return std::make_unique<Lo
 std::unique_ptr<Normalizer> replace_normalizer(std::unique_ptr<Pattern> pattern, std::string replacement) {
   return std::make_unique<ReplaceNormalizer>(std::move(pattern), std::move(replacement));
 }
-std::unique_ptr<Normalizer> prepend_normalizer(std::string prefix) { return std::make_unique<PrependNormalizer>(std::move(prefix)); }
-std::unique_ptr<Normalizer> strip_normalizer(bool left, bool right) { return std::make_unique<StripNormalizer>(left, right); }
+std::unique_ptr<Normalizer> prepend_normalizer(std::string prefix) {
+  return std::make_unique<PrependNormalizer>(std::move(prefix));
+}
+std::unique_ptr<Normalizer> strip_normalizer(bool left, bool right) {
+  return std::make_unique<StripNormalizer>(left, right);
+}
 std::unique_ptr<Normalizer> strip_accents_normalizer() { return std::make_unique<StripAccentsNormalizer>(); }
 std::unique_ptr<Normalizer> normalizer_sequence(std::vector<std::unique_ptr<Normalizer>> normalizers) {
   return std::make_unique<NormalizerSequence>(std::move(normalizers));

@@ -14,8 +14,8 @@ namespace moebox {
 class Normalizer {
  public:
   virtual ~Normalizer() = default;
-  /// Appends what becomes of `text` (valid UTF-8) to `out` and returns true; or returns false, `out` untouched, when it stays as
-  /// it is.
+  /// Appends what becomes of `text` (valid UTF-8) to `out` and returns true; or returns false, `out` untouched, when it
+  /// stays as it is.
   virtual bool apply(std::string_view text, std::string& out, MatchBudget& budget) const = 0;
 };
 

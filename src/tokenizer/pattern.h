@@ -11,8 +11,8 @@
 
 namespace moebox {
 
-/// How much work the patterns of a tokenizer may do on one text. Someone else's regular expression may need exponential time;
-/// an honest one needs a few steps a byte.
+/// How much work the patterns of a tokenizer may do on one text. Someone else's regular expression may need exponential
+/// time; an honest one needs a few steps a byte.
 class MatchBudget {
  public:
   explicit MatchBudget(std::size_t text_bytes);
@@ -21,7 +21,8 @@ class MatchBudget {
     if (steps > steps_) exhausted();
     steps_ -= steps;
   }
-  /// Looks at the processor time used since the budget was made (for engines that do not count); throws Error(resource).
+  /// Looks at the processor time used since the budget was made (for engines that do not count); throws
+  /// Error(resource).
   void check_time();
 
  private:
@@ -43,9 +44,10 @@ class Pattern {
   virtual std::optional<Match> find(std::string_view text, std::size_t from, MatchBudget& budget) const = 0;
 };
 
-/// Compiles a regular expression in Oniguruma's syntax as Hugging Face tokenizers use it ('^' and '$' match at every line).
-/// Sequences and alternatives of character classes run on our own matcher with Unicode 16 (class_regex.cpp), everything else
-/// on PCRE2 (pcre_regex.cpp; Unicode 14 with Debian 12). Throws Error(unsupported) or Error(invalid_file); `where` names the place.
+/// Compiles a regular expression in Oniguruma's syntax as Hugging Face tokenizers use it ('^' and '$' match at every
+/// line). Sequences and alternatives of character classes run on our own matcher with Unicode 16 (class_regex.cpp),
+/// everything else on PCRE2 (pcre_regex.cpp; Unicode 14 with Debian 12). Throws Error(unsupported) or
+/// Error(invalid_file); `where` names the place.
 std::unique_ptr<Pattern> compile_regex(std::string_view regex, std::string_view where);
 
 /// The two engines. The first gives nullptr for what it does not know.

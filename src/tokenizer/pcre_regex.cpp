@@ -1,10 +1,9 @@
 // Regular expressions on PCRE2, with limits: the expression and the text both come from outside.
 #define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
+#include <memory>
 
 #include <fmt/core.h>
-
-#include <memory>
+#include <pcre2.h>
 
 #include "base/error.h"
 #include "tokenizer/pattern.h"
@@ -38,7 +37,8 @@ std::string error_text(int code) {
 
 class PcrePattern final : public Pattern {
  public:
-  PcrePattern(Code code, std::string where) : code_(std::move(code)), context_(pcre2_match_context_create(nullptr)), where_(std::move(where)) {
+  PcrePattern(Code code, std::string where)
+      : code_(std::move(code)), context_(pcre2_match_context_create(nullptr)), where_(std::move(where)) {
     if (!context_) throw std::bad_alloc();
     pcre2_set_match_limit(context_.get(), kMatchLimit);
     pcre2_set_depth_limit(context_.get(), kMatchLimit);
@@ -49,16 +49,18 @@ class PcrePattern final : public Pattern {
     budget.check_time();
     const MatchData data(pcre2_match_data_create(1, nullptr));
     if (!data) throw std::bad_alloc();
-    const int rc = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from, PCRE2_NO_UTF_CHECK,
-                               data.get(), context_.get());
+    const int rc = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from,
+                               PCRE2_NO_UTF_CHECK, data.get(), context_.get());
     if (rc == PCRE2_ERROR_NOMATCH) return std::nullopt;
     if (rc < 0) {
-      throw Error(ErrorKind::resource, fmt::format("a regular expression of the tokenizer exceeds its limits: {}", error_text(rc)), where_,
+      throw Error(ErrorKind::resource,
+                  fmt::format("a regular expression of the tokenizer exceeds its limits: {}", error_text(rc)), where_,
                   "the tokenizer's file may be hostile: do not use it");
     }
     const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(data.get());
     if (ends[0] > ends[1] || ends[0] < from) {  // \K in a look-around can do that
-      throw Error(ErrorKind::unsupported, "a regular expression of the tokenizer moves the beginning of its match", where_);
+      throw Error(ErrorKind::unsupported, "a regular expression of the tokenizer moves the beginning of its match",
+                  where_);
     }
     return Match{ends[0], ends[1]};
   }
@@ -74,7 +76,8 @@ void reject_differences(std::string_view regex, std::string_view where) {
   for (std::size_t i = 0; i + 1 < regex.size(); ++i) {
     const std::string_view two = regex.substr(i, 2);
     if (two == "&&" || two == "\\h" || two == "\\H" || two == "\\K") {
-      throw Error(ErrorKind::unsupported, fmt::format("a regular expression uses '{}', which is not supported", two), std::string(where));
+      throw Error(ErrorKind::unsupported, fmt::format("a regular expression uses '{}', which is not supported", two),
+                  std::string(where));
     }
     if (regex[i] == '\\') ++i;
   }
@@ -84,8 +87,10 @@ void reject_differences(std::string_view regex, std::string_view where) {
 
 std::unique_ptr<Pattern> compile_pcre_regex(std::string_view regex, std::string_view where) {
   if (regex.size() > kMaxPatternBytes) {
-    throw Error(ErrorKind::resource, fmt::format("a regular expression has {} bytes; at most {} are accepted", regex.size(), kMaxPatternBytes),
-                std::string(where));
+    throw Error(
+        ErrorKind::resource,
+        fmt::format("a regular expression has {} bytes; at most {} are accepted", regex.size(), kMaxPatternBytes),
+        std::string(where));
   }
   reject_differences(regex, where);
   const CompileContext context(pcre2_compile_context_create(nullptr));
@@ -94,15 +99,19 @@ std::unique_ptr<Pattern> compile_pcre_regex(std::string_view regex, std::string_
   int error = 0;
   PCRE2_SIZE offset = 0;
   Code code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(regex.data()), regex.size(),
-                          PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset, context.get()));
+                          PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset,
+                          context.get()));
   if (!code) {
-    throw Error(ErrorKind::invalid_file, fmt::format("a regular expression does not compile: {} at byte {}", error_text(error), offset),
+    throw Error(ErrorKind::invalid_file,
+                fmt::format("a regular expression does not compile: {} at byte {}", error_text(error), offset),
                 std::string(where));
   }
   std::size_t compiled_bytes = 0;
   pcre2_pattern_info(code.get(), PCRE2_INFO_SIZE, &compiled_bytes);
   if (compiled_bytes > kMaxCompiledBytes) {
-    throw Error(ErrorKind::resource, fmt::format("a regular expression compiles to {} bytes; at most {} are accepted", compiled_bytes, kMaxCompiledBytes),
+    throw Error(ErrorKind::resource,
+                fmt::format("a regular expression compiles to {} bytes; at most {} are accepted", compiled_bytes,
+                            kMaxCompiledBytes),
                 std::string(where));
   }
   pcre2_jit_compile(code.get(), PCRE2_JIT_COMPLETE);  // where there is no JIT, the interpreter runs

@@ -1,9 +1,9 @@
 // Building the trie, level by level from the sorted pieces.
 #include "tokenizer/piece_trie.h"
 
-#include <fmt/core.h>
-
 #include <algorithm>
+
+#include <fmt/core.h>
 
 #include "base/error.h"
 #include "tokenizer/vocabulary.h"
@@ -14,7 +14,10 @@ PieceTrie::PieceTrie(std::vector<std::pair<std::string_view, TokenId>> pieces) {
   if (pieces.empty()) return;
   for (const auto& [text, id] : pieces) {
     if (text.size() > limits::kAddedTokenBytes) {
-      throw Error(ErrorKind::resource, fmt::format("token {} has {} bytes; at most {} are accepted here", id, text.size(), limits::kAddedTokenBytes), "tokenizer");
+      throw Error(
+          ErrorKind::resource,
+          fmt::format("token {} has {} bytes; at most {} are accepted here", id, text.size(), limits::kAddedTokenBytes),
+          "tokenizer");
     }
   }
   std::stable_sort(pieces.begin(), pieces.end(), [](const auto& a, const auto& b) { return a.first < b.first; });

@@ -13,8 +13,8 @@ namespace moebox {
 class PieceTrie {
  public:
   PieceTrie() = default;
-  /// Throws Error(resource) for a piece longer than limits::kAddedTokenBytes: it would make every search slow. Of equal pieces the
-  /// first counts.
+  /// Throws Error(resource) for a piece longer than limits::kAddedTokenBytes: it would make every search slow. Of equal
+  /// pieces the first counts.
   explicit PieceTrie(std::vector<std::pair<std::string_view, TokenId>> pieces);
 
   bool empty() const noexcept { return nodes_.empty(); }

@@ -1,9 +1,9 @@
 // Encoding and decoding with the parts of a tokenizer.
 #include "tokenizer/pipeline.h"
 
-#include <fmt/core.h>
-
 #include <algorithm>
+
+#include <fmt/core.h>
 
 #include "base/error.h"
 #include "tokenizer/utf8.h"
@@ -50,19 +50,24 @@ class Pipeline final : public Tokenizer {
 class Pipeline::Call {
  public:
   Call(const Pipeline& pipeline, std::size_t text_bytes)
-      : pipeline_(pipeline), parts_(pipeline.parts_), budget_(text_bytes), scratch_(parts_.model->make_scratch(text_bytes)) {
+      : pipeline_(pipeline),
+        parts_(pipeline.parts_),
+        budget_(text_bytes),
+        scratch_(parts_.model->make_scratch(text_bytes)) {
     ids_.reserve(text_bytes / 4 + 16);
   }
 
   std::vector<TokenId> run(std::string_view text, const TrustMap& trust, bool add_special) {
     if (add_special) ids_ = parts_.before;
-    cut(text, 0, pipeline_.raw_tokens_, trust, [&](std::string_view piece, std::size_t at) { normalize(piece, at, trust); });
+    cut(text, 0, pipeline_.raw_tokens_, trust,
+        [&](std::string_view piece, std::size_t at) { normalize(piece, at, trust); });
     if (add_special) ids_.insert(ids_.end(), parts_.after.begin(), parts_.after.end());
     return std::move(ids_);
   }
 
  private:
-  /// Gives what lies between the tokens that `finder` finds in `text` to `rest(piece, its place)`. `at` is the place of `text`.
+  /// Gives what lies between the tokens that `finder` finds in `text` to `rest(piece, its place)`. `at` is the place of
+  /// `text`.
   template <class Rest>
   void cut(std::string_view text, std::size_t at, const AddedTokenFinder& finder, const TrustMap& trust, Rest&& rest) {
     std::size_t done = 0;
@@ -84,7 +89,8 @@ class Pipeline::Call {
       return encode_normalized(piece, at, own);
     }
     if (own.all(true) || own.all(false)) return encode_normalized(changed, at, uniform(changed.size(), own.all(true)));
-    // Bytes that come from trusted and from untrusted text cannot be told apart any more: control tokens are found before.
+    // Bytes that come from trusted and from untrusted text cannot be told apart any more: control tokens are found
+    // before.
     kept_.pop_back();
     cut(piece, at, pipeline_.raw_control_, own, [&](std::string_view part, std::size_t part_at) {
       std::string& normal = kept_.emplace_back();
@@ -101,7 +107,8 @@ class Pipeline::Call {
 
   void encode_normalized(std::string_view text, std::size_t at, const TrustMap& trust) {
     cut(text, at, pipeline_.normalized_tokens_, trust, [&](std::string_view piece, std::size_t piece_at) {
-      parts_.pre_tokenizer.split(piece, piece_at == 0, budget_, kept_, [&](std::string_view word) { parts_.model->encode(word, *scratch_, ids_); });
+      parts_.pre_tokenizer.split(piece, piece_at == 0, budget_, kept_,
+                                 [&](std::string_view word) { parts_.model->encode(word, *scratch_, ids_); });
     });
   }
 
@@ -124,7 +131,8 @@ Pipeline::Pipeline(PipelineParts parts) : parts_(std::move(parts)) {
     AddedToken normal = token;
     MatchBudget budget(token.content.size());
     std::string content;
-    if (parts_.normalizer && parts_.normalizer->apply(token.content, content, budget)) normal.content = std::move(content);
+    if (parts_.normalizer && parts_.normalizer->apply(token.content, content, budget))
+      normal.content = std::move(content);
     if (!normal.content.empty()) normalized.push_back(std::move(normal));
   }
   raw_tokens_ = AddedTokenFinder(std::move(raw));
@@ -137,7 +145,8 @@ std::vector<TokenId> Pipeline::encode(std::span<const TextSpan> spans, bool add_
   std::size_t bytes = 0;
   for (const TextSpan& span : spans) {
     if (span.text.size() > kMaxTextBytes || (bytes += span.text.size()) > kMaxTextBytes) {
-      throw Error(ErrorKind::invalid_argument, fmt::format("the text to tokenize is longer than {} bytes", kMaxTextBytes), "tokenizer");
+      throw Error(ErrorKind::invalid_argument,
+                  fmt::format("the text to tokenize is longer than {} bytes", kMaxTextBytes), "tokenizer");
     }
   }
   TrustMap trust;

@@ -20,9 +20,9 @@ struct PipelineParts {
   std::unique_ptr<Normalizer> normalizer;  // may be null
   PreTokenizer pre_tokenizer;
   std::unique_ptr<TokenModel> model;
-  StringList bytes;                      // of each id; empty for control tokens
-  bool drops_leading_space = false;      // decoding removes the space at the beginning
-  std::vector<TokenId> before, after;    // what add_special adds
+  StringList bytes;                    // of each id; empty for control tokens
+  bool drops_leading_space = false;    // decoding removes the space at the beginning
+  std::vector<TokenId> before, after;  // what add_special adds
   Tokenizer::Special special;
 };
 
@@ -32,7 +32,8 @@ std::shared_ptr<const Tokenizer> make_pipeline(PipelineParts parts);
 /// Adds the well-known names of tokens that end an answer or fill in the middle, where they are control tokens.
 void add_well_known(const Vocabulary& vocabulary, Tokenizer::Special& special);
 
-/// Does an added token look like one that steers the model ("<|im_start|>", "<｜User｜>"), even if its file calls it plain text?
+/// Does an added token look like one that steers the model ("<|im_start|>", "<｜User｜>"), even if its file calls it
+/// plain text?
 bool looks_like_control(std::string_view content) noexcept;
 
 /// The byte of a byte-fallback token "<0x0A>".

@@ -20,7 +20,9 @@ class SegmentJoiner {
 
   void add(std::size_t begin, std::size_t end, bool is_match) {
     switch (behavior_) {
-      case SplitBehavior::isolated: emit_(begin, end); return;
+      case SplitBehavior::isolated:
+        emit_(begin, end);
+        return;
       case SplitBehavior::removed:
         if (!is_match) emit_(begin, end);
         return;
@@ -64,10 +66,13 @@ class SegmentJoiner {
   std::size_t begin_ = 0, end_ = 0;
 };
 
-void split_by(const Pattern& pattern, SplitBehavior behavior, bool invert, std::string_view piece, SplitRun& run, std::size_t next) {
-  SegmentJoiner joiner(behavior, [&](std::size_t begin, std::size_t end) { run.emit(piece.substr(begin, end - begin), next); });
-  for_each_segment(pattern, piece, run.budget(),
-                   [&](std::size_t begin, std::size_t end, bool is_match) { joiner.add(begin, end, is_match != invert); });
+void split_by(const Pattern& pattern, SplitBehavior behavior, bool invert, std::string_view piece, SplitRun& run,
+              std::size_t next) {
+  SegmentJoiner joiner(behavior,
+                       [&](std::size_t begin, std::size_t end) { run.emit(piece.substr(begin, end - begin), next); });
+  for_each_segment(pattern, piece, run.budget(), [&](std::size_t begin, std::size_t end, bool is_match) {
+    joiner.add(begin, end, is_match != invert);
+  });
   joiner.finish();
 }
 
@@ -145,7 +150,8 @@ std::unique_ptr<SplitStep> metaspace_step(std::string mark, PrependScheme scheme
   return std::make_unique<MetaspaceStep>(std::move(mark), scheme, split);
 }
 
-void PreTokenizer::split(std::string_view text, bool at_start, MatchBudget& budget, std::deque<std::string>& kept, const Sink& sink) const {
+void PreTokenizer::split(std::string_view text, bool at_start, MatchBudget& budget, std::deque<std::string>& kept,
+                         const Sink& sink) const {
   SplitRun run(steps_, at_start, budget, kept, sink);
   run.emit(text, 0);
 }

@@ -1,4 +1,5 @@
-// What cuts a text into pieces that are encoded by themselves: tokenizer.json's "pre_tokenizer", and the ones that GGUF names.
+// What cuts a text into pieces that are encoded by themselves: tokenizer.json's "pre_tokenizer", and the ones that GGUF
+// names.
 #pragma once
 
 #include <deque>
@@ -45,9 +46,10 @@ class PreTokenizer {
   explicit PreTokenizer(std::vector<std::unique_ptr<SplitStep>> steps) : steps_(std::move(steps)) {}
 
   using Sink = std::function<void(std::string_view)>;
-  /// Gives the pieces of `text` to `sink`, in order; none is empty. `at_start`: nothing stands before this text. Pieces are
-  /// views into `text` or into strings that are added to `kept`.
-  void split(std::string_view text, bool at_start, MatchBudget& budget, std::deque<std::string>& kept, const Sink& sink) const;
+  /// Gives the pieces of `text` to `sink`, in order; none is empty. `at_start`: nothing stands before this text. Pieces
+  /// are views into `text` or into strings that are added to `kept`.
+  void split(std::string_view text, bool at_start, MatchBudget& budget, std::deque<std::string>& kept,
+             const Sink& sink) const;
 
  private:
   std::vector<std::unique_ptr<SplitStep>> steps_;
@@ -55,8 +57,8 @@ class PreTokenizer {
 
 class SplitRun {
  public:
-  SplitRun(const std::vector<std::unique_ptr<SplitStep>>& steps, bool at_start, MatchBudget& budget, std::deque<std::string>& kept,
-           const PreTokenizer::Sink& sink)
+  SplitRun(const std::vector<std::unique_ptr<SplitStep>>& steps, bool at_start, MatchBudget& budget,
+           std::deque<std::string>& kept, const PreTokenizer::Sink& sink)
       : steps_(steps), at_start_(at_start), budget_(budget), kept_(kept), sink_(sink) {}
 
   /// Gives a part to step `step`, or to the sink after the last.

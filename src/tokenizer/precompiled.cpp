@@ -1,11 +1,10 @@
 // Reading and applying a precompiled character map.
 #include "tokenizer/precompiled.h"
 
-#include <utf8proc.h>
+#include <cstring>
 
 #include <fmt/core.h>
-
-#include <cstring>
+#include <utf8proc.h>
 
 #include "base/error.h"
 #include "tokenizer/utf8.h"
@@ -80,8 +79,11 @@ class PrecompiledNormalizer final : public Normalizer {
 CharacterMap::CharacterMap(std::string_view blob, std::string_view where) {
   std::uint32_t trie_bytes = 0;
   if (blob.size() >= sizeof trie_bytes) std::memcpy(&trie_bytes, blob.data(), sizeof trie_bytes);
-  if (blob.size() < sizeof trie_bytes || trie_bytes > blob.size() - sizeof trie_bytes || trie_bytes % 4 != 0 || trie_bytes == 0) {
-    throw Error(ErrorKind::invalid_file, fmt::format("the character map of {} bytes declares a trie of {} bytes", blob.size(), trie_bytes), std::string(where));
+  if (blob.size() < sizeof trie_bytes || trie_bytes > blob.size() - sizeof trie_bytes || trie_bytes % 4 != 0 ||
+      trie_bytes == 0) {
+    throw Error(ErrorKind::invalid_file,
+                fmt::format("the character map of {} bytes declares a trie of {} bytes", blob.size(), trie_bytes),
+                std::string(where));
   }
   blob.remove_prefix(sizeof trie_bytes);
   units_.resize(trie_bytes / 4);
@@ -120,7 +122,12 @@ std::string decode_base64(std::string_view text, std::string_view where) {
   int have = 0;
   while (text.ends_with('=')) text.remove_suffix(1);
   for (const char c : text) {
-    const int value = c >= 'A' && c <= 'Z' ? c - 'A' : c >= 'a' && c <= 'z' ? c - 'a' + 26 : c >= '0' && c <= '9' ? c - '0' + 52 : c == '+' ? 62 : c == '/' ? 63 : -1;
+    const int value = c >= 'A' && c <= 'Z'   ? c - 'A'
+                      : c >= 'a' && c <= 'z' ? c - 'a' + 26
+                      : c >= '0' && c <= '9' ? c - '0' + 52
+                      : c == '+'             ? 62
+                      : c == '/'             ? 63
+                                             : -1;
     if (value < 0) throw Error(ErrorKind::invalid_file, "expected base64", std::string(where));
     bits = bits << 6 | static_cast<std::uint32_t>(value);
     have += 6;

@@ -14,7 +14,8 @@ namespace moebox {
 
 class CharacterMap {
  public:
-  /// Throws Error(invalid_file) when the sizes do not hold together. Links of the trie are checked when they are followed.
+  /// Throws Error(invalid_file) when the sizes do not hold together. Links of the trie are checked when they are
+  /// followed.
   CharacterMap(std::string_view blob, std::string_view where);
 
   struct Rule {

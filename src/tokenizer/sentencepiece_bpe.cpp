@@ -1,13 +1,13 @@
 // SentencePiece's BPE, with a heap: linear in the text but for the heap's logarithm.
 #include "tokenizer/sentencepiece_bpe.h"
 
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
 #include <unordered_map>
+
+#include <fmt/core.h>
 
 #include "base/error.h"
 #include "tokenizer/piece_trie.h"
@@ -28,7 +28,9 @@ struct Symbol {
 struct Candidate {
   float score;
   std::uint32_t left, right, size;
-  bool operator<(const Candidate& other) const noexcept { return score != other.score ? score < other.score : left > other.left; }
+  bool operator<(const Candidate& other) const noexcept {
+    return score != other.score ? score < other.score : left > other.left;
+  }
 };
 
 class SentencePieceBpe final : public TokenModel {
@@ -39,7 +41,8 @@ class SentencePieceBpe final : public TokenModel {
     std::vector<std::pair<std::string_view, TokenId>> defined;
     for (TokenId id = 0; id < vocabulary.size(); ++id) {
       if (!std::isfinite(scores_[static_cast<std::size_t>(id)])) {
-        throw Error(ErrorKind::invalid_file, fmt::format("the score of token {} is not a finite number", id), "tokenizer");
+        throw Error(ErrorKind::invalid_file, fmt::format("the score of token {} is not a finite number", id),
+                    "tokenizer");
       }
       const TokenKind kind = vocabulary.kind(id);
       if (kind == TokenKind::added) defined.emplace_back(vocabulary.text(id), id);
@@ -48,7 +51,8 @@ class SentencePieceBpe final : public TokenModel {
     }
     user_defined_ = PieceTrie(std::move(defined));
     byte_fallback_ = std::all_of(byte_tokens_.begin(), byte_tokens_.end(), [](TokenId id) { return id >= 0; });
-    if (!byte_fallback_ && !unknown_) throw Error(ErrorKind::invalid_file, "expected an unknown token or all 256 byte tokens", "tokenizer");
+    if (!byte_fallback_ && !unknown_)
+      throw Error(ErrorKind::invalid_file, "expected an unknown token or all 256 byte tokens", "tokenizer");
   }
 
   std::unique_ptr<Scratch> make_scratch(std::size_t) const override { return std::make_unique<Work>(); }
@@ -95,7 +99,8 @@ class SentencePieceBpe final : public TokenModel {
       const bool frozen = length > 0;
       if (!frozen) length = static_cast<std::size_t>(utf8::length(text[at]));
       const auto index = static_cast<std::uint32_t>(work.symbols.size());
-      work.symbols.push_back({static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(length), index == 0 ? kNone : index - 1, kNone, frozen});
+      work.symbols.push_back({static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(length),
+                              index == 0 ? kNone : index - 1, kNone, frozen});
       if (index > 0) work.symbols[index - 1].next = index;
       at += length;
     }
@@ -120,7 +125,8 @@ class SentencePieceBpe final : public TokenModel {
       work.heap.pop_back();
       Symbol& left = symbols[best.left];
       Symbol& right = symbols[best.right];
-      if (left.size == 0 || right.size == 0 || left.size + right.size != best.size) continue;  // one of them has merged since
+      if (left.size == 0 || right.size == 0 || left.size + right.size != best.size)
+        continue;  // one of them has merged since
       left.size = best.size;
       left.next = right.next;
       if (right.next != kNone) symbols[right.next].previous = best.left;
@@ -165,9 +171,12 @@ class SentencePieceBpe final : public TokenModel {
 
 }  // namespace
 
-std::unique_ptr<TokenModel> make_sentencepiece_bpe(const Vocabulary& vocabulary, std::vector<float> scores, std::optional<TokenId> unknown) {
+std::unique_ptr<TokenModel> make_sentencepiece_bpe(const Vocabulary& vocabulary, std::vector<float> scores,
+                                                   std::optional<TokenId> unknown) {
   if (scores.size() != static_cast<std::size_t>(vocabulary.size())) {
-    throw Error(ErrorKind::invalid_file, fmt::format("expected {} scores, one for each token; found {}", vocabulary.size(), scores.size()), "tokenizer");
+    throw Error(ErrorKind::invalid_file,
+                fmt::format("expected {} scores, one for each token; found {}", vocabulary.size(), scores.size()),
+                "tokenizer");
   }
   return std::make_unique<SentencePieceBpe>(vocabulary, std::move(scores), unknown);
 }

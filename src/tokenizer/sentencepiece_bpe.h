@@ -11,9 +11,10 @@
 
 namespace moebox {
 
-/// `scores` by id. Characters that are no piece become the 256 byte tokens, where the vocabulary has them, else `unknown`.
-/// Throws Error(invalid_file) for another number of scores, scores that are not finite, or when unknown characters would have no
-/// token.
-std::unique_ptr<TokenModel> make_sentencepiece_bpe(const Vocabulary& vocabulary, std::vector<float> scores, std::optional<TokenId> unknown);
+/// `scores` by id. Characters that are no piece become the 256 byte tokens, where the vocabulary has them, else
+/// `unknown`. Throws Error(invalid_file) for another number of scores, scores that are not finite, or when unknown
+/// characters would have no token.
+std::unique_ptr<TokenModel> make_sentencepiece_bpe(const Vocabulary& vocabulary, std::vector<float> scores,
+                                                   std::optional<TokenId> unknown);
 
 }  // namespace moebox

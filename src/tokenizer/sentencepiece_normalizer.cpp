@@ -41,7 +41,8 @@ class SentencePieceNormalizer final : public Normalizer {
         }
       }
       if (!part.replacement.empty()) after_space = rules_.remove_extra_whitespaces && part.replacement.ends_with(' ');
-      if (out.size() > limit) throw Error(ErrorKind::resource, "the tokenizer's character map makes the text too long", "tokenizer");
+      if (out.size() > limit)
+        throw Error(ErrorKind::resource, "the tokenizer's character map makes the text too long", "tokenizer");
     }
     if (rules_.remove_extra_whitespaces) {
       while (std::string_view(out).substr(before).ends_with(space)) out.resize(out.size() - space.size());

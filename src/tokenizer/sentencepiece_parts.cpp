@@ -15,12 +15,15 @@ namespace {
 /// The bytes of a piece: marks are spaces again.
 std::string spell(const Vocabulary::Token& token, const std::string& unknown_surface) {
   switch (token.kind) {
-    case TokenKind::control: return {};
-    case TokenKind::unknown: return unknown_surface;
+    case TokenKind::control:
+      return {};
+    case TokenKind::unknown:
+      return unknown_surface;
     case TokenKind::byte:
       if (const auto byte = fallback_byte(token.text)) return std::string(1, static_cast<char>(*byte));
       return token.text;
-    default: break;
+    default:
+      break;
   }
   std::string out;
   for (std::string_view rest = token.text; !rest.empty();) {
@@ -44,7 +47,8 @@ std::shared_ptr<const Tokenizer> make_sentencepiece_tokenizer(SentencePieceParts
     const auto& token = parts.tokens[i];
     const auto id = static_cast<TokenId>(i);
     out.bytes.push_back(spell(token, parts.unknown_surface));
-    if (token.kind == TokenKind::control && !token.text.empty()) out.added_tokens.push_back({.content = token.text, .id = id});
+    if (token.kind == TokenKind::control && !token.text.empty())
+      out.added_tokens.push_back({.content = token.text, .id = id});
     if (token.kind == TokenKind::added && !token.text.empty()) user_defined.push_back(id);
     if (token.kind == TokenKind::unknown && !parts.special.unknown) parts.special.unknown = id;
   }
@@ -67,7 +71,10 @@ std::shared_ptr<const Tokenizer> make_sentencepiece_tokenizer(SentencePieceParts
   if (parts.unigram) {
     const std::vector<double> scores(parts.scores.begin(), parts.scores.end());
     out.model = make_unigram_model(vocabulary, scores,
-                                   UnigramOptions{.pieces = scores.size(), .unknown = parts.special.unknown, .byte_fallback = true, .single_precision = true});
+                                   UnigramOptions{.pieces = scores.size(),
+                                                  .unknown = parts.special.unknown,
+                                                  .byte_fallback = true,
+                                                  .single_precision = true});
   } else {
     out.model = make_sentencepiece_bpe(vocabulary, std::move(parts.scores), parts.special.unknown);
   }

@@ -25,7 +25,8 @@ enum class TokenKind : std::uint8_t {
   unknown,  // stands for text that the vocabulary cannot spell; its own spelling in a text is plain text
 };
 
-/// A piece of text, and whether special tokens written in it ("<|im_end|>") become control tokens. A user's text is never trusted.
+/// A piece of text, and whether special tokens written in it ("<|im_end|>") become control tokens. A user's text is
+/// never trusted.
 struct TextSpan {
   std::string_view text;
   bool trusted = false;
@@ -34,11 +35,12 @@ struct TextSpan {
 /// Immutable after loading, and so safe to use from many threads at once.
 class Tokenizer {
  public:
-  /// From a GGUF's metadata, or from tokenizer.json / tokenizer.model beside a Hugging Face config. Throws Error; an Error(not_found)
-  /// when the files carry no tokenizer.
+  /// From a GGUF's metadata, or from tokenizer.json / tokenizer.model beside a Hugging Face config. Throws Error; an
+  /// Error(not_found) when the files carry no tokenizer.
   static std::shared_ptr<const Tokenizer> load(const Checkpoint& checkpoint);
   /// From the text of a tokenizer.json (and of tokenizer_config.json, may be empty).
-  static std::shared_ptr<const Tokenizer> from_json(std::string_view tokenizer_json, std::string_view tokenizer_config_json = {});
+  static std::shared_ptr<const Tokenizer> from_json(std::string_view tokenizer_json,
+                                                    std::string_view tokenizer_config_json = {});
   /// From a SentencePiece model file's bytes.
   static std::shared_ptr<const Tokenizer> from_sentencepiece(std::string_view model_proto);
 
@@ -51,23 +53,26 @@ class Tokenizer {
   /// The id of a token by its stored text, control tokens included.
   virtual std::optional<TokenId> find(std::string_view text) const noexcept = 0;
 
-  /// Ids of the spans, encoded as one text. A control token is made only where every byte of its spelling lies in trusted spans;
-  /// elsewhere the spelling is plain text, encoded as if the tokenizer had no such token. Between control tokens the ids are
-  /// those of the concatenated text: where a span ends makes no difference. Added tokens that are plain text
-  /// (TokenKind::added) are found everywhere. Each span counts as UTF-8 by itself, every maximal invalid piece as one U+FFFD.
-  /// `add_special` adds what the model's tokenizer adds by itself (BOS, EOS). Throws Error(invalid_argument) above 256 MiB of
-  /// text, Error(resource) when a regular expression of the tokenizer exceeds its time.
+  /// Ids of the spans, encoded as one text. A control token is made only where every byte of its spelling lies in
+  /// trusted spans; elsewhere the spelling is plain text, encoded as if the tokenizer had no such token. Between
+  /// control tokens the ids are those of the concatenated text: where a span ends makes no difference. Added tokens
+  /// that are plain text (TokenKind::added) are found everywhere. Each span counts as UTF-8 by itself, every maximal
+  /// invalid piece as one U+FFFD. `add_special` adds what the model's tokenizer adds by itself (BOS, EOS). Throws
+  /// Error(invalid_argument) above 256 MiB of text, Error(resource) when a regular expression of the tokenizer exceeds
+  /// its time.
   virtual std::vector<TokenId> encode(std::span<const TextSpan> spans, bool add_special) const = 0;
   std::vector<TokenId> encode(std::string_view text, bool add_special = false, bool trusted = false) const {
     const TextSpan span{text, trusted};
     return encode(std::span(&span, 1), add_special);
   }
 
-  /// The raw bytes that a token stands for when it follows other tokens; control tokens give nothing unless `show_control`.
+  /// The raw bytes that a token stands for when it follows other tokens; control tokens give nothing unless
+  /// `show_control`.
   virtual std::string_view token_bytes(TokenId id, bool show_control = false) const noexcept = 0;
   /// True when the text of a sequence of tokens loses the space it begins with (SentencePiece's rule).
   virtual bool drops_leading_space() const noexcept = 0;
-  /// All bytes of the ids, every maximal invalid piece of UTF-8 replaced by one U+FFFD. Ids outside the vocabulary give nothing.
+  /// All bytes of the ids, every maximal invalid piece of UTF-8 replaced by one U+FFFD. Ids outside the vocabulary give
+  /// nothing.
   virtual std::string decode(std::span<const TokenId> ids, bool show_control = false) const = 0;
 
   /// Special ids, where the model has them.

@@ -1,10 +1,10 @@
 // An event-driven reader of tokenizer.json.
 #include "tokenizer/tokenizer_json.h"
 
-#include <fmt/core.h>
-
 #include <string>
 #include <utility>
+
+#include <fmt/core.h>
 
 #include "base/error.h"
 
@@ -17,7 +17,8 @@ constexpr std::size_t kMaxFileBytes = 256u << 20;
 constexpr std::size_t kMaxDepth = 64;
 constexpr std::size_t kMaxValues = 4u << 20;  // outside of the vocabulary and the merges
 
-/// Builds a tree from events, with limits; "model.vocab" and "model.merges" go to lists when there is somewhere to put them.
+/// Builds a tree from events, with limits; "model.vocab" and "model.merges" go to lists when there is somewhere to put
+/// them.
 class Reader final : public nlohmann::json_sax<json> {
  public:
   Reader(std::string where, TokenizerJson* lists) : where_(std::move(where)), lists_(lists) {}
@@ -29,16 +30,19 @@ class Reader final : public nlohmann::json_sax<json> {
   bool number_integer(number_integer_t value) override { return number(value, static_cast<double>(value), value); }
   bool number_unsigned(number_unsigned_t value) override {
     // What does not fit becomes negative, which no id may be.
-    return number(value, static_cast<double>(value), value > 0x7FFFFFFFFFFFFFFFu ? -1 : static_cast<std::int64_t>(value));
+    return number(value, static_cast<double>(value),
+                  value > 0x7FFFFFFFFFFFFFFFu ? -1 : static_cast<std::int64_t>(value));
   }
   bool number_float(number_float_t value, const string_t&) override { return number(value, value, -1); }
   bool binary(binary_t&) override { return false; }
 
   bool string(string_t& value) override {
     switch (mode_) {
-      case Mode::tree: return scalar(std::move(value));
+      case Mode::tree:
+        return scalar(std::move(value));
       case Mode::pieces:
-      case Mode::ids: fail("a list of pairs or an object with numbers", "a string");
+      case Mode::ids:
+        fail("a list of pairs or an object with numbers", "a string");
       case Mode::piece:
         if (part_++ != 0) fail("a text and a score", "two texts");
         lists_->texts.push_back(value);
@@ -46,7 +50,8 @@ class Reader final : public nlohmann::json_sax<json> {
       case Mode::merges: {
         if (value.starts_with("#version")) return true;
         const std::size_t space = value.find(' ');
-        if (space == std::string::npos || value.find(' ', space + 1) != std::string::npos) fail("two tokens and one space", "'" + value + "'");
+        if (space == std::string::npos || value.find(' ', space + 1) != std::string::npos)
+          fail("two tokens and one space", "'" + value + "'");
         lists_->merges.push_back(std::string_view(value).substr(0, space));
         lists_->merges.push_back(std::string_view(value).substr(space + 1));
         return check_merges();
@@ -66,8 +71,8 @@ class Reader final : public nlohmann::json_sax<json> {
       return true;
     }
     if (open_.back()->contains(value)) {
-      throw Error(ErrorKind::invalid_file, fmt::format("an object has the key '{}' twice", value.substr(0, 100)), where_,
-                  "programs would disagree on which one counts: get the file from its author");
+      throw Error(ErrorKind::invalid_file, fmt::format("an object has the key '{}' twice", value.substr(0, 100)),
+                  where_, "programs would disagree on which one counts: get the file from its author");
     }
     key_ = std::move(value);
     return true;
@@ -119,13 +124,18 @@ class Reader final : public nlohmann::json_sax<json> {
         mode_ = Mode::merges;
         return check_merges();
       case Mode::pieces:
-      case Mode::merges: mode_ = Mode::tree; return true;
-      default: open_.pop_back(); return true;
+      case Mode::merges:
+        mode_ = Mode::tree;
+        return true;
+      default:
+        open_.pop_back();
+        return true;
     }
   }
 
   bool parse_error(std::size_t position, const std::string&, const json::exception& error) override {
-    throw Error(ErrorKind::invalid_file, fmt::format("expected JSON, found something else at byte {}: {}", position, error.what()), where_,
+    throw Error(ErrorKind::invalid_file,
+                fmt::format("expected JSON, found something else at byte {}: {}", position, error.what()), where_,
                 "the file is damaged or not what its name says");
   }
 
@@ -143,20 +153,25 @@ class Reader final : public nlohmann::json_sax<json> {
   bool is_list(std::string_view name) {
     if (lists_ == nullptr || open_.size() != 2 || model_ != open_.back() || key_ != name) return false;
     bool& seen = name == "vocab" ? lists_->has_vocabulary : has_merges_;
-    if (std::exchange(seen, true)) throw Error(ErrorKind::invalid_file, fmt::format("the model has '{}' twice", name), where_);
+    if (std::exchange(seen, true))
+      throw Error(ErrorKind::invalid_file, fmt::format("the model has '{}' twice", name), where_);
     return true;
   }
 
   template <class Value>
   bool number(Value value, double real, std::int64_t whole) {
     switch (mode_) {
-      case Mode::tree: return scalar(value);
-      case Mode::ids: lists_->ids.push_back(whole); return true;
+      case Mode::tree:
+        return scalar(value);
+      case Mode::ids:
+        lists_->ids.push_back(whole);
+        return true;
       case Mode::piece:
         if (part_++ != 1) fail("a text and a score", "a number elsewhere");
         lists_->scores.push_back(real);
         return true;
-      default: fail("strings", "a number");
+      default:
+        fail("strings", "a number");
     }
   }
 
@@ -168,7 +183,8 @@ class Reader final : public nlohmann::json_sax<json> {
   }
 
   bool open(json value) {
-    if (open_.size() >= kMaxDepth) throw Error(ErrorKind::resource, fmt::format("values are nested deeper than {}", kMaxDepth), where_);
+    if (open_.size() >= kMaxDepth)
+      throw Error(ErrorKind::resource, fmt::format("values are nested deeper than {}", kMaxDepth), where_);
     const bool is_model = open_.size() == 1 && open_.back()->is_object() && key_ == "model";
     json* placed = put(std::move(value));
     if (is_model) model_ = placed;
@@ -196,8 +212,9 @@ class Reader final : public nlohmann::json_sax<json> {
   }
 
   [[noreturn]] void fail(std::string_view expected, std::string_view found) const {
-    throw Error(ErrorKind::invalid_file, fmt::format("expected {}, found {}", expected, found.substr(0, 200)),
-                fmt::format("{}: model.{}", where_, mode_ == Mode::merges || mode_ == Mode::merge ? "merges" : "vocab"));
+    throw Error(
+        ErrorKind::invalid_file, fmt::format("expected {}, found {}", expected, found.substr(0, 200)),
+        fmt::format("{}: model.{}", where_, mode_ == Mode::merges || mode_ == Mode::merge ? "merges" : "vocab"));
   }
   [[noreturn]] void too_many(std::string_view what, std::size_t limit) const {
     throw Error(ErrorKind::resource, fmt::format("the file has more than {} {}", limit, what), where_);
@@ -217,7 +234,8 @@ class Reader final : public nlohmann::json_sax<json> {
 
 json read(std::string_view text, std::string where, TokenizerJson* lists) {
   if (text.size() > kMaxFileBytes) {
-    throw Error(ErrorKind::resource, fmt::format("the file has {} bytes; at most {} are accepted", text.size(), kMaxFileBytes), where);
+    throw Error(ErrorKind::resource,
+                fmt::format("the file has {} bytes; at most {} are accepted", text.size(), kMaxFileBytes), where);
   }
   Reader reader(where, lists);
   json::sax_parse(text, &reader);
@@ -234,6 +252,8 @@ TokenizerJson read_tokenizer_json(std::string_view text) {
   return out;
 }
 
-nlohmann::json read_json(std::string_view text, std::string_view where) { return read(text, std::string(where), nullptr); }
+nlohmann::json read_json(std::string_view text, std::string_view where) {
+  return read(text, std::string(where), nullptr);
+}
 
 }  // namespace moebox

@@ -9,7 +9,36 @@ namespace moebox::unicode {
 
 /// The general category of a code point (Unicode 16.0, section 4.5).
 enum class Category : std::uint8_t {
-  Lu, Ll, Lt, Lm, Lo, Mn, Mc, Me, Nd, Nl, No, Pc, Pd, Ps, Pe, Pi, Pf, Po, Sm, Sc, Sk, So, Zs, Zl, Zp, Cc, Cf, Cs, Co, Cn,
+  Lu,
+  Ll,
+  Lt,
+  Lm,
+  Lo,
+  Mn,
+  Mc,
+  Me,
+  Nd,
+  Nl,
+  No,
+  Pc,
+  Pd,
+  Ps,
+  Pe,
+  Pi,
+  Pf,
+  Po,
+  Sm,
+  Sc,
+  Sk,
+  So,
+  Zs,
+  Zl,
+  Zp,
+  Cc,
+  Cf,
+  Cs,
+  Co,
+  Cn,
 };
 
 /// Sets of categories as bits.
@@ -22,7 +51,8 @@ inline constexpr std::uint32_t kAllCategories = (std::uint32_t{1} << 30) - 1;
 inline constexpr std::uint32_t kLetter = bits(Category::Lu, Category::Ll, Category::Lt, Category::Lm, Category::Lo);
 inline constexpr std::uint32_t kMark = bits(Category::Mn, Category::Mc, Category::Me);
 inline constexpr std::uint32_t kNumber = bits(Category::Nd, Category::Nl, Category::No);
-inline constexpr std::uint32_t kPunctuation = bits(Category::Pc, Category::Pd, Category::Ps, Category::Pe, Category::Pi, Category::Pf, Category::Po);
+inline constexpr std::uint32_t kPunctuation =
+    bits(Category::Pc, Category::Pd, Category::Ps, Category::Pe, Category::Pi, Category::Pf, Category::Po);
 inline constexpr std::uint32_t kSymbol = bits(Category::Sm, Category::Sc, Category::Sk, Category::So);
 inline constexpr std::uint32_t kSeparator = bits(Category::Zs, Category::Zl, Category::Zp);
 inline constexpr std::uint32_t kOther = bits(Category::Cc, Category::Cf, Category::Cs, Category::Co, Category::Cn);

@@ -1,15 +1,15 @@
 // Viterbi search over the pieces of a trie.
 #include "tokenizer/unigram.h"
 
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
 
+#include <fmt/core.h>
+
 #include "base/error.h"
-#include "tokenizer/pipeline.h"
 #include "tokenizer/piece_trie.h"
+#include "tokenizer/pipeline.h"
 #include "tokenizer/utf8.h"
 
 namespace moebox {
@@ -29,7 +29,8 @@ struct Node {
 template <class Sum>
 class Unigram final : public TokenModel {
  public:
-  Unigram(const Vocabulary& vocabulary, const std::vector<double>& scores, const UnigramOptions& options) : options_(options) {
+  Unigram(const Vocabulary& vocabulary, const std::vector<double>& scores, const UnigramOptions& options)
+      : options_(options) {
     std::vector<std::pair<std::string_view, TokenId>> pieces;
     const std::size_t count = std::min(options.pieces, static_cast<std::size_t>(vocabulary.size()));
     double lowest = 0, highest = 0;
@@ -37,7 +38,9 @@ class Unigram final : public TokenModel {
     for (std::size_t i = 0; i < count; ++i) {
       const auto id = static_cast<TokenId>(i);
       const double score = static_cast<Sum>(scores[i]);
-      if (!std::isfinite(score)) throw Error(ErrorKind::invalid_file, fmt::format("the score of token {} is not a finite number", i), "tokenizer");
+      if (!std::isfinite(score))
+        throw Error(ErrorKind::invalid_file, fmt::format("the score of token {} is not a finite number", i),
+                    "tokenizer");
       scores_.push_back(score);
       const TokenKind kind = vocabulary.kind(id);
       // SentencePiece takes the extremes of the normal pieces, Hugging Face of all.
@@ -46,14 +49,16 @@ class Unigram final : public TokenModel {
         highest = any ? std::max(highest, score) : score;
         any = true;
       }
-      const bool piece = kind == TokenKind::normal || kind == TokenKind::added || (kind == TokenKind::byte && !options.single_precision);
+      const bool piece = kind == TokenKind::normal || kind == TokenKind::added ||
+                         (kind == TokenKind::byte && !options.single_precision);
       if (piece && !vocabulary.text(id).empty()) pieces.emplace_back(vocabulary.text(id), id);
     }
     unknown_score_ = static_cast<Sum>(static_cast<Sum>(lowest) - static_cast<Sum>(kUnknownPenalty));
     if (options.single_precision) {  // a symbol that the model's author defined always wins
       for (std::size_t i = 0; i < count; ++i) {
         if (vocabulary.kind(static_cast<TokenId>(i)) != TokenKind::added) continue;
-        scores_[i] = static_cast<Sum>(vocabulary.text(static_cast<TokenId>(i)).size()) * static_cast<Sum>(highest) - 0.1;
+        scores_[i] =
+            static_cast<Sum>(vocabulary.text(static_cast<TokenId>(i)).size()) * static_cast<Sum>(highest) - 0.1;
       }
     }
     find_byte_tokens(vocabulary);
@@ -74,7 +79,8 @@ class Unigram final : public TokenModel {
       if (node.id >= 0) {
         ids.push_back(node.id);
       } else if (options_.byte_fallback) {
-        for (const char c : piece.substr(node.begin, *end - node.begin)) ids.push_back(byte_tokens_[static_cast<unsigned char>(c)]);
+        for (const char c : piece.substr(node.begin, *end - node.begin))
+          ids.push_back(byte_tokens_[static_cast<unsigned char>(c)]);
       } else if (!after_unknown) {  // a run of unknown characters is one unknown token
         ids.push_back(*options_.unknown);
       }
@@ -130,9 +136,12 @@ class Unigram final : public TokenModel {
 
 }  // namespace
 
-std::unique_ptr<TokenModel> make_unigram_model(const Vocabulary& vocabulary, const std::vector<double>& scores, const UnigramOptions& options) {
+std::unique_ptr<TokenModel> make_unigram_model(const Vocabulary& vocabulary, const std::vector<double>& scores,
+                                               const UnigramOptions& options) {
   if (scores.size() != static_cast<std::size_t>(vocabulary.size())) {
-    throw Error(ErrorKind::invalid_file, fmt::format("expected {} scores, one for each token; found {}", vocabulary.size(), scores.size()), "tokenizer");
+    throw Error(ErrorKind::invalid_file,
+                fmt::format("expected {} scores, one for each token; found {}", vocabulary.size(), scores.size()),
+                "tokenizer");
   }
   if (options.single_precision) return std::make_unique<Unigram<float>>(vocabulary, scores, options);
   return std::make_unique<Unigram<double>>(vocabulary, scores, options);

@@ -13,7 +13,8 @@ Sequence examine(std::string_view text) noexcept {
   if (lead < 0x80) return {State::complete, 1};
   if (lead < 0xC2 || lead > 0xF4) return {State::invalid, 1};
   const int length = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-  // Only the second byte has a range that depends on the first: no overlong forms, no surrogates, nothing above U+10FFFF.
+  // Only the second byte has a range that depends on the first: no overlong forms, no surrogates, nothing above
+  // U+10FFFF.
   const unsigned low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
   const unsigned high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
   for (int i = 1; i < length; ++i) {

@@ -26,7 +26,8 @@ std::size_t valid_prefix(std::string_view text) noexcept;
 /// `text` with every maximal invalid piece replaced by U+FFFD, as Python's errors="replace" does.
 std::string replace_invalid(std::string_view text);
 
-/// Moves every complete character (invalid pieces as U+FFFD) from `pending` to the result; leaves an unfinished character.
+/// Moves every complete character (invalid pieces as U+FFFD) from `pending` to the result; leaves an unfinished
+/// character.
 std::string take_complete(std::string& pending);
 
 /// Bytes of the character that begins with `lead`; the text must be valid.

@@ -14,11 +14,11 @@ namespace moebox {
 
 /// Limits on what a tokenizer's file may declare; exceeding one is an Error(resource).
 namespace limits {
-inline constexpr std::size_t kTokens = 2u << 20;         // ids are below this
-inline constexpr std::size_t kTokenBytes = 1u << 16;     // of one token
+inline constexpr std::size_t kTokens = 2u << 20;             // ids are below this
+inline constexpr std::size_t kTokenBytes = 1u << 16;         // of one token
 inline constexpr std::size_t kVocabularyBytes = 256u << 20;  // of all tokens
 inline constexpr std::size_t kMerges = 8u << 20;
-inline constexpr std::size_t kAddedTokenBytes = 512;     // of a token that is searched for in the text
+inline constexpr std::size_t kAddedTokenBytes = 512;  // of a token that is searched for in the text
 }  // namespace limits
 
 /// Strings one after the other, without an allocation for each.
@@ -44,7 +44,8 @@ class Vocabulary {
     TokenKind kind = TokenKind::unused;
   };
 
-  /// Takes the tokens by id. Throws Error(invalid_file) for a text that two ids share, Error(resource) beyond the limits.
+  /// Takes the tokens by id. Throws Error(invalid_file) for a text that two ids share, Error(resource) beyond the
+  /// limits.
   Vocabulary(std::vector<Token> tokens, std::string_view where);
 
   int size() const noexcept { return static_cast<int>(texts_.size()); }
@@ -63,7 +64,8 @@ class Vocabulary {
   std::vector<TokenId> slots_;  // open addressing over the texts; -1 is free
 };
 
-/// A fast hash for the tables of this folder. It is not keyed: tables that hold what came from a file bound their probes.
+/// A fast hash for the tables of this folder. It is not keyed: tables that hold what came from a file bound their
+/// probes.
 inline std::uint64_t hash_bytes(const char* p, std::size_t n) noexcept {
   constexpr std::uint64_t kA = 0x9E3779B97F4A7C15u, kB = 0xD6E8FEB86659FD93u;
   const auto mix = [](std::uint64_t a, std::uint64_t b) {

@@ -9,9 +9,26 @@ namespace {
 
 /// Tokens that end an answer. "<|end|>" is handled by itself: with gpt-oss it only ends one of several messages.
 constexpr std::string_view kEndOfGeneration[] = {
-    "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<|EOT|>", "<|eot|>", "<|return|>",
-    "<|call|>", "<end_of_turn>", "<turn|>", "<end_of_utterance>", "<｜end▁of▁sentence｜>", "</s>", "<eos>", "<|eos|>", "<EOT>", "[EOS]", "<|END_OF_TURN_TOKEN|>",
-    
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+    "<|EOT|>",
+    "<|eot|>",
+    "<|return|>",
+    "<|call|>",
+    "<end_of_turn>",
+    "<turn|>",
+    "<end_of_utterance>",
+    "<｜end▁of▁sentence｜>",
+    "</s>",
+    "<eos>",
+    "<|eos|>",
+    "<EOT>",
+    "[EOS]",
+    "<|END_OF_TURN_TOKEN|>",
+
 };
 
 using Names = std::initializer_list<std::string_view>;
@@ -37,16 +54,20 @@ void add_well_known(const Vocabulary& vocabulary, Tokenizer::Special& special) {
   for (const std::string_view name : kEndOfGeneration) {
     if (has_control(vocabulary, name)) ends.push_back(*vocabulary.find(name));
   }
-  if (has_control(vocabulary, "<|end|>") && !has_control(vocabulary, "<|return|>")) ends.push_back(*vocabulary.find("<|end|>"));
+  if (has_control(vocabulary, "<|end|>") && !has_control(vocabulary, "<|return|>"))
+    ends.push_back(*vocabulary.find("<|end|>"));
   std::sort(ends.begin(), ends.end());
   ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
 
   const auto complete = [&](std::optional<TokenId>& id, Names names) {
     if (!id) id = first_special(vocabulary, names);
   };
-  complete(special.fim_prefix, {"<|fim_prefix|>", "<fim_prefix>", "<fim-prefix>", "<｜fim▁begin｜>", "<PRE>", "▁<PRE>", "<|code_prefix|>", "[PREFIX]"});
-  complete(special.fim_suffix, {"<|fim_suffix|>", "<fim_suffix>", "<fim-suffix>", "<｜fim▁hole｜>", "<SUF>", "▁<SUF>", "<|code_suffix|>", "[SUFFIX]"});
-  complete(special.fim_middle, {"<|fim_middle|>", "<fim_middle>", "<fim-middle>", "<｜fim▁end｜>", "<MID>", "▁<MID>", "<|code_middle|>", "[MIDDLE]"});
+  complete(special.fim_prefix, {"<|fim_prefix|>", "<fim_prefix>", "<fim-prefix>", "<｜fim▁begin｜>", "<PRE>", "▁<PRE>",
+                                "<|code_prefix|>", "[PREFIX]"});
+  complete(special.fim_suffix, {"<|fim_suffix|>", "<fim_suffix>", "<fim-suffix>", "<｜fim▁hole｜>", "<SUF>", "▁<SUF>",
+                                "<|code_suffix|>", "[SUFFIX]"});
+  complete(special.fim_middle, {"<|fim_middle|>", "<fim_middle>", "<fim-middle>", "<｜fim▁end｜>", "<MID>", "▁<MID>",
+                                "<|code_middle|>", "[MIDDLE]"});
 }
 
 bool looks_like_control(std::string_view content) noexcept {

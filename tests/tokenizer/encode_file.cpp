@@ -1,0 +1,76 @@
+// Encodes the documents of a file with any tokenizer, for comparison with other software. Not a user's tool.
+//   encode_file TOKENIZER DOCUMENTS IDS [trusted]
+// TOKENIZER is a .gguf, a tokenizer.json or a SentencePiece .model. DOCUMENTS and IDS are sequences of a 32-bit count
+// (little-endian) and so many bytes or 32-bit ids. "trusted" makes control tokens of their spellings. Prints bytes, ids
+// and seconds.
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+
+#include "base/error.h"
+#include "io/checkpoint.h"
+#include "tokenizer/tokenizer.h"
+
+namespace {
+
+std::string read_file(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw moebox::Error(moebox::ErrorKind::not_found, "cannot open the file", path.string());
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::shared_ptr<const moebox::Tokenizer> load(const std::filesystem::path& path) {
+  if (path.extension() == ".json") return moebox::Tokenizer::from_json(read_file(path));
+  if (path.extension() == ".model") return moebox::Tokenizer::from_sentencepiece(read_file(path));
+  return moebox::Tokenizer::load(moebox::Checkpoint::open(path));
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+int run(const char* tokenizer_path, const char* documents_path, const char* ids_path, bool trusted) {
+  auto start = std::chrono::steady_clock::now();
+  const auto tokenizer = load(tokenizer_path);
+  const double load_seconds = seconds_since(start);
+  const std::string documents = read_file(documents_path);
+  std::ofstream out(ids_path, std::ios::binary);
+  std::size_t bytes = 0, ids = 0;
+  double seconds = 0;
+  for (std::size_t at = 0; at + 4 <= documents.size();) {
+    std::uint32_t size;
+    std::memcpy(&size, documents.data() + at, 4);
+    const std::string_view text = std::string_view(documents).substr(at + 4, size);
+    at += 4 + size;
+    start = std::chrono::steady_clock::now();
+    const auto encoded = tokenizer->encode(text, false, trusted);
+    seconds += seconds_since(start);
+    const auto count = static_cast<std::uint32_t>(encoded.size());
+    out.write(reinterpret_cast<const char*>(&count), 4);
+    out.write(reinterpret_cast<const char*>(encoded.data()), static_cast<std::streamsize>(count * sizeof encoded[0]));
+    bytes += text.size();
+    ids += count;
+  }
+  std::printf("%zu bytes, %zu ids, load %.3f s, encode %.3f s, %.2f MB/s\n", bytes, ids, load_seconds, seconds,
+              static_cast<double>(bytes) / 1e6 / seconds);
+  return out.good() ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 4) {
+    std::fprintf(stderr, "usage: encode_file TOKENIZER DOCUMENTS IDS [trusted]\n");
+    return 2;
+  }
+  try {
+    return run(argv[1], argv[2], argv[3], argc > 4 && std::strcmp(argv[4], "trusted") == 0);
+  } catch (const moebox::Error& error) {
+    std::fprintf(stderr, "%s: %s\n", error.where().c_str(), error.message().c_str());
+    return 1;
+  }
+}
