@@ -12,6 +12,7 @@
 #include "cli/command.h"
 #include "cli/exit_code.h"
 #include "cli/model_source.h"
+#include "kernels/limits.h"
 
 namespace moebox::cli {
 namespace {
@@ -30,8 +31,12 @@ struct BenchRow {
   std::string model;
   int threads = 0;
   std::size_t weight_bytes = 0;
-  double prefill = 0, decode = 0;
+  double prefill = 0, decode = 0;  // tokens a second, as all that follows
   std::vector<double> streams;
+  MachineLimits limits;
+
+  /// The share of the memory's speed at which one answer reads the weights.
+  double decode_share() const { return decode * static_cast<double>(weight_bytes) / limits.read_bytes_per_second; }
 };
 
 BenchRow measure(const Context& context, const BenchOptions& options, const std::string& name,
@@ -57,6 +62,10 @@ BenchRow measure(const Context& context, const BenchOptions& options, const std:
   const auto model = LanguageModel::load(path, settings);
   Engine& engine = model->engine();
 
+  // The limits are measured in turns with the model: machines drift.
+  ThreadTeam team(threads);
+  const LimitMeter meter(kernel_table());
+  MachineLimits limits = meter.measure(team);
   std::vector<double> prefill, decode;
   std::vector<std::vector<double>> streams(options.streams.size());
   measure_prefill(engine, options.prefill, 0);  // pages, caches and clocks warm up
@@ -67,6 +76,7 @@ BenchRow measure(const Context& context, const BenchOptions& options, const std:
     }
     prefill.push_back(measure_prefill(engine, options.prefill, seed));
     decode.push_back(measure_decode(engine, 1, options.decode, 1, seed));
+    limits = best_of(limits, meter.measure(team));
     for (std::size_t i = 0; i < streams.size(); ++i) {
       streams[i].push_back(measure_decode(engine, options.streams[i], stream_tokens, stream_prompt_tokens, seed));
     }
@@ -77,7 +87,8 @@ BenchRow measure(const Context& context, const BenchOptions& options, const std:
                .weight_bytes = engine.model().weight_bytes,
                .prefill = median(prefill),
                .decode = median(decode),
-               .streams = {}};
+               .streams = {},
+               .limits = limits};
   for (const auto& values : streams) row.streams.push_back(median(values));
   return row;
 }
@@ -92,7 +103,11 @@ nlohmann::ordered_json row_json(const BenchOptions& options, const BenchRow& row
           {"prefill_tokens_per_second", row.prefill},
           {"decode_tokens", options.decode},
           {"decode_tokens_per_second", row.decode},
-          {"streams_tokens_per_second", streams}};
+          {"streams_tokens_per_second", streams},
+          {"read_bytes_per_second", row.limits.read_bytes_per_second},
+          {"int8_operations_per_second", row.limits.int8_operations_per_second},
+          {"float_operations_per_second", row.limits.float_operations_per_second},
+          {"decode_share_of_read", row.decode_share()}};
 }
 
 void print_table(const Console& console, const BenchOptions& options, const std::vector<BenchRow>& rows) {
@@ -107,6 +122,13 @@ void print_table(const Console& console, const BenchOptions& options, const std:
                        row.prefill, row.decode);
     for (const double value : row.streams) out += fmt::format("  {:>10.1f}", value);
     out += "\n";
+  }
+  for (const BenchRow& row : rows) {
+    out += console.faint(
+        fmt::format("{}, {} threads: this machine reads {:.1f} GB/s (one answer: {:.0f} % of it), int8 {:.0f} GOP/s, "
+                    "f32 {:.0f} GFLOP/s\n",
+                    printable(row.model), row.threads, row.limits.read_bytes_per_second / 1e9, 100 * row.decode_share(),
+                    row.limits.int8_operations_per_second / 1e9, row.limits.float_operations_per_second / 1e9));
   }
   out += console.faint(fmt::format("tokens a second, median of {}; streams: {} tokens each, all together",
                                    options.repeat, stream_tokens)) +

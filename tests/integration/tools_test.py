@@ -133,6 +133,7 @@ class ToolsTest(ProgramTest):
         out, _ = self.run_program("bench", SMOL, *arguments)
         self.assertIn("prefill 32", out)
         self.assertIn("2 streams", out)
+        self.assertRegex(out, r"reads [\d.]+ GB/s")
 
 
 if __name__ == "__main__":
