@@ -5,6 +5,7 @@
 #include <mutex>
 #include <optional>
 
+#include <nlohmann/json.hpp>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>

@@ -48,17 +48,11 @@ BenchRow measure(const Context& context, const BenchOptions& options, const std:
   settings.engine.max_queued = most_streams;
   settings.engine.context_tokens =
       std::max(options.prefill + 1, options.decode + stream_prompt_tokens) + kv_block_tokens;
-  // A probe of the shape tells how much cache the streams take; loading is cheap beside measuring.
-  {
-    const auto probe = LanguageModel::load(path, settings);
-    const ModelInfo& info = probe->engine().model();
-    const auto blocks = [](int tokens) {
-      return static_cast<std::size_t>((tokens + kv_block_tokens - 1) / kv_block_tokens + 1);
-    };
-    settings.engine.kv_bytes = info.kv_block_bytes() * std::max(blocks(settings.engine.context_tokens),
-                                                                static_cast<std::size_t>(most_streams) *
-                                                                    blocks(stream_prompt_tokens + stream_tokens));
-  }
+  const auto blocks = [](int tokens) { return static_cast<std::size_t>(tokens / kv_block_tokens + 2); };
+  settings.engine.kv_bytes =
+      describe_model(Checkpoint::open(path), settings.model).kv_block_bytes() *
+      std::max(blocks(settings.engine.context_tokens),
+               static_cast<std::size_t>(most_streams) * blocks(stream_prompt_tokens + stream_tokens));
   const auto model = LanguageModel::load(path, settings);
   Engine& engine = model->engine();
 

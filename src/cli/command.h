@@ -1,4 +1,4 @@
-// What every verb gets, and the verbs themselves: each is one file, and adds its options to the program's command line.
+// The verbs: each is one file, and adds its options to the program's command line.
 #pragma once
 
 #include <functional>
@@ -8,26 +8,9 @@
 
 #include <CLI/CLI.hpp>
 
-#include "cli/console.h"
-#include "cli/messages.h"
-#include "cli/settings.h"
+#include "cli/context.h"
 
 namespace moebox::cli {
-
-/// `needs_settings` is false for verbs that work even when the configuration is broken.
-struct Action {
-  std::function<int()> run;
-  bool needs_settings = true;
-};
-
-struct Context {
-  Console console;
-  Settings settings;
-  const Messages* text = &messages(Language::english);
-  const CLI::App* program = nullptr;  // the whole command line, for completion
-  std::string settings_file;          // --config
-  Action action;                      // set by the verb that was chosen
-};
 
 /// The subcommand of a verb, with the help that all verbs share. `examples` is one a line.
 CLI::App* add_verb(CLI::App& program, const std::string& name, const std::string& description,

@@ -24,9 +24,11 @@ void Evaluation::reserve(int max_tokens) {
   evaluator_ = std::make_unique<Evaluator>(*model_, team_, max_tokens, std::min(max_tokens, chunk_tokens));
 }
 
-void Evaluation::run(std::span<const TokenId> tokens, const std::function<void(int, std::span<const float>, std::size_t)>& on_rows) {
+void Evaluation::run(std::span<const TokenId> tokens,
+                     const std::function<void(int, std::span<const float>, std::size_t)>& on_rows) {
   const auto vocab = static_cast<std::size_t>(model_->info().vocab_size);
-  evaluator_->run(tokens, [&](int first_position, std::span<const float> rows) { on_rows(first_position, rows, vocab); });
+  evaluator_->run(tokens,
+                  [&](int first_position, std::span<const float> rows) { on_rows(first_position, rows, vocab); });
 }
 
 }  // namespace moebox::cli

@@ -1,11 +1,10 @@
 #include "cli/memory_need.h"
 
-#include <fmt/core.h>
-
 #include <algorithm>
 
+#include <fmt/core.h>
+
 #include "base/error.h"
-#include "base/thread_team.h"
 #include "cli/model_source.h"
 #include "models/model.h"
 
@@ -18,24 +17,25 @@ constexpr std::int64_t default_context_limit = 32768;  // EngineOptions::context
 
 MemoryNeed memory_need(const Checkpoint& checkpoint, const Settings& settings) {
   MemoryNeed need;
-  std::unique_ptr<const Model> model;
+  ModelInfo info;
   try {
-    ThreadTeam team(static_cast<int>(settings.integer("threads")));
-    model = load_model(checkpoint, team, model_options(settings).model);
+    info = describe_model(checkpoint, model_options(settings).model);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::unsupported) throw;
     need.unsupported = error.message();
     return need;
   }
-  const ModelInfo& info = model->info();
   need.trained_context = info.max_context;
   need.context_tokens = settings.integer("context");
   if (need.context_tokens > need.trained_context) {
-    throw Error(ErrorKind::invalid_argument,
-                fmt::format("expected at most the model's context of {}, found {}", need.trained_context, need.context_tokens), "--context");
+    throw Error(
+        ErrorKind::invalid_argument,
+        fmt::format("expected at most the model's context of {}, found {}", need.trained_context, need.context_tokens),
+        "--context");
   }
   if (need.context_tokens == 0) need.context_tokens = std::min(need.trained_context, default_context_limit);
-  need.weight_bytes = info.weight_bytes;
+  // No format grows when it is packed; padding to whole panels is below a percent.
+  for (const TensorView& tensor : checkpoint.tensors()) need.weight_bytes += tensor.data.size();
   const auto blocks = static_cast<std::uint64_t>((need.context_tokens + kv_block_tokens - 1) / kv_block_tokens);
   need.kv_bytes = blocks * info.kv_block_bytes();
   need.kv_bytes_per_token = info.kv_block_bytes() / kv_block_tokens;

@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "cli/command.h"
+#include "cli/context.h"
 #include "hub/hub.h"
 #include "language_model/language_model.h"
 

@@ -187,8 +187,9 @@ std::string summary_text(const Console& console, const Hub& hub, const Checkpoin
   line("licence", terms.empty() ? "not stated" : terms);
   if (memory.unsupported.empty()) {
     line("context", fmt::format("{} tokens as trained", memory.trained_context));
-    line("memory", fmt::format("{} weights + {} cache for {} tokens ({} bytes a token)", bytes_text(memory.weight_bytes),
-                               bytes_text(memory.kv_bytes), memory.context_tokens, memory.kv_bytes_per_token));
+    line("memory",
+         fmt::format("{} weights + {} cache for {} tokens ({} bytes a token)", bytes_text(memory.weight_bytes),
+                     bytes_text(memory.kv_bytes), memory.context_tokens, memory.kv_bytes_per_token));
   } else {
     line("cannot run", memory.unsupported);
   }
