@@ -90,7 +90,8 @@ struct ModelOptions {
 /// What a checkpoint's model is, without loading it; weight_bytes is 0. Throws as load_model does.
 ModelInfo describe_model(const Checkpoint& checkpoint, const ModelOptions& options = {});
 
-/// Loads and packs. Throws Error: unsupported for an architecture or feature that is not implemented, by name.
+/// Loads and packs. The checkpoint must outlive the model, which may read embeddings from its mapping. Throws Error:
+/// unsupported for an architecture or feature that is not implemented, by name.
 std::unique_ptr<const Model> load_model(const Checkpoint& checkpoint, ThreadTeam& team,
                                         const ModelOptions& options = {});
 
