@@ -102,7 +102,7 @@ int run_program(Context& context, int argc, char** argv) {
     program.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
     const CLI::App* verb = chosen_verb(program);
-    context.console.out(verb != nullptr ? verb->help() : say(context.text->overview, version_number()));
+    context.console.out(verb != nullptr ? verb->help("moebox") : say(context.text->overview, version_number()));
     return exit_ok;
   } catch (const CLI::CallForVersion& version) {
     context.console.out(std::string(version.what()) + "\n");

@@ -23,7 +23,8 @@ constexpr Messages english = {
   moebox completion SHELL       completion for bash, zsh or fish
   moebox version                version and instruction sets
 
-MODEL is a name of 'moebox list --all', a .gguf file, a Hugging Face folder, or hf:owner/repo/file.gguf.
+MODEL is a name of 'moebox list --all', a .gguf file, a Hugging Face folder,
+or hf:owner/repo/file.gguf.
 
   moebox run smollm2-135m-instruct "Why is the sky blue?"
   cat notes.txt | moebox run qwen2.5-coder-0.5b-instruct "Summarise this:" --file -

@@ -25,7 +25,7 @@ class ChatTest(ProgramTest):
 
     def test_a_question_and_an_answer_that_remembers(self):
         chat = self.chat()
-        chat.line("What is the capital of France?")
+        chat.line("In which city is the Eiffel Tower?")
         chat.expect("Paris")
         chat.expect(FIGURES)
         chat.prompt()
@@ -173,7 +173,7 @@ class ChatTest(ProgramTest):
         chat.line("/system")
         chat.expect("You are terse")
         chat.prompt()
-        chat.line("What is the capital of France?")
+        chat.line("In which city is the Eiffel Tower?")
         chat.expect(FIGURES)
         chat.prompt()
         chat.line("/save talk.json")
@@ -226,7 +226,7 @@ class ChatTest(ProgramTest):
     def test_a_dumb_terminal_gets_no_escape_sequences(self):
         chat = self.terminal(*CHAT, TERM="dumb")
         chat.expect(">>> ", 120)
-        chat.send("What is the capital of France?\n")
+        chat.send("In which city is the Eiffel Tower?\n")
         chat.expect("Paris")
         chat.expect(">>> ")
         chat.send("/bye\n")
@@ -252,15 +252,15 @@ class ChatTest(ProgramTest):
         self.leave(chat)
 
     def test_a_question_on_the_command_line_is_answered_once(self):
-        terminal = self.terminal(*CHAT, "What is the capital of France?")
+        terminal = self.terminal(*CHAT, "In which city is the Eiffel Tower?")
         terminal.expect("Paris", 120)
         terminal.expect(r"\x1b\[2m\d+ " + FIGURES)
         self.assertEqual(terminal.finish(), 0)
 
     def test_what_is_typed_during_an_answer_comes_next(self):
         chat = self.chat()
-        chat.line("What is the capital of France?")
-        chat.expect("capital")
+        chat.line("In which city is the Eiffel Tower?")
+        chat.expect("Eiffel")
         chat.send("/show\r")
         chat.expect(FIGURES)
         chat.expect(r"messages +2")

@@ -45,7 +45,7 @@ class CompletionTest(ProgramTest):
         self.assertEqual(self.complete("moebox", "--config", "x.toml", "lis"), ["list"])
 
     def test_bash_completes_options_of_the_verb(self):
-        self.assertEqual(self.complete("moebox", "run", "model", "--temp"), ["--temperature"])
+        self.assertEqual(sorted(self.complete("moebox", "run", "model", "--temp")), ["--temperature", "--template"])
         self.assertIn("--tls-key", self.complete("moebox", "serve", "--tls"))
         self.assertNotIn("--tls-key", self.complete("moebox", "run", "--"))
 

@@ -11,7 +11,7 @@ ASK = ["run", SMOL, "--temperature", "0", "--max-tokens", "12"]
 
 class PipesTest(ProgramTest):
     def test_the_answer_is_on_stdout_and_the_figures_are_on_stderr(self):
-        out, err = self.run_program(*ASK, "What is the capital of France?")
+        out, err = self.run_program(*ASK, "In which city is the Eiffel Tower?")
         self.assertIn("Paris", out)
         self.assertTrue(out.endswith("\n"))
         self.assertNotIn("tokens/s", out)
@@ -19,13 +19,13 @@ class PipesTest(ProgramTest):
         self.assertNotIn("\033", out + err)
 
     def test_quiet_says_nothing_but_the_answer(self):
-        out, err = self.run_program(*ASK, "--quiet", "What is the capital of France?")
+        out, err = self.run_program(*ASK, "--quiet", "In which city is the Eiffel Tower?")
         self.assertIn("Paris", out)
         self.assertEqual(err, "")
 
     def test_a_question_from_a_pipe_or_a_file_is_the_same_question(self):
-        expected, _ = self.run_program(*ASK, "What is the capital of France?")
-        question = "What is the capital of France?"
+        expected, _ = self.run_program(*ASK, "In which city is the Eiffel Tower?")
+        question = "In which city is the Eiffel Tower?"
         self.assertEqual(self.run_program(*ASK, stdin=question)[0], expected)
         file = self.write("question.txt", question)
         self.assertEqual(self.run_program(*ASK, "--file", file)[0], expected)
@@ -67,7 +67,7 @@ class PipesTest(ProgramTest):
         self.assertEqual(done.stderr, "")
 
     def test_json_of_a_run(self):
-        out, err = self.run_program(*ASK, "--json", "What is the capital of France?")
+        out, err = self.run_program(*ASK, "--json", "In which city is the Eiffel Tower?")
         self.assertEqual(out.count("\n"), 1)
         answer = json.loads(out)
         self.assertIn("Paris", answer["text"])
@@ -84,7 +84,7 @@ class PipesTest(ProgramTest):
         one, _ = self.run_program(*hot, "--seed", "7")
         self.assertEqual(self.run_program(*hot, "--seed", "7")[0], one)
         self.assertNotEqual(self.run_program(*hot, "--seed", "8")[0], one)
-        out, _ = self.run_program(*ASK, "--json", "--stop", "Par", "--stop", "zzz", "What is the capital of France?")
+        out, _ = self.run_program(*ASK, "--json", "--stop", "Par", "--stop", "zzz", "In which city is the Eiffel Tower?")
         answer = json.loads(out)
         self.assertEqual(answer["finish_reason"], "stop")
         self.assertNotIn("Par", answer["text"])

@@ -30,7 +30,7 @@ class ServeTest(ProgramTest):
         process, url = self.serve("tiny=" + SMOL)
         self.assertEqual([model["id"] for model in self.request(url + "/v1/models")["data"]], ["tiny"])
         answer = self.request(url + "/v1/chat/completions", {
-            "model": "tiny", "temperature": 0, "max_tokens": 12, "messages": [{"role": "user", "content": "What is the capital of France?"}]})
+            "model": "tiny", "temperature": 0, "max_tokens": 12, "messages": [{"role": "user", "content": "In which city is the Eiffel Tower?"}]})
         self.assertIn("Paris", answer["choices"][0]["message"]["content"])
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60 * PATIENCE)
