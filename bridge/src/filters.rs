@@ -6,7 +6,7 @@ use minijinja::{Environment, Error, State, Value};
 
 use crate::json::{dump, Style};
 use crate::methods::{is_lower, is_upper, join, replace};
-use crate::ops::holds;
+use crate::ops::{add_two, holds};
 use crate::printf::percent;
 use crate::run::{check, check_size, fail};
 use crate::text::{capitalize, lines, plain, strip_range, Text};
@@ -15,17 +15,18 @@ use crate::value::{
 };
 
 /// Filters of the engine itself that do the same as Jinja's and look into no text.
-const ENGINE_FILTERS: [&str; 12] =
-    ["abs", "batch", "groupby", "map", "reject", "rejectattr", "round", "select", "selectattr", "slice", "sum", "default"];
+const ENGINE_FILTERS: [&str; 7] = ["abs", "map", "reject", "rejectattr", "round", "select", "selectattr"];
 const ENGINE_TESTS: [&str; 12] = [
     "boolean", "defined", "divisibleby", "even", "false", "float", "integer", "none", "odd", "string", "true", "undefined",
 ];
 
-const FILTERS: [(&str, Native); 33] = [
+const FILTERS: [(&str, Native); 37] = [
     ("attr", |_, a| a[0].get_attr(&plain(Args::new(a).need(1)?.as_str().unwrap_or_default()))),
+    ("batch", batch),
     ("capitalize", |_, a| change(a, |t| t.whole(capitalize(&t.plain)))),
     ("count", length),
     ("d", default),
+    ("default", default),
     ("dictsort", dictsort),
     ("e", escape),
     ("escape", escape),
@@ -46,8 +47,10 @@ const FILTERS: [(&str, Native); 33] = [
     ("replace", replace_filter),
     ("reverse", reverse),
     ("safe", |_, a| Ok(string(to_str(&a[0])?))),
+    ("slice", slice_filter),
     ("sort", sort),
     ("string", |_, a| Ok(string(to_str(&a[0])?))),
+    ("sum", sum),
     ("title", |_, a| change(a, |t| t.whole(title(&t.plain)))),
     ("tojson", tojson),
     ("trim", trim),
@@ -87,15 +90,12 @@ const TESTS: [(&str, Test); 24] = [
 ];
 
 pub fn install(environment: &mut Environment) {
-    let ours: Vec<&str> = FILTERS.iter().map(|(name, _)| *name).collect();
-    for name in ["lines", "split", "pprint", "zip", "chain", "bool", "urlencode"] {
+    for name in ["bool", "chain", "groupby", "lines", "pprint", "split", "zip"] {
         environment.remove_filter(name);
     }
-    debug_assert!(ENGINE_FILTERS.iter().all(|name| !ours.contains(name)));
     for (name, filter) in FILTERS {
         add_filter(environment, name, filter);
     }
-    add_filter(environment, "default", default);
     for (name, test) in TESTS {
         environment.add_test(name, move |args: Rest<Value>| -> Result<bool, Error> {
             check()?;
@@ -189,7 +189,9 @@ fn indent(_: &mut State, args: &[Value]) -> Result<Value, Error> {
     ended.append(&whole);
     ended.push("\n", false);
     let mut result = Text::default();
-    for (at, range) in lines(&ended.plain, false).into_iter().enumerate() {
+    let ranges = lines(&ended.plain, false);
+    check_size(ranges.len().checked_mul(std::mem::size_of::<Value>()))?;
+    for (at, range) in ranges.into_iter().enumerate() {
         if at > 0 {
             result.push("\n", false);
         }
@@ -368,6 +370,55 @@ fn extreme(args: &[Value], wanted: Ordering) -> Result<Value, Error> {
         }
     }
     Ok(best.map_or(Value::UNDEFINED, |(_, value)| value))
+}
+
+fn count_of(args: &Args, what: &str) -> Result<usize, Error> {
+    let count = args.int(1, what)?.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+    let count = count.ok_or_else(|| fail(format!("the argument '{what}' must be a positive integer")))?;
+    check_size(count.checked_mul(std::mem::size_of::<Value>()))?;
+    Ok(count)
+}
+
+fn batch(_: &mut State, args: &[Value]) -> Result<Value, Error> {
+    let args = Args::new(args);
+    let (size, fill) = (count_of(&args, "linecount")?, args.get(2, "fill_with").filter(|v| !v.is_none()));
+    let mut rows = Vec::new();
+    for row in iterate(args.need(0)?)?.chunks(size) {
+        let mut row = row.to_vec();
+        if let Some(fill) = &fill {
+            row.resize(size, fill.clone());
+        }
+        rows.push(list(row)?);
+    }
+    list(rows)
+}
+
+fn slice_filter(_: &mut State, args: &[Value]) -> Result<Value, Error> {
+    let args = Args::new(args);
+    let (count, fill) = (count_of(&args, "slices")?, args.get(2, "fill_with").filter(|v| !v.is_none()));
+    let items = iterate(args.need(0)?)?;
+    let (size, longer) = (items.len() / count, items.len() % count);
+    let (mut columns, mut at) = (Vec::new(), 0);
+    for column in 0..count {
+        let end = at + size + usize::from(column < longer);
+        let mut part = items[at..end].to_vec();
+        if let Some(fill) = fill.as_ref().filter(|_| column >= longer) {
+            part.push(fill.clone());
+        }
+        columns.push(list(part)?);
+        at = end;
+    }
+    list(columns)
+}
+
+fn sum(_: &mut State, args: &[Value]) -> Result<Value, Error> {
+    let args = Args::new(args);
+    let path = attribute(&args, 1)?;
+    let mut total = args.get(2, "start").unwrap_or_else(|| Value::from(0));
+    for value in iterate(args.need(0)?)? {
+        total = add_two(&total, &by_attribute(&value, path.as_deref())?)?;
+    }
+    Ok(total)
 }
 
 /// Jinja's own title(): words begin after white space, '-' and opening brackets.

@@ -22,7 +22,7 @@ use run::{Clock, Limits, Stop};
 use template::Template;
 
 /// Parsing, code generation and evaluation recurse at most as deep as rewrite.rs and the engine's limits allow; this is enough for it.
-const STACK_BYTES: usize = 32 << 20;
+const STACK_BYTES: usize = 16 << 20;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -92,9 +92,12 @@ fn failure(error: &Error) -> Outcome {
         None if error.kind() == ErrorKind::OutOfFuel => (Status::Limit, "the template runs longer than is allowed".into()),
         None => {
             let detail = error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()));
-            let status = if error.kind() == ErrorKind::SyntaxError { Status::Syntax } else { Status::Failed };
-            // The engine has no kind for recursion limits of its own.
-            if detail.contains("recursion limit") { (Status::Limit, detail) } else { (status, detail) }
+            match error.kind() {
+                ErrorKind::SyntaxError => (Status::Syntax, detail),
+                // The engine has no kind for its recursion limit.
+                _ if detail.contains("recursion limit") => (Status::Limit, detail),
+                _ => (Status::Failed, detail),
+            }
         }
     };
     Outcome { status, line, text, spans: Vec::new() }

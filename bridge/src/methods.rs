@@ -5,7 +5,7 @@ use minijinja::value::{Tuple, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 
 use crate::printf::brace;
-use crate::run::{check, check_size, fail};
+use crate::run::{check, check_size, enough_items, fail};
 use crate::text::{capitalize, is_space, lines, plain, strip_range, swapcase, title, Text};
 use crate::value::{dict, equal, iterate, list, pairs, text, type_name, Args};
 
@@ -172,6 +172,8 @@ fn split(whole: &Text, args: &Args, from_right: bool) -> Result<Value, Error> {
     if separator.is_empty() {
         return Err(fail("empty separator"));
     }
+    // One cut more than a list has room for is refused by pieces().
+    let most = most.min(enough_items());
     let found: Vec<usize> = if from_right {
         bare.rmatch_indices(&*separator).take(most).map(|(at, _)| at).collect::<Vec<_>>().into_iter().rev().collect()
     } else {
@@ -232,11 +234,11 @@ pub fn replace(whole: &Text, old: &str, new: &str, count: Option<i64>) -> Result
     let most = count.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
     let bare = &*whole.plain;
     let new = Text::parse(new);
-    let found: Vec<usize> = bare.match_indices(old).take(most).map(|(at, _)| at).collect();
-    check_size(found.len().checked_mul(new.plain.len()).and_then(|n| n.checked_add(bare.len())))?;
+    let count = bare.matches(old).take(most).count();
+    check_size(count.checked_mul(new.plain.len()).and_then(|n| n.checked_add(bare.len())))?;
     let mut result = Text::default();
     let mut begin = 0;
-    for at in found {
+    for (at, _) in bare.match_indices(old).take(most) {
         result.append(&whole.slice(begin..at));
         result.append(&new);
         begin = at + old.len();

@@ -85,7 +85,7 @@ fn add(_: &mut State, args: &[Value]) -> Result<Value, Error> {
     Ok(sum)
 }
 
-fn add_two(a: &Value, b: &Value) -> Result<Value, Error> {
+pub fn add_two(a: &Value, b: &Value) -> Result<Value, Error> {
     if let (Some(a), Some(b)) = (a.as_str(), b.as_str()) {
         return concat(a, b);
     }

@@ -103,3 +103,8 @@ pub fn check_size(size: Option<usize>) -> Result<(), Error> {
         _ => Err(limit(format!("the template makes a value larger than {} bytes", OUTPUT.get()))),
     }
 }
+
+/// How many items a list may have, and one more: looking for more is of no use.
+pub fn enough_items() -> usize {
+    OUTPUT.get() / std::mem::size_of::<minijinja::Value>() + 1
+}

@@ -32,13 +32,12 @@ pub struct Rendered {
     pub outside: Vec<std::ops::Range<usize>>,
 }
 
-/// transformers' `generation` tag only notes where an answer is; its body is a scope of its own, as that of `with`.
-fn without_generation_tag(source: &str) -> String {
-    if !source.contains("generation") {
-        return source.to_owned();
-    }
+/// Brings `source` from Jinja's dialect to the engine's: every end of line is one newline; transformers' `generation` tag, which only
+/// notes where an answer is, becomes `with`, whose body is a scope of its own, too; and `raw` keeps the newline that follows it.
+fn to_dialect(source: &str) -> String {
+    let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut result = String::with_capacity(source.len());
-    let mut rest = source;
+    let mut rest = &*source;
     while let Some(at) = rest.find("{%") {
         let (before, tag) = rest.split_at(at + 2);
         result.push_str(before);
@@ -46,20 +45,33 @@ fn without_generation_tag(source: &str) -> String {
         let inner = tag.strip_prefix(['-', '+']).unwrap_or(tag);
         let sign = &tag[..tag.len() - inner.len()];
         let words = inner.trim_start();
-        for (old, new) in [("generation", " with "), ("endgeneration", " endwith ")] {
+        for (old, new) in [("generation", " with "), ("endgeneration", " endwith "), ("raw", " raw ")] {
             let Some(after) = words.strip_prefix(old) else { continue };
             let end = after.trim_start();
+            let keep = if old == "raw" && end.starts_with("%}") { "+" } else { "" };
             if end.starts_with("%}") || end.starts_with("-%}") || end.starts_with("+%}") {
                 // Line numbers of errors stay right.
                 let skipped = &inner[..inner.len() - end.len()];
                 let lines = "\n".repeat(skipped.matches('\n').count());
-                result.extend([sign, new, &lines]);
+                result.extend([sign, new, &lines, keep]);
                 rest = end;
+                if old == "raw" {
+                    let (verbatim, after) = rest.split_at(end_of_raw(rest));
+                    result.push_str(verbatim);
+                    rest = after;
+                }
+                break;
             }
         }
     }
     result.push_str(rest);
     result
+}
+
+/// Where the `endraw` tag begins, or the end.
+fn end_of_raw(source: &str) -> usize {
+    let ends = |at: &usize| source[at + 2..].trim_start_matches(['-', '+']).trim_start().starts_with("endraw");
+    source.match_indices("{%").map(|(at, _)| at).find(ends).unwrap_or(source.len())
 }
 
 impl Template {
@@ -68,7 +80,7 @@ impl Template {
         if source.len() > limits.source_bytes {
             return Err(run::limit(format!("the template has {} bytes, at most {} are allowed", source.len(), limits.source_bytes)));
         }
-        let source = without_generation_tag(source).into_boxed_str();
+        let source = to_dialect(source).into_boxed_str();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?;
         rewrite::check_nesting(&source, &syntax)?;
         // SAFETY: the text is on the heap, never changes, and outlives `compiled` (the order of the fields).

@@ -169,6 +169,9 @@ pub fn lines(plain: &str, keep: bool) -> Vec<Range<usize>> {
         }
         ranges.push(begin..if keep { end } else { at });
         begin = end;
+        if ranges.len() >= run::enough_items() {
+            break; // too many for a list, which is refused when it is made
+        }
     }
     if begin < plain.len() {
         ranges.push(begin..plain.len());

@@ -50,6 +50,7 @@ impl Object for Dict {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let at = match key.as_str() {
             Some(raw) => self.index.get(&Value::from(&*plain(raw))),
+            None if key.kind() == ValueKind::Bool => self.index.get(&Value::from(i64::from(key.is_true()))),
             None => self.index.get(key),
         };
         at.map(|at| self.values[*at].clone())
@@ -122,10 +123,20 @@ fn settle_to(value: &Value, inside: bool, depth: usize) -> Result<Value, Error> 
     }
 }
 
-pub fn list(items: Vec<Value>) -> Result<Value, Error> {
+pub fn list(mut items: Vec<Value>) -> Result<Value, Error> {
     check_size(items.len().checked_mul(std::mem::size_of::<Value>()))?;
+    for item in items.iter_mut().filter(|item| is_foreign_list(item)) {
+        *item = settle(item, true)?;
+    }
     let depth = deepest(items.iter())?;
     Ok(Value::from_object(List { items, depth }))
+}
+
+/// A sequence that the engine made, whose depth nobody has counted.
+fn is_foreign_list(value: &Value) -> bool {
+    value.as_object().is_some_and(|object| {
+        matches!(object.repr(), ObjectRepr::Seq | ObjectRepr::Iterable) && object.downcast_ref::<List>().is_none()
+    })
 }
 
 pub fn dict(pairs: impl IntoIterator<Item = (Value, Value)>) -> Result<Value, Error> {
@@ -133,6 +144,7 @@ pub fn dict(pairs: impl IntoIterator<Item = (Value, Value)>) -> Result<Value, Er
     for (key, value) in pairs {
         let bare = match key.as_str() {
             Some(raw) => Value::from(&*plain(raw)),
+            None if key.kind() == ValueKind::Bool => Value::from(i64::from(key.is_true())),
             None if key.as_object().is_some() && key.downcast_object_ref::<Tuple>().is_none() => {
                 return Err(fail("unhashable dictionary key"));
             }

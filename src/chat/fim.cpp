@@ -1,5 +1,9 @@
 #include "chat/fim.h"
 
+#include <algorithm>
+#include <array>
+#include <string>
+
 #include "base/error.h"
 
 namespace moebox {
@@ -18,14 +22,18 @@ std::vector<TokenId> fill_in_prompt(const Tokenizer& tokenizer, std::string_view
   std::vector<TokenId> ids;
   const std::vector<TokenId> added = tokenizer.encode(std::string_view(), true);
   if (special.bos && !added.empty() && added.front() == *special.bos) ids.push_back(*special.bos);
-  const auto append = [&](TokenId marker, std::string_view text) {
-    ids.push_back(marker);
-    const std::vector<TokenId> more = tokenizer.encode(text);
-    ids.insert(ids.end(), more.begin(), more.end());
-  };
-  append(*special.fim_prefix, before);
-  append(*special.fim_suffix, after);
-  ids.push_back(*special.fim_middle);
+  // As one text, so that what follows a marker is encoded as the tokenizer does after a control token.
+  const auto marker = [&](TokenId id) { return TextSpan{tokenizer.token_text(id), true}; };
+  const std::array spans = {marker(*special.fim_prefix), TextSpan{before, false}, marker(*special.fim_suffix),
+                            TextSpan{after, false}, marker(*special.fim_middle)};
+  const std::vector<TokenId> encoded = tokenizer.encode(spans, false);
+  for (const TokenId id : {*special.fim_prefix, *special.fim_suffix, *special.fim_middle}) {
+    if (std::count(encoded.begin(), encoded.end(), id) != 1) {
+      throw Error(ErrorKind::unsupported, "the tokenizer does not find its own token to fill in the middle",
+                  std::string(tokenizer.token_text(id)));
+    }
+  }
+  ids.insert(ids.end(), encoded.begin(), encoded.end());
   return ids;
 }
 

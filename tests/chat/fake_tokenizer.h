@@ -56,6 +56,7 @@ class FakeTokenizer : public Tokenizer {
     for (const TokenId id : ids) text += token_bytes(id, show_control);
     return text;
   }
+  bool drops_leading_space() const noexcept override { return false; }
   const Special& special() const noexcept override { return special_; }
   Special& special() { return special_; }
 

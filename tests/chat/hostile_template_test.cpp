@@ -83,7 +83,7 @@ TEST(HostileTemplate, JustBelowTheNestingLimitsParses) {
 TEST(HostileTemplate, RecursionEnds) {
   EXPECT_EQ(failure("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"), ErrorKind::resource);
   EXPECT_EQ(failure("{% macro a() %}{{ b() }}{% endmacro %}{% macro b() %}{{ a() }}{% endmacro %}{{ a() }}"),
-            ErrorKind::invalid_argument);
+            ErrorKind::resource);
   EXPECT_EQ(failure("{% macro m(x) %}{{ x(x) }}{% endmacro %}{{ m(m) }}"), ErrorKind::resource);
   EXPECT_EQ(failure("{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}x{% endmacro %}{{ m(100) }}"),
             ErrorKind::resource);
@@ -128,6 +128,13 @@ TEST(HostileTemplate, SizesEnd) {
   EXPECT_EQ(failure("{% set x = 'ab' * 1000000 %}{{ x.split('a') | join(x) }}"), ErrorKind::resource);
   EXPECT_EQ(failure("{% set x = '\n' * 1000000 %}{{ x | indent(1000, blank=true) }}"), ErrorKind::resource);
   EXPECT_EQ(failure("{{ 'x'.center(10 ** 12) }}"), ErrorKind::resource);
+  EXPECT_EQ(failure("{{ [1] | batch(10 ** 12, 'x') | list }}"), ErrorKind::resource);
+  EXPECT_EQ(failure("{{ [1] | slice(10 ** 12) | list }}"), ErrorKind::resource);
+  EXPECT_EQ(failure("{{ ['x' * 1000000] * 1000 | sum(start='') }}"), ErrorKind::invalid_argument);
+  EXPECT_EQ(failure("{{ (['x' * 1000000] * 1000) | sum(start='') }}"), ErrorKind::resource);
+  EXPECT_EQ(failure("{{ ('a,' * 8000000).split(',') }}"), ErrorKind::resource);
+  EXPECT_EQ(failure("{{ ('a\\n' * 8000000).splitlines() }}"), ErrorKind::resource);
+  EXPECT_EQ(failure("{% for c in 'a' * 16000000 %}{% endfor %}"), ErrorKind::resource);
   EXPECT_EQ(failure("{{ [[1] * 1000] * 1000 | tojson(indent=1000) }}"), ErrorKind::invalid_argument);
   EXPECT_EQ(failure("{{ ([[1] * 1000] * 1000) | tojson(indent=1000) }}"), ErrorKind::resource);
   EXPECT_EQ(failure("{{ '%999999999d' % 1 }}"), ErrorKind::invalid_argument);
