@@ -1,5 +1,5 @@
 # moebox_library(NAME SOURCES ... DEPS ... [PRIVATE_DEPS ...]): the static library of one folder of src/.
-# moebox_test(NAME SOURCES ... DEPS ...): one GoogleTest program; every case is one ctest test.
+# moebox_test(NAME SOURCES ... DEPS ... [LABELS slow]): one GoogleTest program; every case is one ctest test.
 function(moebox_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})
   add_library(moebox_${name} STATIC ${arg_SOURCES})
@@ -8,11 +8,11 @@ function(moebox_library name)
 endfunction()
 
 function(moebox_test name)
-  cmake_parse_arguments(arg "" "" "SOURCES;DEPS" ${ARGN})
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPS;LABELS" ${ARGN})
   add_executable(test_${name} ${arg_SOURCES})
   target_link_libraries(test_${name} PRIVATE ${arg_DEPS} GTest::gtest_main)
   target_compile_definitions(test_${name} PRIVATE MOEBOX_TEST_DIR="${PROJECT_SOURCE_DIR}/tests"
                              MOEBOX_MODEL_DIR="${MOEBOX_MODEL_DIR}")
   target_include_directories(test_${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
-  gtest_discover_tests(test_${name} TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600)
+  gtest_discover_tests(test_${name} TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600 LABELS "${arg_LABELS}")
 endfunction()
