@@ -1,6 +1,7 @@
 """llama.cpp by the low-level interface of llama-cpp-python: token ids in, logits out. For golden data and for the benchmark.
 
-Context as stated in everything that uses it: CPU only, f16 keys and values, no flash attention.
+Context as stated in everything that uses it: CPU only, f16 keys and values; no flash attention
+unless asked for.
 """
 import ctypes
 
@@ -12,7 +13,7 @@ _quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)
 
 
 class LlamaCpp:
-    def __init__(self, path, n_threads, n_context=512, n_sequences=1, n_batch=512):
+    def __init__(self, path, n_threads, n_context=512, n_sequences=1, n_batch=512, flash_attention=False):
         assert llama_cpp.__version__ == VERSION, llama_cpp.__version__
         llama_cpp.llama_log_set(_quiet, None)
         llama_cpp.llama_backend_init()
@@ -20,15 +21,16 @@ class LlamaCpp:
         assert self.model, path
         self.vocab = llama_cpp.llama_model_get_vocab(self.model)
         self.vocab_size = llama_cpp.llama_vocab_n_tokens(self.vocab)
-        self.open_context(n_threads, n_context, n_sequences, n_batch)
+        self.open_context(n_threads, n_context, n_sequences, n_batch, flash_attention)
 
-    def open_context(self, n_threads, n_context, n_sequences=1, n_batch=512):
+    def open_context(self, n_threads, n_context, n_sequences=1, n_batch=512, flash_attention=False):
+        """`n_context` tokens for each of `n_sequences`; what was open is closed."""
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = n_context * n_sequences
         params.n_seq_max = n_sequences
         params.n_batch = params.n_ubatch = n_batch
         params.n_threads = params.n_threads_batch = n_threads
-        params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        params.flash_attn_type = int(flash_attention)  # LLAMA_FLASH_ATTN_TYPE_DISABLED or _ENABLED
         params.type_k = params.type_v = llama_cpp.GGML_TYPE_F16
         if getattr(self, "context", None):
             self.close_context()

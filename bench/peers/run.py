@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""moebox beside llama.cpp on this machine, taken in turns, so that a busy or throttled machine hurts both.
+
+    python3 -m venv build/peers && build/peers/bin/pip install -r bench/peers/requirements.txt
+    build/peers/bin/python bench/peers/run.py --moebox build/release/moebox MODEL.gguf ... [--threads 1,2] [--rounds 5] [--json FILE]
+
+A round is one process of moebox and one of llama.cpp: load, warm up, prefill 512, decode 128, and 1, 8 and 32 streams of 48 tokens. The
+table has the medians of the rounds, their ratio (above 1: moebox is faster), and the spread (largest over smallest) of the ratio's
+two sides, which says how much to believe. llama.cpp runs with and without flash attention; the better median counts for it.
+Says beforehand how busy the machine is, and in the end how much of the time something else ran on it.
+"""
+import argparse
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+def cpu_seconds():
+    """(busy, stolen) seconds of all processors since boot."""
+    fields = [int(f) for f in open("/proc/stat").readline().split()[1:9]]
+    user, nice, system, idle, iowait, irq, softirq, steal = fields
+    tick = os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + irq + softirq) / tick, steal / tick
+
+
+def processor():
+    for line in open("/proc/cpuinfo"):
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def flatten(result):
+    speeds = {"prefill 512": result["prefill_tokens_per_second"], "decode 128": result["decode_tokens_per_second"]}
+    for n, value in result["streams_tokens_per_second"].items():
+        speeds[f"{n} stream" + ("s" if n != "1" else "")] = value
+    return speeds
+
+
+def run_json(command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))} failed with {done.returncode}:\n{done.stderr}")
+    return json.loads(done.stdout)
+
+
+def run_moebox(program, model, threads):
+    return flatten(run_json([program, "bench", model, "--threads", str(threads), "--repeat", "1", "--json"])["rows"][0])
+
+
+def run_llama(model, threads, flash_attention):
+    command = [sys.executable, HERE / "llama_bench.py", model, "--threads", str(threads)]
+    return flatten(run_json(command + ["--flash-attention"] * flash_attention))
+
+
+def spread(values):
+    return max(values) / min(values)
+
+
+def compare(moebox, peers):
+    """One row a measurement: medians, ratio and spreads."""
+    rows = []
+    for name in moebox[0]:
+        ours = [r[name] for r in moebox]
+        variants = {variant: [r[name] for r in rounds] for variant, rounds in peers.items()}
+        best = max(variants, key=lambda v: statistics.median(variants[v]))
+        theirs = variants[best]
+        rows.append({"measurement": name, "moebox": statistics.median(ours), "llama_cpp": statistics.median(theirs), "llama_cpp_variant": best,
+                     "ratio": statistics.median(ours) / statistics.median(theirs),
+                     "moebox_spread": spread(ours), "llama_cpp_spread": spread(theirs), "moebox_rounds": ours, "llama_cpp_rounds": variants})
+    return rows
+
+
+def print_rows(model, threads, rows):
+    print(f"\n{model.name}, {threads} thread{'s' * (threads > 1)} (tokens a second)")
+    print(f"{'':14}{'moebox':>10}{'llama.cpp':>11}{'ratio':>8}{'spread':>15}")
+    for r in rows:
+        print(f"{r['measurement']:14}{r['moebox']:10.1f}{r['llama_cpp']:11.1f}{r['ratio']:8.2f}"
+              f"{r['moebox_spread']:8.2f}{r['llama_cpp_spread']:7.2f}  {r['llama_cpp_variant']}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+", type=pathlib.Path)
+    parser.add_argument("--moebox", type=pathlib.Path, default=HERE.parents[1] / "build" / "release" / "moebox")
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=pathlib.Path)
+    args = parser.parse_args()
+
+    report = {"processor": processor(), "processors": os.cpu_count(), "load_before": os.getloadavg(), "rounds": args.rounds, "tables": []}
+    print(f"{report['processor']}, {report['processors']} processors; load average before: {report['load_before'][0]:.2f}"
+          + (" (busy: trust only the ratios)" if report["load_before"][0] > 0.5 else ""), flush=True)
+    busy, stolen = cpu_seconds()
+    for model in args.models:
+        for threads in map(int, args.threads.split(",")):
+            moebox, peers = [], {"plain": [], "flash attention": []}
+            for _ in range(args.rounds):
+                moebox.append(run_moebox(args.moebox, model, threads))
+                for variant, rounds in peers.items():
+                    rounds.append(run_llama(model, threads, variant == "flash attention"))
+            rows = compare(moebox, peers)
+            print_rows(model, threads, rows)
+            report["tables"].append({"model": model.name, "threads": threads, "rows": rows})
+    total, total_stolen = cpu_seconds()
+    children = sum(os.times()[2:4])
+    report["others_cpu_seconds"] = max(0.0, total - busy - children)
+    report["stolen_cpu_seconds"] = total_stolen - stolen
+    report["load_after"] = os.getloadavg()
+    print(f"\nProcessor time: {children:.0f} s here, {report['others_cpu_seconds']:.0f} s other programs, "
+          f"{report['stolen_cpu_seconds']:.0f} s taken by the host; load average after: {report['load_after'][0]:.2f}")
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
