@@ -6,6 +6,7 @@
 
 #include <fmt/core.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 #include <sys/stat.h>
 
 #include "io_testing.h"
@@ -112,7 +113,7 @@ TEST(SplitCheckpoint, PartsThatLieAreRefused) {
   const TemporaryFolder folder;
   const auto first = folder / "m-00001-of-00002.gguf";
   const auto second = folder / "m-00002-of-00002.gguf";
-  const auto expect_invalid = [&](const std::vector<std::string>& parts) {
+  const auto expect_invalid = [&](std::initializer_list<std::string_view> parts) {
     expect_error(ErrorKind::invalid_file, parts, [&] { Checkpoint::open(first); });
   };
   write_part(first, 0, 2, 2, "a");
@@ -176,7 +177,7 @@ class HfFolder : public ::testing::Test {
     write_file(folder / "model.safetensors.index.json", fmt::format(R"({{"weight_map":{}}})", weight_map));
   }
 
-  void expect_invalid(const std::vector<std::string>& parts) {
+  void expect_invalid(std::initializer_list<std::string_view> parts) {
     expect_error(ErrorKind::invalid_file, parts, [&] { Checkpoint::open(folder.path()); });
   }
 

@@ -19,9 +19,11 @@ using testing::GgufBuilder;
 constexpr std::uint32_t u8 = 0, u32 = 4, f32 = 6, boolean = 7, string = 8, array = 9, u64 = 10;
 constexpr std::uint32_t type_f32 = 0, type_q8_0 = 8, type_q4_k = 12;
 
-void expect_invalid(const GgufBuilder& builder, std::vector<std::string> parts) {
-  parts.push_back("bad.gguf");
-  expect_error(ErrorKind::invalid_file, parts, [&] { parse_gguf(exact_bytes(builder.bytes()), "bad.gguf"); });
+/// Every message starts with the file's name.
+void expect_invalid(const GgufBuilder& builder, std::initializer_list<std::string_view> parts) {
+  const auto bytes = exact_bytes(builder.bytes());
+  expect_error(ErrorKind::invalid_file, {"bad.gguf: "}, [&] { parse_gguf(bytes, "bad.gguf"); });
+  expect_error(ErrorKind::invalid_file, parts, [&] { parse_gguf(bytes, "bad.gguf"); });
 }
 
 TEST(HostileGguf, CountsOfEntriesBeyondTheFile) {
@@ -172,7 +174,7 @@ TEST(HostileGguf, UnknownTensorTypesAreNamed) {
 TEST(HostileGguf, AFileCutAtAnyByteIsAnErrorOrLacksOnlyPadding) {
   const std::string whole = testing::read_file(testing::golden / "small.gguf");
   const auto whole_bytes = exact_bytes(whole);
-  const TensorView& last = parse_gguf(whole_bytes, "whole").tensors.back();
+  const TensorView last = parse_gguf(whole_bytes, "whole").tensors.back();
   const auto end_of_data = static_cast<std::size_t>(last.data.data() + last.data.size() - whole_bytes.data());
   for (std::size_t n = 0; n < whole.size(); ++n) {
     const auto bytes = exact_bytes(whole.substr(0, n));

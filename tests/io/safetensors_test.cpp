@@ -16,13 +16,15 @@ using testing::exact_bytes;
 using testing::expect_error;
 using testing::safetensors_file;
 
-void expect_refused(ErrorKind kind, std::string_view file, std::vector<std::string> parts) {
-  parts.push_back("bad.safetensors");
-  expect_error(kind, parts, [&] { parse_safetensors(exact_bytes(file), "bad.safetensors"); });
+/// Every message starts with the file's name.
+void expect_refused(ErrorKind kind, std::string_view file, std::initializer_list<std::string_view> parts) {
+  const auto bytes = exact_bytes(file);
+  expect_error(kind, {"bad.safetensors: "}, [&] { parse_safetensors(bytes, "bad.safetensors"); });
+  expect_error(kind, parts, [&] { parse_safetensors(bytes, "bad.safetensors"); });
 }
 
-void expect_invalid(std::string_view header, std::size_t n_data_bytes, std::vector<std::string> parts) {
-  expect_refused(ErrorKind::invalid_file, safetensors_file(header, n_data_bytes), std::move(parts));
+void expect_invalid(std::string_view header, std::size_t n_data_bytes, std::initializer_list<std::string_view> parts) {
+  expect_refused(ErrorKind::invalid_file, safetensors_file(header, n_data_bytes), parts);
 }
 
 TEST(Safetensors, ReadsWhatThePackageWrote) {
