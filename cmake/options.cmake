@@ -6,7 +6,9 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 
 # Line numbers are what a backtrace needs; full debug information doubles the time to build.
-set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1")
+if(NOT DEFINED CACHE{CMAKE_CXX_FLAGS_RELWITHDEBINFO} OR CMAKE_CXX_FLAGS_RELWITHDEBINFO STREQUAL "-O2 -g -DNDEBUG")
+  set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1")
+endif()
 # Speed is made in src/kernels, which asks for -O3 itself.
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
 

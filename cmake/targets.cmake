@@ -14,5 +14,6 @@ function(moebox_test name)
   target_compile_definitions(test_${name} PRIVATE MOEBOX_TEST_DIR="${PROJECT_SOURCE_DIR}/tests"
                              MOEBOX_MODEL_DIR="${MOEBOX_MODEL_DIR}")
   target_include_directories(test_${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+  target_compile_options(test_${name} PRIVATE -O1)  # quicker to build; what is tested is optimised
   gtest_discover_tests(test_${name} TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600 LABELS "${arg_LABELS}")
 endfunction()
