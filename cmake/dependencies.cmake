@@ -11,7 +11,14 @@ add_library(moebox_utf8proc INTERFACE)
 target_link_libraries(moebox_utf8proc INTERFACE ${UTF8PROC_LIBRARY})
 target_compile_definitions(moebox_utf8proc INTERFACE UTF8PROC_STATIC)
 
-find_package(fmt 9 REQUIRED)
+# fmt is used as headers only, and Debian has its CMake files for one architecture at a time.
+if(CMAKE_CROSSCOMPILING)
+  find_path(FMT_INCLUDE_DIR fmt/core.h REQUIRED)
+  add_library(fmt::fmt-header-only INTERFACE IMPORTED)
+  target_compile_definitions(fmt::fmt-header-only INTERFACE FMT_HEADER_ONLY=1)
+else()
+  find_package(fmt 9 REQUIRED)
+endif()
 
 if(NOT MOEBOX_ENGINE_ONLY)
   find_package(OpenSSL 3 REQUIRED)

@@ -11,8 +11,7 @@ namespace moebox {
 enum class DType : std::uint8_t;
 enum class Isa;
 
-// ---- linear layers
-// ----------------------------------------------------------------------------------------------------
+// ---- linear layers ----
 
 inline constexpr int panel_rows = 32;
 
@@ -32,8 +31,7 @@ struct PackedMatrix {
 /// f32.
 enum class ActivationType { f32, int8_block32, int8_block256 };
 
-// ---- attention
-// --------------------------------------------------------------------------------------------------------
+// ---- attention ----
 
 /// Tokens of a KV block; attention walks blocks of this size at absolute positions.
 inline constexpr int kv_block_tokens = 32;
@@ -72,8 +70,7 @@ struct AttentionArgs {
 /// Floats of one query head's partial result over a segment: maximum, sum, and head_dim weighted values.
 inline constexpr int attention_partial_floats(int head_dim) noexcept { return (2 + head_dim + 15) / 16 * 16; }
 
-// ---- the table
-// --------------------------------------------------------------------------------------------------------
+// ---- the table ----
 
 struct KernelTable {
   Isa isa;

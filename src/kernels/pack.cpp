@@ -129,8 +129,7 @@ constexpr bool all_formats_hold() {
 }
 static_assert(all_formats_hold());
 
-// ---- bits
-// -------------------------------------------------------------------------------------------------------------
+// ---- bits ----
 
 // Bit 4 * i + j <-> bit 8 * j + i.
 std::uint32_t to_plane(std::uint32_t bits) noexcept {
@@ -157,8 +156,7 @@ void store_dword(std::byte* p, std::uint32_t value) noexcept { std::memcpy(p, &v
 
 std::size_t offset(int value) noexcept { return static_cast<std::size_t>(value); }
 
-// ---- one field
-// --------------------------------------------------------------------------------------------------------
+// ---- one field ----
 
 template <int size>
 void pack_bytes(const std::byte* const* rows, int n_rows, std::byte* packed) noexcept {
@@ -181,6 +179,22 @@ void pack_field(const Field& field, const std::byte* const* blocks, int n_rows, 
       for (int row = 0; row < n; ++row) {
         const std::uint32_t value = load_dword(rows[first + row] + 4 * i);
         store_dword(to + 4 * row, field.kind == FieldKind::plane ? to_plane(value) : value);
+      }
+    }
+  }
+}
+
+// Columns of plain numbers: a transposition of n_rows x n_columns.
+template <class Number>
+void transpose(const std::byte* const* rows, int n_rows, int n_columns, std::byte* panel) noexcept {
+  constexpr int strip = 16;  // columns whose packed lines stay in the nearest cache while the rows pass
+  for (int first = 0; first < n_columns; first += strip) {
+    const int last = first + strip < n_columns ? first + strip : n_columns;
+    for (int row = 0; row < n_rows; ++row) {
+      const std::byte* from = rows[row] + sizeof(Number) * offset(first);
+      std::byte* to = panel + sizeof(Number) * (offset(first) * layout::rows + offset(row));
+      for (int column = first; column < last; ++column, from += sizeof(Number), to += sizeof(Number) * layout::rows) {
+        std::memcpy(to, from, sizeof(Number));
       }
     }
   }
@@ -232,6 +246,11 @@ void pack_panels(const TensorView& stored, int first_panel, int last_panel, std:
     const std::byte* blocks[panel_rows];
     for (int row = 0; row < n_rows; ++row) {
       blocks[row] = stored.data.data() + static_cast<std::size_t>(first_row + row) * stored_row_bytes;
+    }
+    if (format.columns == 1) {
+      format.stored_bytes == 4 ? transpose<std::uint32_t>(blocks, n_rows, n_units, unit)
+                               : transpose<std::uint16_t>(blocks, n_rows, n_units, unit);
+      continue;
     }
     for (int i = 0; i < n_units; ++i, unit += format.packed_bytes) {
       for (int f = 0; f < format.n_fields; ++f) pack_field(format.fields[offset(f)], blocks, n_rows, unit);

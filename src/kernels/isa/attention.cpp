@@ -31,8 +31,7 @@ struct FloatElement {
   static MOEBOX_OP Floats load8(const std::byte* p) { return load_first(reinterpret_cast<const float*>(p), 8); }
 };
 
-// ---- one tile of queries against one block
-// --------------------------------------------------------------------------------
+// ---- one tile of queries against one block ----
 
 // What a pass over a segment keeps for its queries.
 struct Tile {
@@ -69,18 +68,23 @@ MOEBOX_OP void score_tile(const std::byte* k, int head_dim, float scale, Tile& t
   }
 }
 
+// Calls f.template operator()<n>() for the n = count of 1 .. most.
+template <int most, class F>
+MOEBOX_OP void with_count(int count, F&& f) {
+  if constexpr (most > 1) {
+    if (count < most) return with_count<most - 1>(count, f);
+  }
+  f.template operator()<most>();
+}
+
+MOEBOX_OP int at_most(int n, int limit) { return n < limit ? n : limit; }
+
 template <class E>
 void score_block(const std::byte* k, int head_dim, float scale, Tile& tile, int first) {
-  int i = first;
-  for (; i + score_queries <= tile.n_queries; i += score_queries)
-    score_tile<E, score_queries>(k, head_dim, scale, tile, i);
-  if constexpr (score_queries > 4) {
-    if (i + 4 <= tile.n_queries) score_tile<E, 4>(k, head_dim, scale, tile, i), i += 4;
+  for (int i = first; i < tile.n_queries; i += score_queries) {
+    with_count<score_queries>(at_most(tile.n_queries - i, score_queries),
+                              [&]<int n>() { score_tile<E, n>(k, head_dim, scale, tile, i); });
   }
-  if constexpr (score_queries > 2) {
-    if (i + 2 <= tile.n_queries) score_tile<E, 2>(k, head_dim, scale, tile, i), i += 2;
-  }
-  for (; i < tile.n_queries; ++i) score_tile<E, 1>(k, head_dim, scale, tile, i);
 }
 
 MOEBOX_OP int visible_in_block(const Tile& tile, int query, int position) {
@@ -93,20 +97,24 @@ void soften(Tile& tile, int first, int position) {
   const Floats lowest = splat(-infinity);
   for (int i = first; i < tile.n_queries; ++i) {
     float* p = tile.p + i * block;
+    Floats s0 = load(p), s1 = load(p + 16);
     const int n = visible_in_block(tile, i, position);
-    const Floats s0 = first_lanes(load(p), n, lowest), s1 = first_lanes(load(p + 16), n - 16, lowest);
-    store(p, s0);
-    store(p + 16, s1);
+    if (n < block) {
+      s0 = first_lanes(s0, n, lowest), s1 = first_lanes(s1, n - 16, lowest);
+      store(p, s0);
+      store(p + 16, s1);
+    }
     // maximum() drops a NaN of its first argument: one score that is NaN makes the sum NaN below.
     const float m = max_lanes(maximum(s0, maximum(s1, splat(tile.partial[i][0]))));
     tile.alpha[i] = tile.partial[i][0] - m;
     tile.partial[i][0] = m;
   }
-  for (int i = first / 16 * 16; i < tile.n_queries; i += 16) store(tile.alpha + i, exp(load(tile.alpha + i)));
+  for (int i = first / 16 * 16; i < tile.n_queries; i += 16)
+    store(tile.alpha + i, exp_not_positive(load(tile.alpha + i)));
   for (int i = first; i < tile.n_queries; ++i) {
     float* p = tile.p + i * block;
     const Floats m = splat(tile.partial[i][0]);
-    const Floats p0 = exp(sub(load(p), m)), p1 = exp(sub(load(p + 16), m));
+    const Floats p0 = exp_not_positive(sub(load(p), m)), p1 = exp_not_positive(sub(load(p + 16), m));
     store(p, p0);
     store(p + 16, p1);
     tile.partial[i][1] = __builtin_fmaf(tile.partial[i][1], tile.alpha[i], sum_lanes(add(p0, p1)));
@@ -161,26 +169,19 @@ void value_rows(const std::byte* v, int head_dim, Tile& tile, int first, int fro
 
 template <class E>
 void value_block(const std::byte* v, int head_dim, Tile& tile, int first, int position) {
-  for (int i = first; i < tile.n_queries;) {
-    const bool full = i + value_queries <= tile.n_queries;
-    const int n = full ? value_queries : 1;
+  for (int i = first; i < tile.n_queries; i += value_queries) {
+    const int n_queries = at_most(tile.n_queries - i, value_queries);
     // All queries of the step see the positions that its first one sees; the rest is each query's own.
     const int shared = visible_in_block(tile, i, position);
-    if (full) {
-      value_rows<E, value_queries>(v, head_dim, tile, i, 0, shared);
-    } else {
-      value_rows<E, 1>(v, head_dim, tile, i, 0, shared);
-    }
-    for (int j = i; j < i + n; ++j) {
+    with_count<value_queries>(n_queries, [&]<int n>() { value_rows<E, n>(v, head_dim, tile, i, 0, shared); });
+    for (int j = i; j < i + n_queries; ++j) {
       const int own = visible_in_block(tile, j, position);
       if (own > shared) value_rows<E, 1>(v, head_dim, tile, j, shared, own);
     }
-    i += n;
   }
 }
 
-// ---- a segment
-// ------------------------------------------------------------------------------------------------------------
+// ---- a segment ----
 
 // A block of K or V as floats, when many queries share it.
 struct alignas(64) FloatBlock {
@@ -259,7 +260,7 @@ void attend_segment(const AttentionArgs& args, int kv_head, int first, int last,
 
 namespace {
 
-MOEBOX_OP float exp1(float x) { return first_lane(exp(splat(x))); }
+MOEBOX_OP float exp1(float x) { return first_lane(exp_not_positive(splat(x))); }
 
 // Folds partials into out, 16 values at a time; n of them count.
 struct Fold {

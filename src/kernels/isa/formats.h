@@ -20,8 +20,7 @@ namespace moebox::MOEBOX_SIMD {
 
 using Unit = const std::uint8_t*;
 
-// ---- pieces
-// -----------------------------------------------------------------------------------------------------------
+// ---- pieces ----
 
 /// 4 registers of nibbles: low ones are columns 0-15, high ones 16-31.
 MOEBOX_OP void decode_nibbles(Unit data, Bytes (&w)[8]) {
@@ -45,8 +44,7 @@ MOEBOX_OP void add_plane(Unit plane, Bytes (&w)[8]) {
 
 MOEBOX_OP Floats halves_of_group(Unit field, int group) { return load_halves(field + 32 * group); }
 
-// ---- 32 columns
-// -------------------------------------------------------------------------------------------------------
+// ---- 32 columns ----
 
 struct Q8_0 : layout::Q8_0 {
   static constexpr int weight_bits = 8;
@@ -134,8 +132,7 @@ struct MXFP4 : layout::MXFP4 {
   }
 };
 
-// ---- 256 columns
-// ------------------------------------------------------------------------------------------------------
+// ---- 256 columns ----
 
 /// The numbers of one unit and group. Integer scale i is byte i % 4 of lane r of scale[i / 4]; minimums likewise.
 struct KScales {

@@ -47,8 +47,7 @@ struct alignas(64) IntAccumulators {
   std::int32_t value[activation_block_tokens * layout::rows];
 };
 
-// ---- blocks of 32 columns
-// -----------------------------------------------------------------------------------------------
+// ---- blocks of 32 columns ----
 
 template <class F>
 MOEBOX_OP Ints start_of(const ActivationRecord32& record) {
@@ -145,8 +144,7 @@ void one_token32(Unit unit, int n_blocks, TokenBlock tokens, PanelOutput output)
   for (int g = 0; g < 2; ++g) output.write(0, g, sum[g]);
 }
 
-// ---- blocks of 256 columns
-// ----------------------------------------------------------------------------------------------
+// ---- blocks of 256 columns ----
 
 // The integer sum over 256 columns. Largest: Q6_K, 256 * 127 * 32 * 128 = 1.4e8 < 2^31, with each dot product and start
 // value of 16 columns below 16 * 127 * 63 + 32 * 16 * 127 < 2^18; Q5_K has 256 * 127 * 31 * 63 = 6.4e7; the others
@@ -272,7 +270,6 @@ void one_token256(Unit unit, int n_blocks, TokenBlock tokens, PanelOutput output
     KScales k[2][1];
     Ints sum[2] = {splat_int(0), splat_int(0)};
     for (int g = 0; g < 2; ++g) F::scales_of(unit, g, k[g][0]);
-    MOEBOX_UNROLL
     for (int part = 0; part < F::parts; ++part) {
       prefetch_lines<F::bytes / F::parts>(unit + F::bytes / F::parts * part, prefetch_one_k);
       MOEBOX_UNROLL

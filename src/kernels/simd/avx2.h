@@ -36,8 +36,7 @@ MOEBOX_OP __m256i first_mask(int n, int half) {
 MOEBOX_OP __m256i load256(const void* p, int half) { return _mm256_loadu_si256(static_cast<const __m256i*>(p) + half); }
 MOEBOX_OP __m128i load128(const void* p, int half) { return _mm_loadu_si128(static_cast<const __m128i*>(p) + half); }
 
-// ---- floats: memory
-// ---------------------------------------------------------------------------------------------------
+// ---- floats: memory ----
 
 MOEBOX_OP Floats load(const float* p) { return {{_mm256_loadu_ps(p + 8 * 0), _mm256_loadu_ps(p + 8 * 1)}}; }
 MOEBOX_OP void store(float* p, Floats a) {
@@ -65,8 +64,7 @@ MOEBOX_OP void store_halves(void* p, Floats a) {
                    _mm256_cvtps_ph(a.v[1], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
-// ---- floats: arithmetic
-// -----------------------------------------------------------------------------------------------
+// ---- floats: arithmetic ----
 
 MOEBOX_OP Floats splat(float a) { return {{_mm256_set1_ps(a), _mm256_set1_ps(a)}}; }
 MOEBOX_OP Floats add(Floats a, Floats b) { return {{_mm256_add_ps(a.v[0], b.v[0]), _mm256_add_ps(a.v[1], b.v[1])}}; }
@@ -125,8 +123,7 @@ MOEBOX_OP void deinterleave(Floats& a, Floats& b) {
   a = even, b = odd;
 }
 
-// ---- integers
-// ---------------------------------------------------------------------------------------------------------
+// ---- integers ----
 
 MOEBOX_OP Ints load_ints(const void* p) { return {{load256(p, 0), load256(p, 1)}}; }
 MOEBOX_OP void store_ints(void* p, Ints a) {
@@ -198,8 +195,12 @@ MOEBOX_OP __m256i nearest_eight(__m256 a) {
 }
 MOEBOX_OP Ints nearest_ints(Floats a) { return {{nearest_eight(a.v[0]), nearest_eight(a.v[1])}}; }
 
-// ---- bytes
-// ------------------------------------------------------------------------------------------------------------
+/// a * 2^n for integers n of -125 .. 128 and a of 0.5 .. 2, in two steps because floats have no 2^128.
+MOEBOX_OP Floats times_power_of_two(Floats a, Floats n) {
+  return mul(mul(a, from_bits(shift_left<23>(add(nearest_ints(n), splat_int(126))))), splat(2));
+}
+
+// ---- bytes ----
 
 MOEBOX_OP Bytes load_bytes(const void* p) { return {{load256(p, 0), load256(p, 1)}}; }
 MOEBOX_OP Bytes splat_byte(int a) {

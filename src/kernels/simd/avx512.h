@@ -35,8 +35,7 @@ MOEBOX_OP __mmask16 first_mask(int n) {
                                  _mm512_set1_epi32(n));
 }
 
-// ---- floats: memory
-// ---------------------------------------------------------------------------------------------------
+// ---- floats: memory ----
 
 MOEBOX_OP Floats load(const float* p) { return {_mm512_loadu_ps(p)}; }
 MOEBOX_OP void store(float* p, Floats a) { _mm512_storeu_ps(p, a.v); }
@@ -53,8 +52,7 @@ MOEBOX_OP void store_halves(void* p, Floats a) {
   _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
-// ---- floats: arithmetic
-// -----------------------------------------------------------------------------------------------
+// ---- floats: arithmetic ----
 
 MOEBOX_OP Floats splat(float a) { return {_mm512_set1_ps(a)}; }
 MOEBOX_OP Floats add(Floats a, Floats b) { return {_mm512_add_ps(a.v, b.v)}; }
@@ -97,8 +95,7 @@ MOEBOX_OP void deinterleave(Floats& a, Floats& b) {
   a.v = x;
 }
 
-// ---- integers
-// ---------------------------------------------------------------------------------------------------------
+// ---- integers ----
 
 MOEBOX_OP Ints load_ints(const void* p) { return {_mm512_loadu_si512(p)}; }
 MOEBOX_OP void store_ints(void* p, Ints a) { _mm512_storeu_si512(p, a.v); }
@@ -142,8 +139,9 @@ MOEBOX_OP Ints nearest_ints(Floats a) {
   return {_mm512_cvt_roundps_epi32(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
 
-// ---- bytes
-// ------------------------------------------------------------------------------------------------------------
+MOEBOX_OP Floats times_power_of_two(Floats a, Floats n) { return {_mm512_scalef_ps(a.v, n.v)}; }
+
+// ---- bytes ----
 
 MOEBOX_OP Bytes load_bytes(const void* p) { return {_mm512_loadu_si512(p)}; }
 MOEBOX_OP Bytes splat_byte(int a) { return {_mm512_set1_epi8(static_cast<char>(a))}; }

@@ -41,8 +41,7 @@ inline constexpr int wide_bias = 0;
 #define MOEBOX_OP inline
 #define MOEBOX_UNROLL
 
-// ---- floats: memory
-// ---------------------------------------------------------------------------------------------------
+// ---- floats: memory ----
 
 MOEBOX_OP Floats load(const float* p) {
   Floats r;
@@ -79,8 +78,7 @@ MOEBOX_OP void store_halves(void* p, Floats a) {
   std::memcpy(p, h, sizeof h);
 }
 
-// ---- floats: arithmetic
-// -----------------------------------------------------------------------------------------------
+// ---- floats: arithmetic ----
 
 MOEBOX_OP Floats splat(float a) {
   Floats r;
@@ -164,8 +162,7 @@ MOEBOX_OP void deinterleave(Floats& a, Floats& b) {
   a = x, b = y;
 }
 
-// ---- integers
-// ---------------------------------------------------------------------------------------------------------
+// ---- integers ----
 
 MOEBOX_OP Ints load_ints(const void* p) {
   Ints r;
@@ -267,8 +264,12 @@ MOEBOX_OP Ints nearest_ints(Floats a) {
   return sub(bits(add(a, magic)), bits(magic));
 }
 
-// ---- bytes
-// ------------------------------------------------------------------------------------------------------------
+/// a * 2^n for integers n of -125 .. 128 and a of 0.5 .. 2, in two steps because floats have no 2^128.
+MOEBOX_OP Floats times_power_of_two(Floats a, Floats n) {
+  return mul(mul(a, from_bits(shift_left<23>(add(nearest_ints(n), splat_int(126))))), splat(2));
+}
+
+// ---- bytes ----
 
 MOEBOX_OP Bytes load_bytes(const void* p) {
   Bytes r;
