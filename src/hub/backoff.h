@@ -35,6 +35,7 @@ class Backoff {
 
   /// After a failed attempt: waits and returns true, or returns false when it is to be given up.
   bool again(const NetworkError& error, bool got_somewhere);
+  void succeeded() { failures_ = 0; }
 
  private:
   const HubOptions& options_;

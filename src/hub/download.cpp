@@ -168,7 +168,8 @@ void download_file(const HttpClient& client, const std::function<RemoteFile()>& 
   while (true) {
     const std::uint64_t before = download.high_water();
     try {
-      return download.attempt(locate());
+      download.attempt(locate());
+      return backoff.succeeded();
     } catch (const NetworkError& e) {
       if (!backoff.again(e, download.high_water() - before >= progress_that_counts)) throw;
     } catch (const Error& e) {

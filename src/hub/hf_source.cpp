@@ -54,8 +54,9 @@ class HubClient {
   HubClient(const HfSource& source, const HubOptions& options, const HttpClient& http)
       : source_(source), options_(options), http_(http), endpoint_(endpoint(options)) {}
 
-  /// What the hub says about a file, and where its bytes are. Redirects within the hub are followed; one to elsewhere
-  /// (a CDN, with a signed link) is not: it carries the file's description, and the token must not go there.
+  /// What the hub says about a file, and where its bytes are. A redirect that describes the file (to a CDN, with a
+  /// signed link) is not followed here; others (a renamed repository, a mirror) are, without the token where they leave
+  /// the hub.
   RemoteFile locate(const std::string& revision, const std::string& file, std::string* commit = nullptr) const {
     HttpRequest request = to_hub("HEAD", fmt::format("/{}/{}/resolve/{}/{}", source_.owner, source_.repo,
                                                      percent_encode(revision, false), percent_encode(file, true)));
@@ -63,9 +64,8 @@ class HubClient {
       const HttpResponse response = http_.send(request);
       if (is_redirect(response)) {
         HttpRequest next = HttpClient::redirected(request, response);
-        const bool elsewhere = next.url.origin() != request.url.origin();
-        if (elsewhere || response.headers.find("X-Linked-Etag"))
-          return describe(response, std::move(next), file, commit);
+        const bool describes = response.headers.find("X-Linked-Etag") && response.headers.find("X-Linked-Size");
+        if (describes) return describe(response, std::move(next), file, commit);
         request = std::move(next);
         continue;
       }
@@ -227,7 +227,9 @@ class HfPull {
   auto retried(Attempt&& attempt) {
     while (true) {
       try {
-        return attempt();
+        auto result = attempt();
+        backoff_.succeeded();
+        return result;
       } catch (const NetworkError& e) {
         if (!backoff_.again(e, false)) throw;
       }
@@ -346,7 +348,7 @@ class HfPull {
     if (size_bytes_ != 0 && total != size_bytes_)
       fail_catalogue(fmt::format("{} bytes", total), fmt::format("{}", size_bytes_));
     reporter_.set_total(total);
-    remove_strangers(folder, names);
+    remove_strangers(folder, names, true);
     std::uint64_t done = 0;
     for (const std::string& name : names) {
       const fs::path target = folder / name;
@@ -358,6 +360,7 @@ class HfPull {
     }
     if (size_bytes_ != 0 && done != size_bytes_)
       fail_catalogue(fmt::format("{} bytes", done), fmt::format("{}", size_bytes_));
+    remove_strangers(folder, names, false);
     sync_folder(folder);
     std::error_code error;
     fs::rename(folder, place_.folder, error);
@@ -366,11 +369,12 @@ class HfPull {
     reporter_.finish(done);
   }
 
-  /// Files of another revision that an earlier pull left.
-  static void remove_strangers(const fs::path& folder, const std::vector<std::string>& names) {
+  /// Deletes files of another revision that an earlier pull left, and, when all is done, the notes of a killed one.
+  static void remove_strangers(const fs::path& folder, const std::vector<std::string>& names, bool keep_partial) {
     std::set<std::string> wanted;
     for (const std::string& name : names) {
-      wanted.insert({name, part_path(name).string(), part_state_path(name).string()});
+      wanted.insert(name);
+      if (keep_partial) wanted.insert({part_path(name).string(), part_state_path(name).string()});
     }
     std::vector<fs::path> strangers;
     for (const auto& entry : fs::directory_iterator(folder)) {

@@ -1,7 +1,12 @@
 // Proxies: which URL takes one, what it gets to see, and what it may not do.
 #include "net/proxy.h"
 
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "net/http_client.h"
 #include "net/network_error.h"
@@ -72,17 +77,30 @@ TEST(Proxy, PlainHttpGetsTheWholeUrl) {
 
 TEST(Proxy, HttpsIsTunnelled) {
   const auto certificate = TestCertificate::make("DNS:moebox.invalid");
-  // What comes out of the tunnel: the proxy here ends it by itself, so the certificate is that of the target.
-  TestServer proxy([](const ServerRequest& request, ServerStream& stream) {
-    if (request.method == "CONNECT") stream.send("HTTP/1.1 200 Connection established\r\n\r\n");
-    stream.receive(1);
+  TestServer target([](const ServerRequest&, ServerStream& stream) { stream.answer(200, "", "through the tunnel"); },
+                    &certificate);
+  TestServer proxy([&](const ServerRequest&, ServerStream& stream) {
+    stream.send("HTTP/1.1 200 Connection established\r\n\r\n");
+    stream.tunnel_to(target.port());
   });
-  EXPECT_THROW(get("https://moebox.invalid/x", proxy, "u:p@"), NetworkError);
+  std::string path = (std::filesystem::temp_directory_path() / "moebox-proxy-XXXXXX").string();
+  close(mkstemp(path.data()));
+  std::ofstream(path) << certificate.certificate;
+  const char* const set_before = std::getenv("SSL_CERT_FILE");
+  const std::string before = set_before == nullptr ? "" : set_before;
+  setenv("SSL_CERT_FILE", path.c_str(), 1);
+  EXPECT_EQ(get("https://moebox.invalid/x", proxy, "u:p@"), "through the tunnel");
+  set_before == nullptr ? unsetenv("SSL_CERT_FILE") : setenv("SSL_CERT_FILE", before.c_str(), 1);
+  std::filesystem::remove(path);
+
   const ServerRequest request = proxy.requests().at(0);
   EXPECT_EQ(request.method, "CONNECT");
   EXPECT_EQ(request.target, "moebox.invalid:443");
   EXPECT_EQ(request.header("proxy-authorization"), "Basic dTpw");
   EXPECT_EQ(request.raw.find("/x"), std::string::npos) << "the proxy does not see the path";
+  EXPECT_EQ(target.requests().at(0).header("proxy-authorization"), "")
+      << "the target does not see the proxy's password";
+  EXPECT_EQ(target.requests().at(0).target, "/x");
 }
 
 TEST(Proxy, Refusals) {

@@ -90,6 +90,27 @@ class Stream final : public ServerStream {
 
   void reset_on_close() override { reset_ = true; }
 
+  void tunnel_to(std::uint16_t port) override {
+    const int other = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in name{};
+    name.sin_family = AF_INET;
+    name.sin_port = htons(port);
+    name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    bool open = connect(other, reinterpret_cast<sockaddr*>(&name), sizeof name) == 0;
+    std::string buffer(16u << 10, '\0');
+    while (open && !stopping_) {
+      pollfd items[2] = {{fd_, POLLIN, 0}, {other, POLLIN, 0}};
+      poll(items, 2, 50);
+      for (int side = 0; side < 2 && open; ++side) {
+        if (items[side].revents == 0) continue;
+        const ssize_t count = recv(side == 0 ? fd_ : other, buffer.data(), buffer.size(), 0);
+        open = count > 0 &&
+               ::send(side == 0 ? other : fd_, buffer.data(), static_cast<std::size_t>(count), MSG_NOSIGNAL) == count;
+      }
+    }
+    close(other);
+  }
+
   void sleep_ms(int milliseconds) override {
     for (int slept = 0; slept < milliseconds && !stopping_; slept += 10)
       std::this_thread::sleep_for(std::chrono::milliseconds(std::min(10, milliseconds - slept)));

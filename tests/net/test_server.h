@@ -34,6 +34,8 @@ class ServerStream {
   virtual std::string receive(std::size_t size) = 0;
   /// Makes the close a reset (RST) instead of an orderly end; with TLS, also without its goodbye.
   virtual void reset_on_close() = 0;
+  /// Carries bytes both ways between the client and a port of this machine, until one side ends: what a proxy does.
+  virtual void tunnel_to(std::uint16_t port) = 0;
   /// Sleeps, but not beyond the server's life.
   virtual void sleep_ms(int milliseconds) = 0;
 
