@@ -164,10 +164,12 @@ void add_bench(CLI::App& program, Context& context) {
   verb->add_option("--threads", options->threads, "numbers of threads to try: 1,2,4")
       ->type_name("LIST")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(1, 1024));
   verb->add_option("--streams", options->streams, "numbers of answers at once [1,8,32]")
       ->type_name("LIST")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(1, 1024));
   verb->add_option("--prefill", options->prefill, "tokens of the prompt [512]")
       ->type_name("N")

@@ -45,6 +45,7 @@ void add_settings(CLI::App* verb, Context& context, std::initializer_list<std::s
             context.settings.set(setting->key, value, Origin::option, name);
           },
           help);
+      option->take_last();  // an option wins over one before it, as in a shell's alias
       switch (setting->type) {
         case SettingType::integer:
           option->type_name("N");

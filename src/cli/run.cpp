@@ -146,7 +146,8 @@ void add_run(CLI::App& program, Context& context) {
   verb->add_option("--stop", options->stop_strings, "end the answer at this text (may be repeated)")
       ->type_name("TEXT")
       ->expected(1)
-      ->take_all();
+      ->take_all()
+      ->allow_extra_args(false);
   verb->add_option("--template", options->template_file, "a Jinja chat template instead of the model's own")
       ->type_name("FILE");
   verb->add_flag("--json", options->json, "print one JSON object with the text and the figures");

@@ -6,7 +6,7 @@ import termios
 import time
 import unittest
 
-from program import PATIENCE, SMOL, ProgramTest
+from program import PATIENCE, SMOL, ProgramTest, read_text
 
 CHAT = ["run", SMOL, "--temperature", "0", "--max-tokens", "24"]
 FIGURES = r"tokens · prefill \d+ at"
@@ -100,7 +100,7 @@ class ChatTest(ProgramTest):
         chat.send("\x15")
         self.leave(chat)
         history = self.path(".local/state/moebox/history")
-        self.assertEqual(open(history).read(), "/system You like cats.\n/set seed 5\n/bye\n")
+        self.assertEqual(read_text(history), "/system You like cats.\n/set seed 5\n/bye\n")
         self.assertEqual(os.stat(history).st_mode & 0o777, 0o600)
         chat = self.chat()
         chat.send("\x10\x10\x10")  # Ctrl-P
@@ -111,7 +111,7 @@ class ChatTest(ProgramTest):
         off.line("/clear")
         off.prompt()
         self.leave(off)
-        self.assertEqual(open(history).read().count("/clear"), 0)
+        self.assertEqual(read_text(history).count("/clear"), 0)
 
     def test_editing_keys(self):
         chat = self.chat()
@@ -151,7 +151,7 @@ class ChatTest(ProgramTest):
         chat.expect("6 messages written")
         chat.prompt()
         self.leave(chat)
-        said = [message["content"] for message in json.load(open(self.path("talk.json")))["messages"] if message["role"] == "user"]
+        said = [message["content"] for message in json.loads(read_text(self.path("talk.json")))["messages"] if message["role"] == "user"]
         self.assertEqual(said, ["one \ntwo", "first\nsecond\nthird", "pasted one\npasted two"])
 
     def test_chinese_is_typed_edited_and_kept(self):
@@ -165,7 +165,7 @@ class ChatTest(ProgramTest):
         chat.expect("1 messages written")
         chat.prompt()
         self.leave(chat)
-        saved = json.load(open(self.path("talk.json"), encoding="utf-8"))
+        saved = json.loads(read_text(self.path("talk.json")))
         self.assertEqual(saved["messages"], [{"role": "system", "content": "你好，世界呀，这是一个很长的系统"}])
 
     def test_save_load_clear_and_system(self):

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import unittest
 
-from program import PROGRAM, ProgramTest
+from program import PROGRAM, ProgramTest, read_text
 
 # Asks bash itself: sets what it would set, calls what it would call.
 ASK = r"""
@@ -64,7 +64,7 @@ class CompletionTest(ProgramTest):
 
     def test_every_option_is_in_every_script(self):
         for shell in ("bash", "zsh", "fish"):
-            text = open(self.script(shell), encoding="utf-8").read()
+            text = read_text(self.script(shell))
             for word in ("temperature", "tls-certificate", "keep-alive", "max-tokens", "json", "completion"):
                 self.assertIn(word, text, shell)
 

@@ -2,7 +2,7 @@
 import json
 import unittest
 
-from program import TESTS, ProgramTest
+from program import TESTS, ProgramTest, read_text
 
 
 class ConfigTest(ProgramTest):
@@ -55,7 +55,7 @@ class ConfigTest(ProgramTest):
         self.assertEqual(found["top_p"]["value"], "0.95")
 
     def test_the_manual_lists_every_setting(self):
-        manual = open(f"{TESTS}/../docs/cli.md", encoding="utf-8").read()
+        manual = read_text(f"{TESTS}/../docs/cli.md")
         for key, setting in self.config().items():
             self.assertIn(f"`{key}`", manual)
             self.assertIn(setting["environment"], manual)

@@ -2,10 +2,11 @@
 import glob
 import os
 import signal
+import subprocess
 import time
 import unittest
 
-from program import MODELS, PATIENCE, SMOL, TESTS, ProgramTest
+from program import MODELS, PATIENCE, PROGRAM, SMOL, TESTS, ProgramTest, read_bytes
 
 
 class ExitCodesTest(ProgramTest):
@@ -21,7 +22,7 @@ class ExitCodesTest(ProgramTest):
     def test_4_a_file_that_is_not_a_model(self):
         junk = self.write("junk.gguf", os.urandom(5000))
         empty = self.write("empty.gguf", b"")
-        cut = self.write("cut.gguf", open(SMOL, "rb").read(100000))
+        cut = self.write("cut.gguf", read_bytes(SMOL, 100000))
         for file in (junk, empty, cut):
             for verb in (["show", file], ["run", file, "hello"], ["tokenize", file, "hello"]):
                 _, err = self.run_program(*verb, code=4)
@@ -30,7 +31,7 @@ class ExitCodesTest(ProgramTest):
 
     def test_5_an_architecture_that_is_not_known(self):
         tiny = next(path for path in sorted(glob.glob(f"{TESTS}/golden/transformers/models/**/*f16*.gguf", recursive=True)))
-        content = open(tiny, "rb").read()
+        content = read_bytes(tiny)
         other = self.write("other.gguf", content.replace(b"llama", b"lnmna").replace(b"qwen2", b"qwem2"))
         _, err = self.run_program("logits", other, "--ids", "1,2", "--out", self.path("x.npy"), code=5)
         self.assertRegex(err, r"lnmna|qwem2")
@@ -44,8 +45,6 @@ class ExitCodesTest(ProgramTest):
 
     def test_8_an_output_that_cannot_be_written(self):
         with open("/dev/full", "w") as full:
-            import subprocess
-            from program import PROGRAM
             done = subprocess.run([PROGRAM, "list", "--all"], stdout=full, stderr=subprocess.PIPE, env=self.environment)
         self.assertEqual(done.returncode, 8, done.stderr)
         self.run_program("logits", SMOL, "--ids", "1", "--out", "/nonexistent/x.npy", code=8)

@@ -22,6 +22,15 @@ QWEN = os.path.join(MODELS, "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf")
 PATIENCE = 5 if os.environ.get("MOEBOX_SANITIZE") else 1
 
 
+def read_bytes(path, count=-1):
+    with open(path, "rb") as file:
+        return file.read(count)
+
+
+def read_text(path):
+    return read_bytes(path).decode()
+
+
 class ProgramTest(unittest.TestCase):
     """Every test has an empty home of its own, no settings from outside, and the tests' models as its store."""
 

@@ -6,7 +6,7 @@ import os
 import struct
 import unittest
 
-from program import QWEN, SMOL, TESTS, ProgramTest
+from program import QWEN, SMOL, TESTS, ProgramTest, read_bytes
 
 
 def read_npy(path):
@@ -75,7 +75,7 @@ class ToolsTest(ProgramTest):
         for threads in ("1", "2"):
             out = self.path(f"logits{threads}.npy")
             self.run_program("logits", SMOL, "--ids", "1,2,3,4,5,6,7", "--threads", threads, "--out", out)
-            found.append(open(out, "rb").read())
+            found.append(read_bytes(out))
         self.assertEqual(found[0], found[1])
 
     def test_perplexity_scores_the_second_half_of_every_window(self):
