@@ -11,13 +11,14 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 SOURCES = $(shell git ls-files '*.h' '*.cpp')
 
-.PHONY: help run serve test bench fmt asan tsan install deb clean
+.PHONY: help run serve test bench bench-peers fmt asan tsan install deb clean
 
 help:
 	@echo "make run [MODEL=name] [PROMPT=text]  build moebox, fetch a model, chat with it"
 	@echo "make serve [MODEL=name]              an OpenAI-compatible server on http://127.0.0.1:8080"
 	@echo "make test                            every test; the last line counts them"
 	@echo "make bench [MODEL=name]              speed here, beside the limits of this machine"
+	@echo "make bench-peers MODELS=\"a.gguf ...\" llama.cpp in the same run, interleaved (compiles it first)"
 	@echo "make fmt                             format the sources in place"
 	@echo "make asan, make tsan                 the tests under the sanitizers"
 	@echo "make install [PREFIX=/usr/local]     the program, shell completions, licence"
@@ -37,6 +38,11 @@ test:
 bench:
 	@scripts/prepare run && scripts/build release moebox
 	@exec build/release/moebox bench "$${MODEL:-smollm2-135m-instruct}"
+
+bench-peers:
+	@scripts/prepare peers && scripts/build release moebox
+	@test -d build/peers || { python3 -m venv build/peers && build/peers/bin/pip install -q -r bench/peers/requirements.txt; }
+	@exec build/peers/bin/python bench/peers/run.py --moebox build/release/moebox $(MODELS)
 
 fmt:
 	@scripts/prepare fmt
