@@ -11,13 +11,25 @@ use crate::printf::percent;
 use crate::run::{check, check_size, fail};
 use crate::text::{capitalize, lines, plain, strip_range, Text};
 use crate::value::{
-    compare, dict, equal, integer, item, iterate, list, number, pairs, string, text, to_str, type_name, Args, Native, Number,
+    compare, dict, equal, integer, item, iterate, list, number, pairs, string, text, to_str, type_name, Args, Native,
+    Number,
 };
 
 /// Filters of the engine itself that do the same as Jinja's and look into no text.
 const ENGINE_FILTERS: [&str; 7] = ["abs", "map", "reject", "rejectattr", "round", "select", "selectattr"];
 const ENGINE_TESTS: [&str; 12] = [
-    "boolean", "defined", "divisibleby", "even", "false", "float", "integer", "none", "odd", "string", "true", "undefined",
+    "boolean",
+    "defined",
+    "divisibleby",
+    "even",
+    "false",
+    "float",
+    "integer",
+    "none",
+    "odd",
+    "string",
+    "true",
+    "undefined",
 ];
 
 const FILTERS: [(&str, Native); 37] = [
@@ -81,8 +93,18 @@ const TESTS: [(&str, Test); 24] = [
     ("in", |a| holds("in", &a[0], second(a)?)),
     ("sameas", |a| Ok(type_name(&a[0]) == type_name(second(a)?) && equal(&a[0], second(a)?)?)),
     ("mapping", |a| Ok(a[0].kind() == ValueKind::Map)),
-    ("sequence", |a| Ok(matches!(a[0].kind(), ValueKind::String | ValueKind::Map | ValueKind::Seq | ValueKind::Iterable | ValueKind::Undefined))),
-    ("iterable", |a| Ok(matches!(a[0].kind(), ValueKind::String | ValueKind::Map | ValueKind::Seq | ValueKind::Iterable | ValueKind::Undefined))),
+    ("sequence", |a| {
+        Ok(matches!(
+            a[0].kind(),
+            ValueKind::String | ValueKind::Map | ValueKind::Seq | ValueKind::Iterable | ValueKind::Undefined
+        ))
+    }),
+    ("iterable", |a| {
+        Ok(matches!(
+            a[0].kind(),
+            ValueKind::String | ValueKind::Map | ValueKind::Seq | ValueKind::Iterable | ValueKind::Undefined
+        ))
+    }),
     ("number", |a| Ok(number(&a[0]).is_some())),
     ("lower", |a| Ok(is_lower(&plain(&to_str(&a[0])?)))),
     ("upper", |a| Ok(is_upper(&plain(&to_str(&a[0])?)))),
@@ -156,7 +178,11 @@ fn default(_: &mut State, args: &[Value]) -> Result<Value, Error> {
 fn escape(_: &mut State, args: &[Value]) -> Result<Value, Error> {
     change(args, |t| {
         t.map_parts(|part| {
-            part.replace('&', "&amp;").replace('>', "&gt;").replace('<', "&lt;").replace('\'', "&#39;").replace('"', "&#34;")
+            part.replace('&', "&amp;")
+                .replace('>', "&gt;")
+                .replace('<', "&lt;")
+                .replace('\'', "&#39;")
+                .replace('"', "&#34;")
         })
     })
 }
@@ -223,7 +249,9 @@ fn int(_: &mut State, args: &[Value]) -> Result<Value, Error> {
         2 => digits.trim_start_matches("0b"),
         _ => &digits,
     };
-    if let Ok(n) = i64::from_str_radix(unsigned, u32::try_from(base).ok().filter(|b| (2..=36).contains(b)).unwrap_or(10)) {
+    if let Ok(n) =
+        i64::from_str_radix(unsigned, u32::try_from(base).ok().filter(|b| (2..=36).contains(b)).unwrap_or(10))
+    {
         return Ok(Value::from(n));
     }
     match digits.parse::<f64>() {
@@ -273,7 +301,8 @@ fn join_filter(_: &mut State, args: &[Value]) -> Result<Value, Error> {
     let args = Args::new(args);
     let separator = args.get(1, "d").map_or(Ok(String::new()), |v| to_str(&v))?;
     let path = attribute(&args, 2)?;
-    let items = iterate(args.need(0)?)?.iter().map(|v| by_attribute(v, path.as_deref())).collect::<Result<Vec<_>, _>>()?;
+    let items =
+        iterate(args.need(0)?)?.iter().map(|v| by_attribute(v, path.as_deref())).collect::<Result<Vec<_>, _>>()?;
     join(&Text::parse(&separator), &items, true)
 }
 
@@ -307,7 +336,11 @@ fn sort_by_key(mut keyed: Vec<(Value, Value)>, reverse: bool) -> Result<Vec<Valu
             failure.get_or_insert(error);
             Ordering::Equal
         });
-        if reverse { order.reverse() } else { order }
+        if reverse {
+            order.reverse()
+        } else {
+            order
+        }
     });
     match failure {
         Some(error) => Err(error),
@@ -317,11 +350,16 @@ fn sort_by_key(mut keyed: Vec<(Value, Value)>, reverse: bool) -> Result<Vec<Valu
 
 fn sort(_: &mut State, args: &[Value]) -> Result<Value, Error> {
     let args = Args::new(args);
-    let (reverse, case_sensitive, path) = (args.flag(1, "reverse"), args.flag(2, "case_sensitive"), attribute(&args, 3)?);
-    let paths: Vec<Option<&str>> = path.as_deref().map_or(vec![None], |p| p.split(',').map(|p| Some(p.trim())).collect());
+    let (reverse, case_sensitive, path) =
+        (args.flag(1, "reverse"), args.flag(2, "case_sensitive"), attribute(&args, 3)?);
+    let paths: Vec<Option<&str>> =
+        path.as_deref().map_or(vec![None], |p| p.split(',').map(|p| Some(p.trim())).collect());
     let mut keyed = Vec::new();
     for value in iterate(args.need(0)?)? {
-        let keys = paths.iter().map(|p| by_attribute(&value, *p).map(|k| fold(&k, case_sensitive))).collect::<Result<Vec<_>, _>>()?;
+        let keys = paths
+            .iter()
+            .map(|p| by_attribute(&value, *p).map(|k| fold(&k, case_sensitive)))
+            .collect::<Result<Vec<_>, _>>()?;
         keyed.push((Value::from(Tuple::new(keys)), value));
     }
     list(sort_by_key(keyed, reverse)?)
@@ -338,7 +376,10 @@ fn dictsort(_: &mut State, args: &[Value]) -> Result<Value, Error> {
     let entries = pairs(args.need(0)?).ok_or_else(|| fail("dictsort takes a dictionary"))?;
     let case_sensitive = args.flag(1, "case_sensitive");
     let keyed = entries.into_iter().map(|(key, value)| {
-        (fold(if by_key { &key } else { &value }, case_sensitive), Value::from(Tuple::new(vec![key.clone(), value.clone()])))
+        (
+            fold(if by_key { &key } else { &value }, case_sensitive),
+            Value::from(Tuple::new(vec![key.clone(), value.clone()])),
+        )
     });
     list(sort_by_key(keyed.collect(), args.flag(3, "reverse"))?)
 }
@@ -444,7 +485,8 @@ fn tojson(_: &mut State, args: &[Value]) -> Result<Value, Error> {
         Some(value) => Some(match value.as_str() {
             Some(words) => plain(words).into_owned(),
             None => {
-                let count = integer(&value).ok_or_else(|| fail("tojson() takes an integer or a text as indent"))?.max(0) as usize;
+                let count = integer(&value).ok_or_else(|| fail("tojson() takes an integer or a text as indent"))?.max(0)
+                    as usize;
                 check_size(Some(count))?;
                 " ".repeat(count)
             }

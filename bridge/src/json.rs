@@ -312,7 +312,13 @@ fn write(value: &Value, style: &Style, depth: usize, out: &mut String) -> Result
 fn json_float(f: f64) -> String {
     match f {
         f if f.is_nan() => "NaN".into(),
-        f if f.is_infinite() => if f > 0.0 { "Infinity".into() } else { "-Infinity".into() },
+        f if f.is_infinite() => {
+            if f > 0.0 {
+                "Infinity".into()
+            } else {
+                "-Infinity".into()
+            }
+        }
         f => float_repr(f),
     }
 }
@@ -321,7 +327,13 @@ fn write_key(key: &Value, style: &Style, out: &mut String) -> Result<(), Error> 
     let words = match key.kind() {
         ValueKind::String => to_str(key)?,
         ValueKind::None => "null".into(),
-        ValueKind::Bool => if key.is_true() { "true".into() } else { "false".into() },
+        ValueKind::Bool => {
+            if key.is_true() {
+                "true".into()
+            } else {
+                "false".into()
+            }
+        }
         ValueKind::Number => match number(key) {
             Some(Number::Float(f)) => json_float(f),
             _ => to_str(key)?,

@@ -89,9 +89,12 @@ fn failure(error: &Error) -> Outcome {
     let (status, text) = match run::take_stop() {
         Some(Stop::Limit(what)) => (Status::Limit, what),
         Some(Stop::Raised(what)) => (Status::Raised, what),
-        None if error.kind() == ErrorKind::OutOfFuel => (Status::Limit, "the template runs longer than is allowed".into()),
+        None if error.kind() == ErrorKind::OutOfFuel => {
+            (Status::Limit, "the template runs longer than is allowed".into())
+        }
         None => {
-            let detail = error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()));
+            let detail =
+                error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()));
             match error.kind() {
                 ErrorKind::SyntaxError => (Status::Syntax, detail),
                 // The engine has no kind for its recursion limit.
@@ -140,10 +143,13 @@ pub unsafe extern "C" fn moebox_template_parse(source: CText, limits: CLimits, r
         source_bytes: limits.source_bytes,
         memory_bytes: limits.memory_bytes,
     };
-    let parsed = unsafe { read(source) }
-        .and_then(|source| guarded(move || Template::new(source, limits).map(Box::new).map_err(|error| failure(&error))));
+    let parsed = unsafe { read(source) }.and_then(|source| {
+        guarded(move || Template::new(source, limits).map(Box::new).map_err(|error| failure(&error)))
+    });
     let (template, outcome) = match parsed {
-        Ok(template) => (Box::into_raw(template), Outcome { status: Status::Ok, line: 0, text: String::new(), spans: Vec::new() }),
+        Ok(template) => {
+            (Box::into_raw(template), Outcome { status: Status::Ok, line: 0, text: String::new(), spans: Vec::new() })
+        }
         Err(outcome) => (std::ptr::null_mut(), outcome),
     };
     unsafe { result.write(outcome.into()) };

@@ -17,13 +17,18 @@ pub fn call(_: &mut State, value: &Value, name: &str, args: &[Value]) -> Result<
     match value.kind() {
         ValueKind::Map => call_dict(value, name, args),
         ValueKind::Seq | ValueKind::Iterable => call_list(value, name, args),
-        ValueKind::Undefined => Err(Error::new(ErrorKind::UndefinedError, format!("an undefined value has no method {name}()"))),
+        ValueKind::Undefined => {
+            Err(Error::new(ErrorKind::UndefinedError, format!("an undefined value has no method {name}()")))
+        }
         _ => Err(unknown(value, name)),
     }
 }
 
 fn unknown(value: &Value, name: &str) -> Error {
-    Error::new(ErrorKind::UnknownMethod, format!("'{}' object has no method '{name}' that a template may call", type_name(value)))
+    Error::new(
+        ErrorKind::UnknownMethod,
+        format!("'{}' object has no method '{name}' that a template may call", type_name(value)),
+    )
 }
 
 fn call_dict(value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
@@ -138,7 +143,10 @@ fn call_str(raw: &str, name: &str, args: &[Value]) -> Result<Value, Error> {
 
 fn need_raw(args: &Args, at: usize) -> Result<String, Error> {
     let value = args.need(at)?;
-    value.as_str().map(str::to_owned).ok_or_else(|| fail(format!("argument {} must be str, not {}", at + 1, type_name(value))))
+    value
+        .as_str()
+        .map(str::to_owned)
+        .ok_or_else(|| fail(format!("argument {} must be str, not {}", at + 1, type_name(value))))
 }
 
 fn need_str(args: &Args, at: usize) -> Result<String, Error> {
@@ -195,7 +203,13 @@ fn split_space(bare: &str, most: usize, from_right: bool) -> Vec<Range<usize>> {
     let mut rest = strip_range(bare, None, !from_right, from_right);
     while !rest.is_empty() {
         let part = &bare[rest.clone()];
-        let cut = if ranges.len() >= most { None } else if from_right { part.rfind(is_space) } else { part.find(is_space) };
+        let cut = if ranges.len() >= most {
+            None
+        } else if from_right {
+            part.rfind(is_space)
+        } else {
+            part.find(is_space)
+        };
         let Some(cut) = cut.map(|at| rest.start + at) else {
             ranges.push(rest);
             break;

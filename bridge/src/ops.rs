@@ -9,8 +9,8 @@ use crate::printf::percent;
 use crate::run::{check, check_size, clock, fail, limit, raised};
 use crate::text::{plain, Text};
 use crate::value::{
-    compare, contains, dict, equal, from_int, item, iterate, list, number, pairs, settle, slice, string, text, to_str, type_name, Args,
-    Function, Native, Number,
+    compare, contains, dict, equal, from_int, item, iterate, list, number, pairs, settle, slice, string, text, to_str,
+    type_name, Args, Function, Native, Number,
 };
 
 /// Names under which rewrite.rs calls the operators. None can be a name in a template.
@@ -114,7 +114,9 @@ fn as_float(n: Number) -> f64 {
 fn multiply(_: &mut State, args: &[Value]) -> Result<Value, Error> {
     let (a, b) = (&args[0], &args[1]);
     match (number(a), number(b)) {
-        (Some(Number::Int(x)), Some(Number::Int(y))) => from_int(x.checked_mul(y).ok_or_else(|| unsupported("*", a, b))?),
+        (Some(Number::Int(x)), Some(Number::Int(y))) => {
+            from_int(x.checked_mul(y).ok_or_else(|| unsupported("*", a, b))?)
+        }
         (Some(x), Some(y)) => Ok(Value::from(as_float(x) * as_float(y))),
         (None, Some(Number::Int(times))) => repeat(a, times).unwrap_or_else(|| Err(unsupported("*", a, b))),
         (Some(Number::Int(times)), None) => repeat(b, times).unwrap_or_else(|| Err(unsupported("*", a, b))),
@@ -133,8 +135,13 @@ fn repeat(value: &Value, times: i128) -> Option<Result<Value, Error>> {
     let made = iterate(value).and_then(|items| {
         let bytes = items.len().checked_mul(times).and_then(|n| n.checked_mul(std::mem::size_of::<Value>()));
         check_size(bytes)?;
-        let many: Vec<Value> = if items.is_empty() { items } else { items.iter().cycle().take(items.len() * times).cloned().collect() };
-        if value.is_tuple() { Ok(Value::from(Tuple::new(many))) } else { list(many) }
+        let many: Vec<Value> =
+            if items.is_empty() { items } else { items.iter().cycle().take(items.len() * times).cloned().collect() };
+        if value.is_tuple() {
+            Ok(Value::from(Tuple::new(many)))
+        } else {
+            list(many)
+        }
     });
     Some(made)
 }
@@ -209,7 +216,10 @@ fn dict_function(_: &mut State, args: &[Value]) -> Result<Value, Error> {
         [] => Vec::new(),
         [one] => match pairs(one) {
             Some(entries) => entries,
-            None => iterate(one)?.iter().map(|pair| Ok((item(pair, &Value::from(0))?, item(pair, &Value::from(1))?))).collect::<Result<_, Error>>()?,
+            None => iterate(one)?
+                .iter()
+                .map(|pair| Ok((item(pair, &Value::from(0))?, item(pair, &Value::from(1))?)))
+                .collect::<Result<_, Error>>()?,
         },
         _ => return Err(fail("dict expected at most 1 argument")),
     };

@@ -92,7 +92,11 @@ fn read_spec(format: &str) -> Result<(Spec, usize), Error> {
             n = (n * 10 + (digit - b'0') as usize).min(MAX_WIDTH + 1);
             *at += 1;
         }
-        if n > MAX_WIDTH { Err(fail("a format's width is too large")) } else { Ok(n) }
+        if n > MAX_WIDTH {
+            Err(fail("a format's width is too large"))
+        } else {
+            Ok(n)
+        }
     };
     spec.width = read_number(&mut at)?;
     if bytes.get(at) == Some(&b'.') {
@@ -104,9 +108,21 @@ fn read_spec(format: &str) -> Result<(Spec, usize), Error> {
 
 fn convert(value: &Value, kind: char, spec: &Spec) -> Result<String, Error> {
     let signed = |negative: bool, digits: String| {
-        let sign = if negative { "-" } else if spec.plus { "+" } else if spec.space { " " } else { "" };
+        let sign = if negative {
+            "-"
+        } else if spec.plus {
+            "+"
+        } else if spec.space {
+            " "
+        } else {
+            ""
+        };
         let missing = spec.width.saturating_sub(sign.len() + digits.len());
-        if spec.zero && !spec.minus { format!("{sign}{}{digits}", "0".repeat(missing)) } else { format!("{sign}{digits}") }
+        if spec.zero && !spec.minus {
+            format!("{sign}{}{digits}", "0".repeat(missing))
+        } else {
+            format!("{sign}{digits}")
+        }
     };
     let words = match kind {
         's' | 'r' => {
@@ -127,12 +143,15 @@ fn convert(value: &Value, kind: char, spec: &Spec) -> Result<String, Error> {
                 _ => return Err(fail(format!("%{kind} format: a number is required, not {}", type_name(value)))),
             };
             let size = n.unsigned_abs();
-            signed(n < 0, match kind {
-                'x' => format!("{size:x}"),
-                'X' => format!("{size:X}"),
-                'o' => format!("{size:o}"),
-                _ => size.to_string(),
-            })
+            signed(
+                n < 0,
+                match kind {
+                    'x' => format!("{size:x}"),
+                    'X' => format!("{size:X}"),
+                    'o' => format!("{size:o}"),
+                    _ => size.to_string(),
+                },
+            )
         }
         'f' | 'F' => {
             let f = match number(value) {
@@ -140,7 +159,14 @@ fn convert(value: &Value, kind: char, spec: &Spec) -> Result<String, Error> {
                 Some(Number::Float(f)) => f,
                 None => return Err(fail(format!("must be real number, not {}", type_name(value)))),
             };
-            signed(f.is_sign_negative(), if f.is_finite() { format!("{:.*}", spec.precision.unwrap_or(6), f.abs()) } else { float_repr(f.abs()) })
+            signed(
+                f.is_sign_negative(),
+                if f.is_finite() {
+                    format!("{:.*}", spec.precision.unwrap_or(6), f.abs())
+                } else {
+                    float_repr(f.abs())
+                },
+            )
         }
         _ => return Err(fail(format!("unsupported format character '{kind}'"))),
     };
@@ -162,7 +188,10 @@ pub fn brace(raw: &str, all: &[Value]) -> Result<Value, Error> {
             at += 1;
             continue;
         }
-        let end = format.plain[at..].find('}').filter(|_| brace == "{").ok_or_else(|| fail("single brace in format string"))?;
+        let end = format.plain[at..]
+            .find('}')
+            .filter(|_| brace == "{")
+            .ok_or_else(|| fail("single brace in format string"))?;
         let value = field(&format.plain[at..at + end], &args, &mut next)?;
         result.append(&Text::parse(&value));
         check_size(Some(result.plain.len()))?;
@@ -205,5 +234,9 @@ fn field(field: &str, args: &Args, next: &mut usize) -> Result<String, Error> {
         value = item(&value, &key)?;
         path = rest;
     }
-    if repr { to_repr(&value) } else { to_str(&value) }
+    if repr {
+        to_repr(&value)
+    } else {
+        to_str(&value)
+    }
 }

@@ -32,7 +32,10 @@ pub fn check_nesting(source: &str, syntax: &SyntaxConfig) -> Result<(), Error> {
         }
         first = false;
         if tokens > MAX_TAG_TOKENS || elifs > MAX_ELIFS {
-            return Err(syntax_error(span, "the template nests too deeply: too many operators in one tag, or too many elif".into()));
+            return Err(syntax_error(
+                span,
+                "the template nests too deeply: too many operators in one tag, or too many elif".into(),
+            ));
         }
     }
     Ok(())
@@ -64,7 +67,8 @@ fn statement<'a>(stmt: &Stmt<'a>) -> Result<Stmt<'a>, Error> {
             Stmt::ForLoop(Spanned::new(node, s.span()))
         }
         Stmt::IfCond(s) => {
-            let node = ast::IfCond { expr: expr(&s.expr)?, true_body: body(&s.true_body)?, false_body: body(&s.false_body)? };
+            let node =
+                ast::IfCond { expr: expr(&s.expr)?, true_body: body(&s.true_body)?, false_body: body(&s.false_body)? };
             Stmt::IfCond(Spanned::new(node, s.span()))
         }
         Stmt::WithBlock(s) => {
@@ -76,7 +80,8 @@ fn statement<'a>(stmt: &Stmt<'a>) -> Result<Stmt<'a>, Error> {
             let inside = matches!(s.target, Expr::GetAttr(_));
             let value = if inside { call(ops::LIST, vec![expr(&s.expr)?], s.expr.span()) } else { kept(&s.expr)? };
             // A list of one checks that no namespace goes into a namespace.
-            let value = if inside { call(ops::ITEM, vec![value, constant(Value::from(0), s.span())], s.span()) } else { value };
+            let value =
+                if inside { call(ops::ITEM, vec![value, constant(Value::from(0), s.span())], s.span()) } else { value };
             Stmt::Set(Spanned::new(ast::Set { target: target(&s.target)?, expr: value }, s.span()))
         }
         Stmt::SetBlock(s) => {
@@ -87,9 +92,10 @@ fn statement<'a>(stmt: &Stmt<'a>) -> Result<Stmt<'a>, Error> {
             };
             Stmt::SetBlock(Spanned::new(node, s.span()))
         }
-        Stmt::FilterBlock(s) => {
-            Stmt::FilterBlock(Spanned::new(ast::FilterBlock { filter: expr(&s.filter)?, body: body(&s.body)? }, s.span()))
-        }
+        Stmt::FilterBlock(s) => Stmt::FilterBlock(Spanned::new(
+            ast::FilterBlock { filter: expr(&s.filter)?, body: body(&s.body)? },
+            s.span(),
+        )),
         Stmt::Macro(s) => Stmt::Macro(Spanned::new(macro_of(s)?, s.span())),
         Stmt::CallBlock(s) => {
             let node = ast::CallBlock {
@@ -123,7 +129,9 @@ fn macro_of<'a>(s: &ast::Macro<'a>) -> Result<ast::Macro<'a>, Error> {
 fn target<'a>(e: &Expr<'a>) -> Result<Expr<'a>, Error> {
     Ok(match e {
         Expr::Var(v) => Expr::Var(Spanned::new(ast::Var { id: v.id }, v.span())),
-        Expr::GetAttr(g) => Expr::GetAttr(Spanned::new(ast::GetAttr { expr: target(&g.expr)?, name: g.name }, g.span())),
+        Expr::GetAttr(g) => {
+            Expr::GetAttr(Spanned::new(ast::GetAttr { expr: target(&g.expr)?, name: g.name }, g.span()))
+        }
         Expr::List(l) => {
             let items = l.items.iter().map(target).collect::<Result<_, _>>()?;
             Expr::List(Spanned::new(ast::List { items }, l.span()))
@@ -149,7 +157,10 @@ fn kept<'a>(e: &Expr<'a>) -> Result<Expr<'a>, Error> {
     })
 }
 
-fn args_of<'a>(args: &[CallArg<'a>], change: fn(&Expr<'a>) -> Result<Expr<'a>, Error>) -> Result<Vec<CallArg<'a>>, Error> {
+fn args_of<'a>(
+    args: &[CallArg<'a>],
+    change: fn(&Expr<'a>) -> Result<Expr<'a>, Error>,
+) -> Result<Vec<CallArg<'a>>, Error> {
     args.iter()
         .map(|arg| {
             Ok(match arg {
@@ -225,6 +236,7 @@ fn expr<'a>(e: &Expr<'a>) -> Result<Expr<'a>, Error> {
             call(ops::SLICE, args, span)
         }
         Expr::UnaryOp(u) => {
+            #[allow(clippy::needless_match)] // it cannot be copied
             let op = match u.op {
                 UnaryOpKind::Not => UnaryOpKind::Not,
                 UnaryOpKind::Neg => UnaryOpKind::Neg,
@@ -262,14 +274,21 @@ fn expr<'a>(e: &Expr<'a>) -> Result<Expr<'a>, Error> {
             if !has_filter(f.name) {
                 return Err(syntax_error(span, format!("unknown filter '{}'", f.name)));
             }
-            let node = ast::Filter { name: f.name, expr: f.expr.as_ref().map(expr).transpose()?, args: args_of(&f.args, expr)? };
+            let node = ast::Filter {
+                name: f.name,
+                expr: f.expr.as_ref().map(expr).transpose()?,
+                args: args_of(&f.args, expr)?,
+            };
             Expr::Filter(Spanned::new(node, span))
         }
         Expr::Test(t) => {
             if !has_test(t.name) {
                 return Err(syntax_error(span, format!("unknown test '{}'", t.name)));
             }
-            Expr::Test(Spanned::new(ast::Test { name: t.name, expr: expr(&t.expr)?, args: args_of(&t.args, expr)? }, span))
+            Expr::Test(Spanned::new(
+                ast::Test { name: t.name, expr: expr(&t.expr)?, args: args_of(&t.args, expr)? },
+                span,
+            ))
         }
         Expr::GetAttr(g) => Expr::GetAttr(Spanned::new(ast::GetAttr { expr: expr(&g.expr)?, name: g.name }, span)),
         Expr::GetItem(g) => call(ops::ITEM, vec![expr(&g.expr)?, expr(&g.subscript_expr)?], span),

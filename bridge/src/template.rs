@@ -78,7 +78,11 @@ impl Template {
     pub fn new(source: &str, limits: Limits) -> Result<Template, Error> {
         run::begin(&limits, None, (None, std::ptr::null()));
         if source.len() > limits.source_bytes {
-            return Err(run::limit(format!("the template has {} bytes, at most {} are allowed", source.len(), limits.source_bytes)));
+            return Err(run::limit(format!(
+                "the template has {} bytes, at most {} are allowed",
+                source.len(),
+                limits.source_bytes
+            )));
         }
         let source = to_dialect(source).into_boxed_str();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?;

@@ -158,7 +158,8 @@ pub fn lines(plain: &str, keep: bool) -> Vec<Range<usize>> {
     let mut begin = 0;
     let mut chars = plain.char_indices().peekable();
     while let Some((at, c)) = chars.next() {
-        let breaks = matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}');
+        let breaks =
+            matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}');
         if !breaks {
             continue;
         }

@@ -371,7 +371,11 @@ fn printable(c: char) -> bool {
 }
 
 fn is_separator(c: char) -> bool {
-    matches!(c, ' ' | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{2028}' | '\u{2029}' | '\u{202f}' | '\u{205f}' | '\u{3000}')
+    matches!(
+        c,
+        ' ' | '\u{a0}' | '\u{1680}' | '\u{2000}'
+            ..='\u{200a}' | '\u{2028}' | '\u{2029}' | '\u{202f}' | '\u{205f}' | '\u{3000}'
+    )
 }
 
 fn str_repr(plain: &str) -> String {
@@ -488,7 +492,8 @@ fn positions(len: usize, start: Option<i64>, stop: Option<i64>, step: i64) -> Ve
             at = at.saturating_add(step);
         }
     } else {
-        let (mut at, stop) = (start.map_or(len - 1, |s| clamp(s, -1, len - 1)), stop.map_or(-1, |s| clamp(s, -1, len - 1)));
+        let (mut at, stop) =
+            (start.map_or(len - 1, |s| clamp(s, -1, len - 1)), stop.map_or(-1, |s| clamp(s, -1, len - 1)));
         while at > stop {
             taken.push(at as usize);
             at = at.saturating_add(step);
@@ -581,7 +586,9 @@ impl<'a> Args<'a> {
     }
 
     pub fn need(&self, at: usize) -> Result<&'a Value, Error> {
-        self.positional.get(at).ok_or_else(|| Error::new(ErrorKind::MissingArgument, format!("argument {} is missing", at + 1)))
+        self.positional
+            .get(at)
+            .ok_or_else(|| Error::new(ErrorKind::MissingArgument, format!("argument {} is missing", at + 1)))
     }
 }
 

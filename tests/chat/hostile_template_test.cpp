@@ -1,5 +1,8 @@
 // Templates that try to exhaust stack, time or memory, and clients that try to set what is not theirs.
+#include <array>
+#include <atomic>
 #include <chrono>
+#include <thread>
 
 #include <gtest/gtest.h>
 
@@ -173,6 +176,29 @@ TEST(HostileTemplate, NothingOfTheEngineLeaks) {
   EXPECT_EQ(failure("{% extends 'x' %}"), ErrorKind::invalid_file);
   EXPECT_EQ(failure("{% import 'x' as y %}"), ErrorKind::invalid_file);
   EXPECT_EQ(failure("{% from 'x' import y %}"), ErrorKind::invalid_file);
+}
+
+TEST(HostileTemplate, FailuresOfOneThreadAreNotAnothers) {
+  const ChatTemplate parsed(
+      "{{ raise_exception('no') if messages[0].content == 'bad' else messages[0].content * 1000 }}", "", "");
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      const std::string text = "text of thread " + std::to_string(t);
+      for (int i = 0; i < 50; ++i) {
+        try {
+          const bool bad = i % 3 == 0;
+          const RenderedPrompt prompt = parsed.render_marked({{"user", bad ? "bad" : text, nullptr}});
+          if (bad || prompt.text != repeat(text, 1000) || prompt.outside.size() != 1) ++wrong;
+        } catch (const Error& error) {
+          if (i % 3 != 0 || error.message().find("no") == std::string::npos) ++wrong;
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
 }
 
 TEST(HostileTemplate, ErrorsNameTheLine) {
