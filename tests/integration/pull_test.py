@@ -90,7 +90,7 @@ class PullTest(ProgramTest):
         """A pull that has some bytes and is still running."""
         process = self.start("pull", self.MODEL)
         deadline = time.monotonic() + 30 * PATIENCE
-        while not any(os.path.getsize(file) > 100_000 for file in self.stored() if os.path.exists(file)):
+        while not any(os.path.getsize(file) > 1_000_000 for file in self.stored() if os.path.exists(file)):
             self.assertIsNone(process.poll(), "the pull ended early")
             self.assertLess(time.monotonic(), deadline, "the pull does not begin")
             time.sleep(0.02)
