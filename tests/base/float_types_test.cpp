@@ -8,11 +8,17 @@
 namespace moebox {
 namespace {
 
-// The compiler's own _Float16 is the independent reference.
+// The compiler's own type is the independent reference.
+#if defined(__aarch64__)
+using CompilerHalf = __fp16;
+#else
+using CompilerHalf = _Float16;
+#endif
+
 TEST(FloatTypes, EveryHalfConvertsAsTheCompilersTypeDoes) {
   for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
     const Half half{static_cast<std::uint16_t>(bits)};
-    _Float16 reference;
+    CompilerHalf reference;
     std::memcpy(&reference, &half, sizeof reference);
     const float expected = static_cast<float>(reference);
     if (std::isnan(expected)) {
@@ -29,7 +35,7 @@ TEST(FloatTypes, FloatsRoundToHalfAsTheCompilersTypeDoes) {
   for (std::uint64_t bits = 0; bits < (1ull << 32); bits += 4099) {
     const float value = std::bit_cast<float>(static_cast<std::uint32_t>(bits));
     if (std::isnan(value)) continue;
-    const _Float16 reference = static_cast<_Float16>(value);
+    const CompilerHalf reference = static_cast<CompilerHalf>(value);
     std::uint16_t expected;
     std::memcpy(&expected, &reference, sizeof expected);
     ASSERT_EQ(to_half(value).bits, expected) << value;
