@@ -419,12 +419,31 @@ class Parser {
         return '\f';
       case 'v':
         return '\v';
+      case 'x':
+        return hexadecimal();
       default:
         break;
     }
     const bool alphanumeric = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
     if (alphanumeric || c >= 0x80) throw NotSupported{};
     return c;
+  }
+
+  /// The rest of \x{1F600}.
+  char32_t hexadecimal() {
+    if (!accept("{")) throw NotSupported{};
+    char32_t value = 0;
+    for (int digits = 0; !accept("}"); ++digits) {
+      const char32_t c = next_char();
+      const char32_t digit = c >= '0' && c <= '9'   ? c - '0'
+                             : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                             : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                                    : 16;
+      if (digit == 16 || digits == 6) throw NotSupported{};
+      value = value * 16 + digit;
+    }
+    if (value > 0x10FFFF || (value >= 0xD800 && value < 0xE000)) throw NotSupported{};
+    return value;
   }
 
   CharSet parse_class() {

@@ -151,7 +151,7 @@ class StepBuilder {
       byte_level_ = true;
     } else if (type == "Digits") {
       const bool individual = flag_of(spec, "individual_digits", false, where);
-      steps_.push_back(pattern_step(character_pattern(digits()),
+      steps_.push_back(pattern_step(character_pattern(number_characters()),
                                     individual ? SplitBehavior::isolated : SplitBehavior::contiguous, false));
     } else if (type == "Punctuation") {
       const auto behavior = spec.contains("behavior") ? behavior_of(spec, where) : SplitBehavior::isolated;
@@ -182,14 +182,6 @@ class StepBuilder {
     return text;
   }
 
-  /// Numbers by Unicode 17, which the reference uses here (and Unicode 16 in its regular expressions).
-  static CharSet digits() {
-    CharSet set;
-    set.add_categories(unicode::kNumber);
-    set.add(0x11DE0, 0x11DE9);
-    set.add(0x16FF4, 0x16FF6);
-    return set;
-  }
   static CharSet punctuation() {
     CharSet set;
     set.add_categories(unicode::kPunctuation);

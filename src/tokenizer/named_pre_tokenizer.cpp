@@ -30,13 +30,30 @@ constexpr const char* kTekken = MOEBOX_CASED_WORDS("", R"(\p{N})");
 
 constexpr const char* kNumbers3 = R"(\p{N}{1,3})";
 constexpr const char* kDigit = R"(\p{N})";
+constexpr const char* kAnyNumber = "";  // the step "Digits", whose numbers are those of a newer Unicode than \p{N}'s
 constexpr const char* kLineEnd = R"([\r\n])";
-constexpr const char* kIdeographs = "[一-龥぀-ゟ゠-ヿ]+";
-constexpr const char* kIdeographsAndMore = "[一-龥ࠀ-一가-퟿]+";
+constexpr const char* kIdeographs = R"([\x{4E00}-\x{9FA5}\x{3040}-\x{309F}\x{30A0}-\x{30FF}]+)";
+constexpr const char* kIdeographsAndMore = R"([\x{4E00}-\x{9FA5}\x{800}-\x{4E00}\x{AC00}-\x{D7FF}]+)";
 constexpr const char* kDeepSeekV3 =
     R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+// The cased letters, as that model's author lists them.
 constexpr const char* kDeepSeekLetters =
-    R"(\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+)";
+    R"(\s?[)"
+    R"(A-Za-z\x{B5}\x{C0}-\x{D6}\x{D8}-\x{F6}\x{F8}-\x{1BA}\x{1BC}-\x{1BF}\x{1C4}-\x{293}\x{295}-\x{2AF})"
+    R"(\x{370}-\x{373}\x{376}\x{377}\x{37B}-\x{37D}\x{37F}\x{386}\x{388}-\x{38A}\x{38C}\x{38E}-\x{3A1})"
+    R"(\x{3A3}-\x{3F5}\x{3F7}-\x{481}\x{48A}-\x{52F}\x{531}-\x{556}\x{10A0}-\x{10C5}\x{13A0}-\x{13F5})"
+    R"(\x{13F8}-\x{13FD}\x{1C90}-\x{1CBA}\x{1CBD}-\x{1CBF}\x{1D00}-\x{1D2B}\x{1D6B}-\x{1D77})"
+    R"(\x{1D79}-\x{1D9A}\x{1E00}-\x{1F15}\x{1F18}-\x{1F1D}\x{1F20}-\x{1F45}\x{1F48}-\x{1F4D})"
+    R"(\x{1F50}-\x{1F57}\x{1F59}\x{1F5B}\x{1F5D}\x{1F5F}-\x{1F7D}\x{1F80}-\x{1FB4}\x{1FB6}-\x{1FBC}\x{1FBE})"
+    R"(\x{1FC2}-\x{1FC4}\x{1FC6}-\x{1FCC}\x{1FD0}-\x{1FD3}\x{1FD6}-\x{1FDB}\x{1FE0}-\x{1FEC})"
+    R"(\x{1FF2}-\x{1FF4}\x{1FF6}-\x{1FFC}\x{2102}\x{2107}\x{210A}-\x{2113}\x{2115}\x{2119}-\x{211D}\x{2124})"
+    R"(\x{2126}\x{2128}\x{212A}-\x{212D}\x{212F}-\x{2134}\x{2139}\x{213C}-\x{213F}\x{2145}-\x{2149}\x{214E})"
+    R"(\x{2183}\x{2184}\x{2C00}-\x{2C7B}\x{2C7E}-\x{2CE4}\x{2CEB}-\x{2CEE}\x{2CF2}\x{2CF3}\x{A640}-\x{A66D})"
+    R"(\x{A680}-\x{A69B}\x{A722}-\x{A76F}\x{A771}-\x{A787}\x{A78B}-\x{A78E}\x{AB70}-\x{ABBF})"
+    R"(\x{FB00}-\x{FB06}\x{FB13}-\x{FB17}\x{FF21}-\x{FF3A}\x{FF41}-\x{FF5A}\x{10400}-\x{1044F})"
+    R"(\x{104B0}-\x{104D3}\x{104D8}-\x{104FB}\x{10C80}-\x{10CB2}\x{10CC0}-\x{10CF2}\x{118A0}-\x{118DF})"
+    R"(\x{1E900}-\x{1E943})"
+    R"(]+)";
 
 struct Entry {
   std::vector<std::string_view> names;
@@ -52,7 +69,7 @@ const std::vector<Entry>& entries() {
                  "a.x-4.0", "trillion", "granite-docling"},
        .expressions = {kGpt2Regex}},
       {.names = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2"},
-       .expressions = {kDigit, kGpt2Regex}},
+       .expressions = {kAnyNumber, kGpt2Regex}},
       {.names = {"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"},
        .expressions = {kWords3},
        .ignore_merges = true,
@@ -61,8 +78,9 @@ const std::vector<Entry>& entries() {
       {.names = {"qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2", "megrez"}, .expressions = {kWords1}, .nfc = true},
       {.names = {"stablelm2", "hunyuan", "solar-open", "grok-2"}, .expressions = {kWords1}},
       {.names = {"deepseek-llm"},
-       .expressions = {kLineEnd, kDeepSeekLetters, R"(\s?[!-/:-~！-／：-～‘-‟　-。]+)", R"(\s+$)", kIdeographsAndMore,
-                       R"(\p{N}+)"}},
+       .expressions = {kLineEnd, kDeepSeekLetters,
+                       R"(\s?[!-/:-~\x{FF01}-\x{FF0F}\x{FF1A}-\x{FF5E}\x{2018}-\x{201F}\x{3000}-\x{3002}]+)", R"(\s+$)",
+                       kIdeographsAndMore, R"(\p{N}+)"}},
       {.names = {"deepseek-coder"},
        .expressions = {kLineEnd, R"(\s?\p{L}+)", R"(\s?\p{P}+)", kIdeographsAndMore, kDigit}},
       {.names = {"deepseek-v3", "hunyuan-dense", "joyai-llm"}, .expressions = {kNumbers3, kIdeographs, kDeepSeekV3}},
@@ -89,7 +107,9 @@ NamedPreTokenizer make_named_pre_tokenizer(std::string_view name) {
       if (known != name) continue;
       std::vector<std::unique_ptr<SplitStep>> steps;
       for (const char* expression : entry.expressions) {
-        steps.push_back(pattern_step(compile_regex(expression, name), SplitBehavior::isolated, false));
+        auto pattern =
+            expression == kAnyNumber ? character_pattern(number_characters()) : compile_regex(expression, name);
+        steps.push_back(pattern_step(std::move(pattern), SplitBehavior::isolated, false));
       }
       return {PreTokenizer(std::move(steps)), entry.nfc ? form_normalizer(NormalForm::nfc) : nullptr,
               entry.ignore_merges, entry.add_bos};

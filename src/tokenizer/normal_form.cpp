@@ -145,6 +145,8 @@ bool normalize(std::string_view text, NormalForm form, std::string& out) {
   return changed;
 }
 
+bool younger_than_reference(char32_t c) noexcept { return young(c); }
+
 void append_lower_case(std::string_view text, std::string& out) {
   out.reserve(out.size() + text.size());
   for (std::size_t at = 0; at < text.size(); at += static_cast<std::size_t>(utf8::length(text[at]))) {

@@ -13,6 +13,9 @@ enum class NormalForm { nfc, nfd, nfkc, nfkd };
 /// (Unicode 9) do not know yet stay as they are and nothing combines across them. Source: Unicode Standard Annex 15.
 bool normalize(std::string_view text, NormalForm form, std::string& out);
 
+/// Is `c` a character that Hugging Face's tables do not know yet, and so neither a mark nor composed?
+bool younger_than_reference(char32_t c) noexcept;
+
 /// Appends `text` with every character in lower case, by itself (no final sigma, no language).
 void append_lower_case(std::string_view text, std::string& out);
 

@@ -97,7 +97,8 @@ class StripAccentsNormalizer final : public Normalizer {
   bool apply(std::string_view text, std::string& out, MatchBudget&) const override {
     for (std::size_t at = 0, length; at < text.size(); at += length) {
       length = static_cast<std::size_t>(utf8::length(text[at]));
-      if (!unicode::in(unicode::kMark, utf8::decode(text.data() + at))) out.append(text.substr(at, length));
+      const char32_t c = utf8::decode(text.data() + at);
+      if (!unicode::in(unicode::kMark, c) || younger_than_reference(c)) out.append(text.substr(at, length));
     }
     return true;
   }

@@ -75,12 +75,33 @@ class PcrePattern final : public Pattern {
 void reject_differences(std::string_view regex, std::string_view where) {
   for (std::size_t i = 0; i + 1 < regex.size(); ++i) {
     const std::string_view two = regex.substr(i, 2);
-    if (two == "&&" || two == "\\h" || two == "\\H" || two == "\\K") {
+    if (two == "&&" || two == "\\h" || two == "\\H" || two == "\\K" || two == "[:") {
       throw Error(ErrorKind::unsupported, fmt::format("a regular expression uses '{}', which is not supported", two),
                   std::string(where));
     }
     if (regex[i] == '\\') ++i;
   }
+}
+
+/// \p{Han} is the script here, and the script with its extensions in PCRE2: says \p{sc:Han} for every name that is
+/// longer than a category's.
+std::string with_plain_scripts(std::string_view regex) {
+  std::string out;
+  for (std::size_t i = 0; i < regex.size(); ++i) {
+    out.push_back(regex[i]);
+    if (regex[i] != '\\' || i + 1 == regex.size()) continue;
+    out.push_back(regex[++i]);
+    if ((regex[i] != 'p' && regex[i] != 'P') || i + 2 >= regex.size() || regex[i + 1] != '{') continue;
+    const std::size_t name = i + 2 + (regex[i + 2] == '^'), close = regex.find('}', name);
+    if (close == std::string_view::npos || close - name <= 2 ||
+        regex.substr(name, close - name).find_first_of(":=&_ ") != std::string_view::npos)
+      continue;
+    const std::string_view script = regex.substr(name, close - name);
+    if (script == "Any" || script.starts_with('X')) continue;
+    out.append(regex.substr(i + 1, name - i - 1)).append("sc:").append(script);
+    i = close - 1;
+  }
+  return out;
 }
 
 }  // namespace
@@ -98,7 +119,8 @@ std::unique_ptr<Pattern> compile_pcre_regex(std::string_view regex, std::string_
   pcre2_set_parens_nest_limit(context.get(), kMaxNesting);
   int error = 0;
   PCRE2_SIZE offset = 0;
-  Code code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(regex.data()), regex.size(),
+  const std::string expression = with_plain_scripts(regex);
+  Code code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(expression.data()), expression.size(),
                           PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset,
                           context.get()));
   if (!code) {

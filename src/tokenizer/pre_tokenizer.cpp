@@ -141,6 +141,14 @@ class MetaspaceStep final : public SplitStep {
 
 }  // namespace
 
+CharSet number_characters() {
+  CharSet set;
+  set.add_categories(unicode::kNumber);
+  set.add(0x11DE0, 0x11DE9);
+  set.add(0x16FF4, 0x16FF6);
+  return set;
+}
+
 std::unique_ptr<SplitStep> pattern_step(std::unique_ptr<Pattern> pattern, SplitBehavior behavior, bool invert) {
   return std::make_unique<PatternStep>(std::move(pattern), behavior, invert);
 }

@@ -37,6 +37,10 @@ std::unique_ptr<SplitStep> byte_characters_step();
 /// Spaces become `mark`, one is put in front, and pieces begin at marks when `split`.
 std::unique_ptr<SplitStep> metaspace_step(std::string mark, PrependScheme scheme, bool split);
 
+/// Every character that is a number: by Unicode 17, which the reference uses here (and Unicode 16 in its regular
+/// expressions).
+CharSet number_characters();
+
 /// The regular expression of GPT-2, which ByteLevel uses.
 extern const char* const kGpt2Regex;
 
