@@ -38,7 +38,8 @@ void TeamMember::wait() const noexcept {
   const std::uint32_t phase = barrier_->phase.load(std::memory_order_acquire);
   if (barrier_->arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == static_cast<std::uint32_t>(size)) {
     barrier_->arrived.store(0, std::memory_order_relaxed);
-    barrier_->phase.store(phase + 1, std::memory_order_release);
+    // A read-modify-write, not a store: notify_all() must not look for sleepers before the new phase can be seen, or one sleeps on.
+    barrier_->phase.fetch_add(1, std::memory_order_seq_cst);
     barrier_->phase.notify_all();
     return;
   }
@@ -74,7 +75,7 @@ ThreadTeam::ThreadTeam(int size) : size_(size > 0 ? size : usable_processors()),
 
 ThreadTeam::~ThreadTeam() {
   state_->stop = true;
-  state_->generation.fetch_add(1, std::memory_order_release);
+  state_->generation.fetch_add(1, std::memory_order_seq_cst);
   state_->generation.notify_all();
   for (std::thread& thread : state_->threads) thread.join();
 }
@@ -84,7 +85,7 @@ void ThreadTeam::run_erased(Entry entry, void* work) noexcept {
   if (size_ > 1) {
     state_->entry = entry;
     state_->work = work;
-    state_->generation.fetch_add(1, std::memory_order_release);
+    state_->generation.fetch_add(1, std::memory_order_seq_cst);
     state_->generation.notify_all();
   }
   entry(work, member);
