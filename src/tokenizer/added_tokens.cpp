@@ -131,7 +131,7 @@ std::vector<AddedTokenFinder::Found> AddedTokenFinder::find(std::string_view tex
       end += static_cast<std::size_t>(utf8::length(text[end]));
     }
     found.push_back({begin, end, token->id});
-    done = at = end;
+    done = end;  // and not `at`: the white space that a token took may hold another token, as in the reference
   }
   return found;
 }

@@ -97,10 +97,9 @@ class Unigram final : public TokenModel {
   void search(std::string_view text, std::vector<Node<Sum>>& nodes) const {
     nodes.assign(text.size() + 1, {});
     const auto reach = [&](std::size_t begin, std::size_t end, TokenId id, double score) {
-      const double sum = score + static_cast<double>(nodes[begin].sum);
+      const Sum sum = static_cast<Sum>(score) + nodes[begin].sum;
       Node<Sum>& node = nodes[end];
-      if (node.begin != Node<Sum>::kUnreached && !(sum > static_cast<double>(node.sum))) return;
-      node = {static_cast<Sum>(sum), static_cast<std::uint32_t>(begin), id};
+      if (node.begin == Node<Sum>::kUnreached || sum > node.sum) node = {sum, static_cast<std::uint32_t>(begin), id};
     };
     for (std::size_t begin = 0; begin < text.size();) {
       const auto character = static_cast<std::size_t>(utf8::length(text[begin]));
