@@ -3,6 +3,13 @@
 #include <nlohmann/json.hpp>
 
 namespace moebox {
+namespace {
+
+bool is_field(const std::string& where) {
+  return !where.empty() && where.size() <= 40 && where.find_first_not_of("abcdefghijklmnopqrstuvwxyz_") == std::string::npos;
+}
+
+}  // namespace
 
 std::string ApiError::body() const {
   const auto text_or_null = [](const std::string& text) {
@@ -33,7 +40,9 @@ ApiError internal_error(const std::string& request_id) {
 ApiError to_api_error(const Error& error, const std::string& request_id) {
   switch (error.kind()) {
     case ErrorKind::invalid_argument:
-      return bad_request(error.message());
+      // `where` is a field's name here, or a place that only the log should know.
+      return bad_request(is_field(error.where()) ? "'" + error.where() + "': " + error.message() : error.message(),
+                         is_field(error.where()) ? error.where() : std::string());
     case ErrorKind::unsupported:
       return bad_request(error.message(), {}, "unsupported");
     case ErrorKind::resource: {

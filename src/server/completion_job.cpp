@@ -182,13 +182,9 @@ int CompletionJob::answer_limit(int prompt_tokens) const {
 
 void CompletionJob::submit() {
   const ApiRequest& in = request();
-  try {
-    in.sampling.validate(lease()->vocab_size());
-    for (const TokenId id : in.stop_token_ids) {
-      if (id >= lease()->vocab_size()) refuse_value("stop_token_ids", "holds a token outside the vocabulary.");
-    }
-  } catch (const Error& error) {
-    throw ApiException(bad_request(error.message(), error.where()));
+  in.sampling.validate(lease()->vocab_size());
+  for (const TokenId id : in.stop_token_ids) {
+    if (id >= lease()->vocab_size()) refuse_value("stop_token_ids", "holds a token outside the vocabulary.");
   }
   choices_.resize(prompts_.size() * static_cast<std::size_t>(in.n));
   for (std::size_t i = 0; i < choices_.size(); ++i) {

@@ -46,7 +46,7 @@ const RealField real_fields[] = {
     {"temperature", generating, &SamplingParams::temperature, 0, 2},
     {"top_p", generating, &SamplingParams::top_p, 0, 1},
     {"min_p", generating, &SamplingParams::min_p, 0, 1},
-    {"typical_p", generating, &SamplingParams::typical_p, 0, 1},
+    {"typical_p", generating, &SamplingParams::typical_p, 0.0001, 1},
     {"repetition_penalty", generating, &SamplingParams::repetition_penalty, 0.01, 10},
     {"frequency_penalty", generating, &SamplingParams::frequency_penalty, -2, 2},
     {"presence_penalty", generating, &SamplingParams::presence_penalty, -2, 2},
@@ -368,6 +368,8 @@ void check_together(const json& document, const ServerLimits& limits, ApiRequest
     else
       out.sampling.n_logprobs = -1;
   }
+  // OpenAI's range includes 0, which can only mean the likeliest token.
+  if (out.sampling.top_p == 0) out.sampling.top_p = std::numeric_limits<float>::min();
   if (out.echo && out.logprobs) {
     throw ApiException(bad_request(
         "Logprobs of the prompt are not supported by this server: 'echo' and 'logprobs' exclude each other.", "echo",

@@ -1,0 +1,60 @@
+#include "server/metrics.h"
+
+#include <gtest/gtest.h>
+
+#include <regex>
+#include <set>
+#include <sstream>
+
+namespace moebox {
+namespace {
+
+std::string text_of(const Metrics& metrics) {
+  ModelPool::Status status;
+  status.name = "quote\"back\\slash";
+  status.loaded = true;
+  status.waiting = 2;
+  status.engine.running = 3;
+  status.engine.waiting = 4;
+  status.engine.kv_blocks_total = 10;
+  status.engine.kv_blocks_used = 5;
+  return metrics.text({status}, {});
+}
+
+TEST(Metrics, EveryLineIsPrometheusText) {
+  Metrics metrics({{"quote\"back\\slash", "x", {}}});
+  metrics.count_http("/health", 200);
+  const std::regex sample(R"re(^[a-zA-Z_:][a-zA-Z0-9_:]*(\{[a-z_]+="([^"\\\n]|\\.)*"(,[a-z_]+="([^"\\\n]|\\.)*")*\})? [-+0-9.eInf]+$)re");
+  const std::regex comment(R"(^# (HELP [a-zA-Z_:0-9]+ .+|TYPE [a-zA-Z_:0-9]+ (counter|gauge|histogram))$)");
+  std::istringstream lines(text_of(metrics));
+  std::set<std::string> types;
+  for (std::string line; std::getline(lines, line);) {
+    EXPECT_TRUE(std::regex_match(line, line.starts_with("#") ? comment : sample)) << line;
+    if (line.starts_with("# TYPE")) {
+      EXPECT_TRUE(types.insert(line).second) << "twice: " << line;
+    }
+  }
+  EXPECT_GT(types.size(), 20u);
+}
+
+TEST(Metrics, ShowsTheEngine) {
+  Metrics metrics({{"quote\"back\\slash", "x", {}}});
+  metrics.model("quote\"back\\slash").prompt_tokens += 11;
+  const std::string text = text_of(metrics);
+  const std::string label = R"({model_name="quote\"back\\slash"} )";
+  EXPECT_NE(text.find("vllm:num_requests_running" + label + "3\n"), std::string::npos);
+  EXPECT_NE(text.find("vllm:num_requests_waiting" + label + "6\n"), std::string::npos);
+  EXPECT_NE(text.find("vllm:kv_cache_usage_perc" + label + "0.5\n"), std::string::npos);
+  EXPECT_NE(text.find("vllm:prompt_tokens_total" + label + "11\n"), std::string::npos);
+}
+
+TEST(Metrics, HistogramsAreCumulative) {
+  Histogram histogram({1, 2, 5});
+  for (const double value : {0.5, 1.0, 1.5, 7.0}) histogram.observe(value);
+  MetricsText text;
+  text.histogram("h", {}, histogram);
+  EXPECT_EQ(text.take(), "h_bucket{le=\"1\"} 2\nh_bucket{le=\"2\"} 3\nh_bucket{le=\"5\"} 3\nh_bucket{le=\"+Inf\"} 4\nh_sum 10\nh_count 4\n");
+}
+
+}  // namespace
+}  // namespace moebox
