@@ -6,7 +6,8 @@ namespace moebox {
 namespace {
 
 bool is_field(const std::string& where) {
-  return !where.empty() && where.size() <= 40 && where.find_first_not_of("abcdefghijklmnopqrstuvwxyz_") == std::string::npos;
+  return !where.empty() && where.size() <= 40 &&
+         where.find_first_not_of("abcdefghijklmnopqrstuvwxyz_") == std::string::npos;
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "server/backend.h"
 
+#include "chat/fim.h"
+
 namespace moebox {
 namespace {
 
@@ -18,17 +20,7 @@ class ModelBackend final : public Backend {
   }
 
   std::vector<TokenId> encode_infill(std::string_view prefix, std::string_view suffix) const override {
-    const Tokenizer::Special& special = tokenizer_->special();
-    if (!special.fim_prefix || !special.fim_suffix || !special.fim_middle) {
-      throw Error(ErrorKind::unsupported, "This model has no tokens for filling in the middle: leave out 'suffix'.");
-    }
-    std::vector<TokenId> ids{*special.fim_prefix};
-    const auto append = [&ids](const std::vector<TokenId>& more) { ids.insert(ids.end(), more.begin(), more.end()); };
-    append(tokenizer_->encode(prefix));
-    ids.push_back(*special.fim_suffix);
-    append(tokenizer_->encode(suffix));
-    ids.push_back(*special.fim_middle);
-    return ids;
+    return fill_in_prompt(*tokenizer_, prefix, suffix);
   }
 
   RequestId generate(TextRequest request, std::shared_ptr<TextListener> listener) override {

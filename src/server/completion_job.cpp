@@ -160,7 +160,7 @@ int CompletionJob::answer_limit(int prompt_tokens) const {
   const ServerLimits& limits = context().options.limits;
   const ApiRequest& in = request();
   const std::string field = in.endpoint == Endpoint::chat ? "messages" : "prompt";
-  const int room = const_cast<CompletionJob*>(this)->lease()->context_tokens() - prompt_tokens;
+  const int room = lease()->context_tokens() - prompt_tokens;
   const int context_tokens = room + prompt_tokens;
   if (limits.prompt_tokens > 0 && prompt_tokens > limits.prompt_tokens) {
     throw ApiException(bad_request("The prompt has " + std::to_string(prompt_tokens) +

@@ -90,6 +90,9 @@ struct HttpParser::Impl {
     if (state == State::failed) return;
     request.request_id_header = std::string(view(head["X-Request-Id"]));
 
+    if (length.find_first_not_of("0123456789") != std::string::npos) {
+      return fail(protocol_error(400, "Content-Length is not a number."));
+    }
     if (request.version == 11 && head.count(http::field::host) == 0)
       return fail(protocol_error(400, "The header Host is missing."));
     if (!transfer.empty() && (!same_without_case(transfer, "chunked") || request.version == 10)) {

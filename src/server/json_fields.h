@@ -4,35 +4,33 @@
 #include <limits>
 #include <string>
 
-#include <nlohmann/json.hpp>
-
 #include "server/api_error.h"
+#include "server/strict_json.h"
 
 namespace moebox {
 
 /// "a string", "an object" ...: how an error calls what it found.
-inline std::string describe(const nlohmann::json& value) {
+inline std::string describe(const Json& value) {
   switch (value.type()) {
-    case nlohmann::json::value_t::null:
+    case Json::value_t::null:
       return "null";
-    case nlohmann::json::value_t::boolean:
+    case Json::value_t::boolean:
       return "a boolean";
-    case nlohmann::json::value_t::string:
+    case Json::value_t::string:
       return "a string";
-    case nlohmann::json::value_t::array:
+    case Json::value_t::array:
       return "an array";
-    case nlohmann::json::value_t::object:
+    case Json::value_t::object:
       return "an object";
-    case nlohmann::json::value_t::number_integer:
-    case nlohmann::json::value_t::number_unsigned:
+    case Json::value_t::number_integer:
+    case Json::value_t::number_unsigned:
       return "the number " + value.dump();
     default:
       return "a number with a fraction";
   }
 }
 
-[[noreturn]] inline void refuse_type(const nlohmann::json& found, const std::string& field,
-                                     const std::string& expected) {
+[[noreturn]] inline void refuse_type(const Json& found, const std::string& field, const std::string& expected) {
   throw ApiException(
       bad_request("'" + field + "' must be " + expected + ", not " + describe(found) + ".", field, "invalid_type"));
 }
@@ -41,28 +39,26 @@ inline std::string describe(const nlohmann::json& value) {
   throw ApiException(bad_request("'" + field + "' " + why, field, "invalid_value"));
 }
 
-inline const std::string& read_string(const nlohmann::json& value, const std::string& field) {
+inline const std::string& read_string(const Json& value, const std::string& field) {
   if (!value.is_string()) refuse_type(value, field, "a string");
   return value.get_ref<const std::string&>();
 }
 
-inline bool read_flag(const nlohmann::json& value, const std::string& field) {
+inline bool read_flag(const Json& value, const std::string& field) {
   if (!value.is_boolean()) refuse_type(value, field, "a boolean");
   return value.get<bool>();
 }
 
-inline double read_real(const nlohmann::json& value, const std::string& field, double least, double most) {
+inline double read_real(const Json& value, const std::string& field, double least, double most) {
   if (!value.is_number()) refuse_type(value, field, "a number");
   const double number = value.get<double>();
   if (!(number >= least && number <= most)) {
-    refuse_value(field,
-                 "must be between " + nlohmann::json(least).dump() + " and " + nlohmann::json(most).dump() + ".");
+    refuse_value(field, "must be between " + Json(least).dump() + " and " + Json(most).dump() + ".");
   }
   return number;
 }
 
-inline std::int64_t read_integer(const nlohmann::json& value, const std::string& field, std::int64_t least,
-                                 std::int64_t most) {
+inline std::int64_t read_integer(const Json& value, const std::string& field, std::int64_t least, std::int64_t most) {
   if (!value.is_number_integer()) refuse_type(value, field, "an integer");
   const bool too_large =
       value.is_number_unsigned() &&
@@ -74,12 +70,12 @@ inline std::int64_t read_integer(const nlohmann::json& value, const std::string&
   return number;
 }
 
-inline const nlohmann::json& read_object(const nlohmann::json& value, const std::string& field) {
+inline const Json& read_object(const Json& value, const std::string& field) {
   if (!value.is_object()) refuse_type(value, field, "an object");
   return value;
 }
 
-inline const nlohmann::json& read_array(const nlohmann::json& value, const std::string& field) {
+inline const Json& read_array(const Json& value, const std::string& field) {
   if (!value.is_array()) refuse_type(value, field, "an array");
   return value;
 }

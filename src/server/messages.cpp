@@ -7,9 +7,7 @@
 namespace moebox {
 namespace {
 
-using nlohmann::json;
-
-std::string part_text(const json& part, const std::string& field) {
+std::string part_text(const Json& part, const std::string& field) {
   read_object(part, field);
   const auto type = part.find("type");
   if (type == part.end()) refuse_value(field, "needs a 'type'.");
@@ -26,7 +24,7 @@ std::string part_text(const json& part, const std::string& field) {
   return read_string(*text, field + "." + name);
 }
 
-std::string content_text(const json& content, const std::string& field) {
+std::string content_text(const Json& content, const std::string& field) {
   if (content.is_string()) return content.get<std::string>();
   if (!content.is_array()) refuse_type(content, field, "a string or an array of parts");
   std::string text;
@@ -41,15 +39,15 @@ std::string content_text(const json& content, const std::string& field) {
 struct ExtraField {
   const char* name;
   const char* role;  // nullptr: any
-  json::value_t type;
+  Json::value_t type;
 };
-constexpr std::array<ExtraField, 5> extra_fields = {{{"name", nullptr, json::value_t::string},
-                                                     {"tool_calls", "assistant", json::value_t::array},
-                                                     {"tool_call_id", "tool", json::value_t::string},
-                                                     {"reasoning_content", "assistant", json::value_t::string},
-                                                     {"reasoning", "assistant", json::value_t::string}}};
+constexpr std::array<ExtraField, 5> extra_fields = {{{"name", nullptr, Json::value_t::string},
+                                                     {"tool_calls", "assistant", Json::value_t::array},
+                                                     {"tool_call_id", "tool", Json::value_t::string},
+                                                     {"reasoning_content", "assistant", Json::value_t::string},
+                                                     {"reasoning", "assistant", Json::value_t::string}}};
 
-ChatMessage parse_message(const json& value, const std::string& field) {
+ChatMessage parse_message(const Json& value, const std::string& field) {
   read_object(value, field);
   ChatMessage message;
   const auto role = value.find("role");
@@ -67,21 +65,27 @@ ChatMessage parse_message(const json& value, const std::string& field) {
     const auto found = value.find(extra.name);
     if (found == value.end() || found->is_null() || (extra.role != nullptr && message.role != extra.role)) continue;
     if (found->type() != extra.type) {
-      refuse_type(*found, field + "." + extra.name, extra.type == json::value_t::array ? "an array" : "a string");
+      refuse_type(*found, field + "." + extra.name, extra.type == Json::value_t::array ? "an array" : "a string");
     }
-    if (message.extra.is_null()) message.extra = json::object();
+    if (message.extra.is_null()) message.extra = Json::object();
     message.extra[extra.name] = *found;
   }
   const auto content = value.find("content");
   const bool absent = content == value.end() || content->is_null();
   if (absent && message.role != "assistant") refuse_value(field, "needs 'content'.");
-  if (!absent) message.content = content_text(*content, field + ".content");
+  if (absent) {
+    // An assistant that only calls tools: templates tell "nothing" from "empty text".
+    if (message.extra.is_null()) message.extra = Json::object();
+    message.extra["content"] = nullptr;
+  } else {
+    message.content = content_text(*content, field + ".content");
+  }
   return message;
 }
 
 }  // namespace
 
-std::vector<ChatMessage> parse_messages(const json& value) {
+std::vector<ChatMessage> parse_messages(const Json& value) {
   read_array(value, "messages");
   if (value.empty()) refuse_value("messages", "must hold at least one message.");
   std::vector<ChatMessage> messages;

@@ -3,14 +3,13 @@
 
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
 #include "chat/chat_template.h"
+#include "server/strict_json.h"
 
 namespace moebox {
 
 /// Content as text or as parts of text; "developer" is "system". Throws ApiException that names the message and its
 /// field.
-std::vector<ChatMessage> parse_messages(const nlohmann::json& value);
+std::vector<ChatMessage> parse_messages(const Json& value);
 
 }  // namespace moebox

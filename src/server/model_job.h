@@ -34,6 +34,7 @@ class ModelJob : public std::enable_shared_from_this<ModelJob> {
   const ApiRequest& request() const noexcept { return request_; }
   const ServedModel& model() const noexcept { return *model_; }
   ModelLease& lease() noexcept { return lease_; }
+  const ModelLease& lease() const noexcept { return lease_; }
   Responder& responder() noexcept { return *responder_; }
   bool gone() const noexcept { return gone_; }
   /// Nobody listens any more.

@@ -10,8 +10,6 @@
 namespace moebox {
 namespace {
 
-using nlohmann::json;
-
 // Where a field may occur.
 enum Where : unsigned {
   chat = 1,
@@ -78,21 +76,21 @@ struct Context {
 struct OtherField {
   std::string_view name;
   unsigned where;
-  void (*read)(const Context&, const json&);
+  void (*read)(const Context&, const Json&);
 };
 
-TokenId read_token(const json& value, const std::string& field) {
+TokenId read_token(const Json& value, const std::string& field) {
   return static_cast<TokenId>(read_integer(value, field, 0, std::numeric_limits<TokenId>::max()));
 }
 
-std::vector<TokenId> read_tokens(const json& value, const std::string& field) {
+std::vector<TokenId> read_tokens(const Json& value, const std::string& field) {
   std::vector<TokenId> ids;
   ids.reserve(read_array(value, field).size());
-  for (const json& id : value) ids.push_back(read_token(id, field));
+  for (const Json& id : value) ids.push_back(read_token(id, field));
   return ids;
 }
 
-void read_prompt(const Context& context, const json& value) {
+void read_prompt(const Context& context, const Json& value) {
   std::vector<Prompt>& prompts = context.out.prompts;
   if (value.is_string()) return void(prompts.emplace_back(value.get<std::string>()));
   if (!value.is_array()) refuse_type(value, context.field, "a string, or an array of strings or of token ids");
@@ -111,8 +109,8 @@ void read_prompt(const Context& context, const json& value) {
   }
 }
 
-void read_stop(const Context& context, const json& value) {
-  const auto add = [&](const json& text, const std::string& field) {
+void read_stop(const Context& context, const Json& value) {
+  const auto add = [&](const Json& text, const std::string& field) {
     const std::string& stop = read_string(text, field);
     if (stop.empty()) refuse_value(field, "must not be empty.");
     if (static_cast<int>(stop.size()) > context.limits.stop_string_bytes) {
@@ -128,13 +126,13 @@ void read_stop(const Context& context, const json& value) {
   for (std::size_t i = 0; i < value.size(); ++i) add(value[i], context.field + "[" + std::to_string(i) + "]");
 }
 
-void read_seed(const Context& context, const json& value) {
+void read_seed(const Context& context, const Json& value) {
   if (!value.is_number_integer()) refuse_type(value, context.field, "an integer of 64 bits");
   context.out.sampling.seed =
       value.is_number_unsigned() ? value.get<std::uint64_t>() : static_cast<std::uint64_t>(value.get<std::int64_t>());
 }
 
-void read_logit_bias(const Context& context, const json& value) {
+void read_logit_bias(const Context& context, const Json& value) {
   constexpr std::size_t most = 1024;
   if (read_object(value, context.field).size() > most)
     refuse_value(context.field, "holds more than " + std::to_string(most) + " tokens.");
@@ -148,11 +146,11 @@ void read_logit_bias(const Context& context, const json& value) {
   }
 }
 
-void read_max_tokens(const Context& context, const json& value) {
+void read_max_tokens(const Context& context, const Json& value) {
   const auto most = std::numeric_limits<int>::max();
   const int tokens = static_cast<int>(read_integer(value, context.field, 1, most));
   if (context.out.max_tokens && *context.out.max_tokens != tokens)
-    refuse_value(context.field, "differs from 'max_completion_tokens': give one of them.");
+    refuse_value("max_tokens", "and 'max_completion_tokens' differ: give one of them.");
   if (context.limits.output_tokens > 0 && tokens > context.limits.output_tokens) {
     refuse_value(context.field,
                  "is larger than this server's limit of " + std::to_string(context.limits.output_tokens) + ".");
@@ -160,7 +158,7 @@ void read_max_tokens(const Context& context, const json& value) {
   context.out.max_tokens = tokens;
 }
 
-void read_stream_options(const Context& context, const json& value) {
+void read_stream_options(const Context& context, const Json& value) {
   read_object(value, context.field);
   const auto flag = [&](const char* name) {
     const auto found = value.find(name);
@@ -172,48 +170,48 @@ void read_stream_options(const Context& context, const json& value) {
 
 const OtherField other_fields[] = {
     {"model", all,
-     [](const Context& c, const json& v) {
+     [](const Context& c, const Json& v) {
        if (read_string(v, c.field).size() > 256) refuse_value(c.field, "is longer than 256 bytes.");
        c.out.model = v.get<std::string>();
      }},
-    {"messages", chat | tokenize, [](const Context& c, const json& v) { c.out.messages = parse_messages(v); }},
+    {"messages", chat | tokenize, [](const Context& c, const Json& v) { c.out.messages = parse_messages(v); }},
     {"prompt", completions, read_prompt},
-    {"prompt", tokenize, [](const Context& c, const json& v) { c.out.prompts.emplace_back(read_string(v, c.field)); }},
-    {"tokens", detokenize, [](const Context& c, const json& v) { c.out.tokens = read_tokens(v, c.field); }},
-    {"suffix", completions, [](const Context& c, const json& v) { c.out.suffix = read_string(v, c.field); }},
+    {"prompt", tokenize, [](const Context& c, const Json& v) { c.out.prompts.emplace_back(read_string(v, c.field)); }},
+    {"tokens", detokenize, [](const Context& c, const Json& v) { c.out.tokens = read_tokens(v, c.field); }},
+    {"suffix", completions, [](const Context& c, const Json& v) { c.out.suffix = read_string(v, c.field); }},
     {"n", generating,
-     [](const Context& c, const json& v) {
+     [](const Context& c, const Json& v) {
        c.out.n = static_cast<int>(read_integer(v, c.field, 1, c.limits.choices));
      }},
     {"max_tokens", generating, read_max_tokens},
     {"max_completion_tokens", chat, read_max_tokens},
     {"top_k", generating,
-     [](const Context& c, const json& v) {
+     [](const Context& c, const Json& v) {
        c.out.sampling.top_k =
            static_cast<int>(std::max<std::int64_t>(0, read_integer(v, c.field, -1, std::numeric_limits<int>::max())));
      }},
     {"seed", generating, read_seed},
     {"stop", generating, read_stop},
     {"stop_token_ids", generating,
-     [](const Context& c, const json& v) {
+     [](const Context& c, const Json& v) {
        c.out.stop_token_ids = read_tokens(v, c.field);
        if (c.out.stop_token_ids.size() > 256) refuse_value(c.field, "holds more than 256 tokens.");
      }},
     {"logit_bias", generating, read_logit_bias},
     {"logprobs", completions,
-     [](const Context& c, const json& v) {
+     [](const Context& c, const Json& v) {
        c.out.sampling.n_logprobs = static_cast<int>(read_integer(v, c.field, 0, c.limits.top_logprobs));
        c.out.logprobs = true;
      }},
     {"top_logprobs", chat,
-     [](const Context& c, const json& v) {
+     [](const Context& c, const Json& v) {
        c.out.sampling.n_logprobs = static_cast<int>(read_integer(v, c.field, 0, c.limits.top_logprobs));
      }},
     {"stream_options", generating, read_stream_options},
     {"add_generation_prompt", chat | tokenize,
-     [](const Context& c, const json& v) { c.out.template_options.add_generation_prompt = read_flag(v, c.field); }},
+     [](const Context& c, const Json& v) { c.out.template_options.add_generation_prompt = read_flag(v, c.field); }},
     {"chat_template_kwargs", chat | tokenize,
-     [](const Context& c, const json& v) { c.out.template_options.variables = read_object(v, c.field); }},
+     [](const Context& c, const Json& v) { c.out.template_options.variables = read_object(v, c.field); }},
 };
 
 /// Fields that would change the answer and are not there (yet). Null and the values in `harmless` (a JSON array) are
@@ -286,8 +284,8 @@ constexpr std::string_view ignored_fields[] = {"user",
                                                "spaces_between_special_tokens",
                                                "best_of"};
 
-void refuse_unless_harmless(const RefusedField& field, const json& value) {
-  const json harmless = json::parse(field.harmless);
+void refuse_unless_harmless(const RefusedField& field, const Json& value) {
+  const Json harmless = Json::parse(field.harmless);
   if (std::find(harmless.begin(), harmless.end(), value) != harmless.end()) return;
   throw ApiException(bad_request(
       std::string(field.what) + " not supported by this server: leave out '" + std::string(field.name) + "'.",
@@ -295,7 +293,7 @@ void refuse_unless_harmless(const RefusedField& field, const json& value) {
 }
 
 /// True when the field is known for this endpoint.
-bool read_field(unsigned where, const std::string& name, const json& value, const ServerLimits& limits,
+bool read_field(unsigned where, const std::string& name, const Json& value, const ServerLimits& limits,
                 ApiRequest& out) {
   const auto find = [&](const auto& table) {
     return std::find_if(std::begin(table), std::end(table),
@@ -321,7 +319,7 @@ bool read_field(unsigned where, const std::string& name, const json& value, cons
   return std::find(std::begin(ignored_fields), std::end(ignored_fields), name) != std::end(ignored_fields);
 }
 
-void require(const json& document, const char* name) {
+void require(const Json& document, const char* name) {
   const auto found = document.find(name);
   if (found == document.end() || found->is_null()) {
     throw ApiException(bad_request(std::string("'") + name + "' is missing.", name, "missing_required_parameter"));
@@ -329,7 +327,7 @@ void require(const json& document, const char* name) {
 }
 
 /// What no field can know by itself.
-void check_together(const json& document, const ServerLimits& limits, ApiRequest& out) {
+void check_together(const Json& document, const ServerLimits& limits, ApiRequest& out) {
   switch (out.endpoint) {
     case Endpoint::chat:
       require(document, "messages");
@@ -390,7 +388,7 @@ void check_together(const json& document, const ServerLimits& limits, ApiRequest
 }  // namespace
 
 ApiRequest parse_api_request(Endpoint endpoint, std::string_view body, const ServerLimits& limits) {
-  const json document = parse_strict_json(body, {limits.json_depth, limits.json_values});
+  const Json document = parse_strict_json(body, {limits.json_depth, limits.json_values});
   if (!document.is_object())
     throw ApiException(bad_request("The body must be a JSON object, not " + describe(document) + "."));
   ApiRequest out;

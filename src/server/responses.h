@@ -5,17 +5,14 @@
 #include <span>
 #include <string>
 
-#include <nlohmann/json.hpp>
-
 #include "runtime/request.h"
 #include "server/api_error.h"
 #include "server/http_message.h"
 #include "server/request.h"
+#include "server/strict_json.h"
 #include "tokenizer/tokenizer.h"
 
 namespace moebox {
-
-using Json = nlohmann::ordered_json;
 
 /// One line of JSON; text that is no UTF-8 is replaced, never thrown at.
 std::string to_text(const Json& document);

@@ -11,6 +11,7 @@
 #include <boost/asio/strand.hpp>
 #include <boost/asio/write.hpp>
 #include <openssl/ssl.h>
+#include <sys/resource.h>
 
 #include "base/log.h"
 #include "server/service.h"
@@ -113,6 +114,17 @@ std::unique_ptr<asio::ssl::context> make_tls(const ServerOptions& options) {
     throw Error(ErrorKind::invalid_file, "the TLS key does not belong to the certificate", options.tls_key.string());
   }
   return tls;
+}
+
+/// Every connection is a descriptor; the usual soft limit of 1024 is less than connections and model files need.
+void raise_descriptor_limit(int connections) {
+  rlimit limit{};
+  const rlim_t wanted = static_cast<rlim_t>(connections) + 256;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= wanted) return;
+  limit.rlim_cur = limit.rlim_max == RLIM_INFINITY ? wanted : std::min(limit.rlim_max, wanted);
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted) {
+    log(LogLevel::warning, "few_descriptors", {{"limit", limit.rlim_cur}, {"wanted", wanted}});
+  }
 }
 
 ServerOptions checked(ServerOptions options) {
@@ -276,6 +288,7 @@ struct Server::State {
       signals.add(SIGTERM);
       wait_for_signal();
     }
+    raise_descriptor_limit(context.options.limits.connections);
     log(LogLevel::info, "listening",
         {{"url", url()}, {"models", context.options.models.size()}, {"keys", context.keys.size()}});
     accept();

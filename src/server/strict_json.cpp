@@ -1,6 +1,7 @@
 #include "server/strict_json.h"
 
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "server/api_error.h"
@@ -8,12 +9,10 @@
 namespace moebox {
 namespace {
 
-using nlohmann::json;
-
 /// Receives the parser's events and builds the document; refuses what parse_strict_json promises to refuse.
-class Builder : public nlohmann::json_sax<json> {
+class Builder : public nlohmann::json_sax<Json> {
  public:
-  Builder(json& root, const JsonLimits& limits) : root_(root), limits_(limits) {}
+  Builder(Json& root, const JsonLimits& limits) : root_(root), limits_(limits) {}
 
   bool null() override { return add(nullptr); }
   bool boolean(bool value) override { return add(value); }
@@ -23,17 +22,20 @@ class Builder : public nlohmann::json_sax<json> {
   bool string(string_t& value) override { return add(std::move(value)); }
   bool binary(binary_t&) override { return false; }
 
-  bool start_object(std::size_t) override { return open(json::object()); }
+  bool start_object(std::size_t) override { return open(Json::object()); }
   bool end_object() override { return close(); }
-  bool start_array(std::size_t) override { return open(json::array()); }
+  bool start_array(std::size_t) override { return open(Json::array()); }
   bool end_array() override { return close(); }
 
   bool key(string_t& name) override {
-    json& object = *open_.back();
-    if (object.contains(name))
+    // The document looks keys up one by one; a set of our own keeps an object of many keys from taking forever.
+    if (!names_.back().insert(name).second) {
       throw ApiException(bad_request("The key '" + name + "' occurs twice in one object.", path(name)));
+    }
     keys_.back() = name;
-    slot_ = &object[name];
+    auto& members = open_.back()->get_ref<Json::object_t&>();
+    static_cast<std::vector<Json::object_t::value_type>&>(members).emplace_back(name, nullptr);
+    slot_ = &members.back().second;
     return true;
   }
 
@@ -57,7 +59,7 @@ class Builder : public nlohmann::json_sax<json> {
 
  private:
   template <class Value>
-  json* place(Value&& value) {
+  Json* place(Value&& value) {
     if (++n_values_ > limits_.values) {
       throw ApiException(
           bad_request("The body has more than " + std::to_string(limits_.values) + " values.", path({})));
@@ -80,7 +82,7 @@ class Builder : public nlohmann::json_sax<json> {
     return true;
   }
 
-  bool open(json container) {
+  bool open(Json container) {
     if (static_cast<int>(open_.size()) >= limits_.depth) {
       throw ApiException(
           bad_request("The body is nested deeper than " + std::to_string(limits_.depth) + " levels.", path({})));
@@ -88,12 +90,14 @@ class Builder : public nlohmann::json_sax<json> {
     // Pointers to parents stay valid: a parent does not grow while one of its children is open.
     open_.push_back(place(std::move(container)));
     keys_.emplace_back();
+    names_.emplace_back();
     return true;
   }
 
   bool close() {
     open_.pop_back();
     keys_.pop_back();
+    names_.pop_back();
     return true;
   }
 
@@ -104,20 +108,21 @@ class Builder : public nlohmann::json_sax<json> {
     return keys_.front();
   }
 
-  json& root_;
+  Json& root_;
   const JsonLimits& limits_;
-  std::vector<json*> open_;
+  std::vector<Json*> open_;
   std::vector<std::string> keys_;
-  json* slot_ = nullptr;
+  std::vector<std::unordered_set<std::string>> names_;
+  Json* slot_ = nullptr;
   int n_values_ = 0;
 };
 
 }  // namespace
 
-json parse_strict_json(std::string_view text, const JsonLimits& limits) {
-  json document;
+Json parse_strict_json(std::string_view text, const JsonLimits& limits) {
+  Json document;
   Builder builder(document, limits);
-  json::sax_parse(text.begin(), text.end(), &builder);
+  Json::sax_parse(text.begin(), text.end(), &builder);
   return document;
 }
 

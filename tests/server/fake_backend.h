@@ -1,4 +1,5 @@
-// A model for tests of the server: every byte is a token, and the answer is known. It can be slow, endless, full or broken.
+// A model for tests of the server: every byte is a token, and the answer is known. It can be slow, endless, full or
+// broken.
 #pragma once
 
 #include <algorithm>
@@ -47,6 +48,7 @@ class ByteTokenizer final : public Tokenizer {
     constexpr std::string_view names[] = {"<s>", "</s>", "<pre>", "<suf>", "<mid>"};
     return show_control ? names[id - 256] : std::string_view();
   }
+  bool drops_leading_space() const noexcept override { return false; }
   std::string decode(std::span<const TokenId> ids, bool show_control) const override {
     std::string text;
     for (const TokenId id : ids) text += token_bytes(id, show_control);
@@ -60,11 +62,11 @@ class ByteTokenizer final : public Tokenizer {
 };
 
 struct FakeBehaviour {
-  std::string reply = "Hello, world";                // and then the end; repeated for ever with ignore_end
-  std::chrono::microseconds step{200};               // between tokens
-  std::chrono::milliseconds first_step{0};           // before the first one
-  int most_running = 1000;                           // more are an Error(resource)
-  bool fails = false;                                // every sequence ends with an error
+  std::string reply = "Hello, world";       // and then the end; repeated for ever with ignore_end
+  std::chrono::microseconds step{200};      // between tokens
+  std::chrono::milliseconds first_step{0};  // before the first one
+  int most_running = 1000;                  // more are an Error(resource)
+  bool fails = false;                       // every sequence ends with an error
   int context_tokens = 4096;
 };
 
@@ -84,7 +86,8 @@ class FakeBackend final : public Backend {
   const Tokenizer& tokenizer() const override { return tokenizer_; }
   int vocab_size() const override { return tokenizer_.vocab_size(); }
   int context_tokens() const override { return behaviour_.context_tokens; }
-  std::vector<TokenId> encode_chat(const std::vector<ChatMessage>& messages, const ChatTemplateOptions&) const override {
+  std::vector<TokenId> encode_chat(const std::vector<ChatMessage>& messages,
+                                   const ChatTemplateOptions&) const override {
     std::vector<TokenId> ids{256};
     for (const ChatMessage& message : messages) {
       const auto more = tokenizer_.encode(message.role + ": " + message.content + "\n");
@@ -103,7 +106,8 @@ class FakeBackend final : public Backend {
 
   RequestId generate(TextRequest request, std::shared_ptr<TextListener> listener) override {
     const std::lock_guard lock(mutex_);
-    if (static_cast<int>(running_.size()) >= behaviour_.most_running) throw Error(ErrorKind::resource, "the queue is full");
+    if (static_cast<int>(running_.size()) >= behaviour_.most_running)
+      throw Error(ErrorKind::resource, "the queue is full");
     Sequence sequence;
     sequence.stats.prompt_tokens = static_cast<int>(request.generation.prompt.size());
     sequence.request = std::move(request);
@@ -150,7 +154,8 @@ class FakeBackend final : public Backend {
       end.reason = reason;
       end.matched_stop = std::move(stop);
       end.stats = sequence.stats;
-      if (reason == FinishReason::error) end.error.emplace(ErrorKind::internal, "secret detail at 0xdeadbeef", "/a/secret/path");
+      if (reason == FinishReason::error)
+        end.error.emplace(ErrorKind::internal, "secret detail at 0xdeadbeef", "/a/secret/path");
       news.push_back({sequence.listener, std::nullopt, std::move(end)});
       return true;
     };
@@ -163,7 +168,8 @@ class FakeBackend final : public Backend {
     piece.text = std::string(1, c);
     piece.token.id = static_cast<unsigned char>(c);
     piece.token.logprob = -0.5f;
-    for (int i = 0; i < sequence.request.generation.sampling.n_logprobs; ++i) piece.token.top.push_back({65 + i, -1.0f - static_cast<float>(i)});
+    for (int i = 0; i < sequence.request.generation.sampling.n_logprobs; ++i)
+      piece.token.top.push_back({65 + i, -1.0f - static_cast<float>(i)});
     sequence.text += c;
     ++sequence.stats.generated_tokens;
     for (const std::string& stop : sequence.request.stop_strings) {
@@ -173,7 +179,8 @@ class FakeBackend final : public Backend {
       return finish(FinishReason::stop, stop);
     }
     news.push_back({sequence.listener, std::move(piece), std::nullopt});
-    if (sequence.stats.generated_tokens >= sequence.request.generation.max_new_tokens) return finish(FinishReason::length);
+    if (sequence.stats.generated_tokens >= sequence.request.generation.max_new_tokens)
+      return finish(FinishReason::length);
     return false;
   }
 
@@ -197,14 +204,18 @@ class FakeBackend final : public Backend {
       }
       lock.unlock();
       for (News& item : news) {
-        if (item.piece) item.listener->on_piece(*item.piece);
-        else item.listener->on_finish(*item.finish);
+        if (item.piece)
+          item.listener->on_piece(*item.piece);
+        else
+          item.listener->on_finish(*item.finish);
       }
       news.clear();
       lock.lock();
       if (stopping_ && running_.empty()) return;
-      if (running_.empty()) changed_.wait(lock);
-      else changed_.wait_for(lock, behaviour_.step);
+      if (running_.empty())
+        changed_.wait(lock);
+      else
+        changed_.wait_for(lock, behaviour_.step);
     }
   }
 

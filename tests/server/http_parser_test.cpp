@@ -31,14 +31,17 @@ Outcome parse(std::string_view bytes, std::size_t piece = 1u << 20, const Server
     bytes.remove_prefix(std::min(piece, bytes.size()));
   }
   Outcome outcome{parser.state(), 0, {}, buffer.size() + bytes.size()};
-  if (outcome.state == HttpParser::State::failed) outcome.status = parser.error().status;
-  else outcome.request = std::move(parser.request());
+  if (outcome.state == HttpParser::State::failed)
+    outcome.status = parser.error().status;
+  else
+    outcome.request = std::move(parser.request());
   return outcome;
 }
 
 TEST(HttpParser, ReadsARequestInAnyPieces) {
   const std::string text =
-      "POST /v1/chat%2Fx?y=z HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer abc\r\ncontent-type: application/json\r\nContent-Length: 5\r\n\r\nhelloGET";
+      "POST /v1/chat%2Fx?y=z HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer abc\r\ncontent-type: "
+      "application/json\r\nContent-Length: 5\r\n\r\nhelloGET";
   for (const std::size_t piece : {1u, 2u, 3u, 7u, 1000u}) {
     const Outcome outcome = parse(text, piece);
     ASSERT_EQ(outcome.state, HttpParser::State::done);
@@ -52,7 +55,8 @@ TEST(HttpParser, ReadsARequestInAnyPieces) {
 }
 
 TEST(HttpParser, ReadsChunks) {
-  const std::string text = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;ext=1\r\nde\r\n0\r\n\r\n";
+  const std::string text =
+      "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;ext=1\r\nde\r\n0\r\n\r\n";
   for (const std::size_t piece : {1u, 5u, 1000u}) {
     const Outcome outcome = parse(text, piece);
     ASSERT_EQ(outcome.state, HttpParser::State::done) << piece;
@@ -119,8 +123,12 @@ TEST(HttpParser, KeepsItsLimits) {
   EXPECT_EQ(parse("GET /" + std::string(10'000, 'a'), 100, limits).status, 431);
   EXPECT_EQ(parse(start + "A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 5\r\n\r\n", 1u << 20, limits).status, 431);
   EXPECT_EQ(parse(start + "Content-Length: 101\r\n\r\n", 1u << 20, limits).status, 413);
-  EXPECT_EQ(parse(start + "Transfer-Encoding: chunked\r\n\r\n65\r\n" + std::string(101, 'a') + "\r\n0\r\n\r\n", 1u << 20, limits).status, 413);
-  EXPECT_EQ(parse(start + "Content-Length: 100\r\n\r\n" + std::string(100, 'a'), 7, limits).state, HttpParser::State::done);
+  EXPECT_EQ(parse(start + "Transfer-Encoding: chunked\r\n\r\n65\r\n" + std::string(101, 'a') + "\r\n0\r\n\r\n",
+                  1u << 20, limits)
+                .status,
+            413);
+  EXPECT_EQ(parse(start + "Content-Length: 100\r\n\r\n" + std::string(100, 'a'), 7, limits).state,
+            HttpParser::State::done);
   std::string endless = start + "Transfer-Encoding: chunked\r\n\r\n";
   EXPECT_EQ(parse(endless + "1;" + std::string(5000, 'x'), 100, limits).state, HttpParser::State::failed);
   std::string tiny = endless;

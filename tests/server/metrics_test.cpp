@@ -1,10 +1,10 @@
 #include "server/metrics.h"
 
-#include <gtest/gtest.h>
-
 #include <regex>
 #include <set>
 #include <sstream>
+
+#include <gtest/gtest.h>
 
 namespace moebox {
 namespace {
@@ -24,7 +24,8 @@ std::string text_of(const Metrics& metrics) {
 TEST(Metrics, EveryLineIsPrometheusText) {
   Metrics metrics({{"quote\"back\\slash", "x", {}}});
   metrics.count_http("/health", 200);
-  const std::regex sample(R"re(^[a-zA-Z_:][a-zA-Z0-9_:]*(\{[a-z_]+="([^"\\\n]|\\.)*"(,[a-z_]+="([^"\\\n]|\\.)*")*\})? [-+0-9.eInf]+$)re");
+  const std::regex sample(
+      R"re(^[a-zA-Z_:][a-zA-Z0-9_:]*(\{[a-z_]+="([^"\\\n]|\\.)*"(,[a-z_]+="([^"\\\n]|\\.)*")*\})? [-+0-9.eInf]+$)re");
   const std::regex comment(R"(^# (HELP [a-zA-Z_:0-9]+ .+|TYPE [a-zA-Z_:0-9]+ (counter|gauge|histogram))$)");
   std::istringstream lines(text_of(metrics));
   std::set<std::string> types;
@@ -53,7 +54,9 @@ TEST(Metrics, HistogramsAreCumulative) {
   for (const double value : {0.5, 1.0, 1.5, 7.0}) histogram.observe(value);
   MetricsText text;
   text.histogram("h", {}, histogram);
-  EXPECT_EQ(text.take(), "h_bucket{le=\"1\"} 2\nh_bucket{le=\"2\"} 3\nh_bucket{le=\"5\"} 3\nh_bucket{le=\"+Inf\"} 4\nh_sum 10\nh_count 4\n");
+  EXPECT_EQ(text.take(),
+            "h_bucket{le=\"1\"} 2\nh_bucket{le=\"2\"} 3\nh_bucket{le=\"5\"} 3\nh_bucket{le=\"+Inf\"} 4\nh_sum "
+            "10\nh_count 4\n");
 }
 
 }  // namespace

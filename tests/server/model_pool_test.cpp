@@ -1,8 +1,8 @@
 #include "server/model_pool.h"
 
-#include <gtest/gtest.h>
-
 #include <future>
+
+#include <gtest/gtest.h>
 
 #include "fake_backend.h"
 
@@ -112,7 +112,9 @@ TEST(ModelPool, NegativeKeepAliveIsForEver) {
   ServerOptions options = loader.options({"a"});
   options.keep_alive = -1ms;
   ModelPool pool(options);
-  { const Result lease = acquire(pool, "a").get(); }
+  {
+    const Result lease = acquire(pool, "a").get();
+  }
   std::this_thread::sleep_for(50ms);
   EXPECT_EQ(loader.alive, 1);
 }
@@ -122,9 +124,13 @@ TEST(ModelPool, MakesRoomByUnloadingTheOldestIdleModel) {
   ServerOptions options = loader.options({"a", "b", "c"});
   options.max_loaded_models = 2;
   ModelPool pool(options);
-  { const Result a = acquire(pool, "a").get(); }
+  {
+    const Result a = acquire(pool, "a").get();
+  }
   std::this_thread::sleep_for(5ms);
-  { const Result b = acquire(pool, "b").get(); }
+  {
+    const Result b = acquire(pool, "b").get();
+  }
   const Result c = acquire(pool, "c").get();
   ASSERT_TRUE(std::holds_alternative<ModelLease>(c));
   const auto status = pool.status();

@@ -1,16 +1,16 @@
 // A client of bytes: it sends what no HTTP library would, and shows exactly what came back.
 #pragma once
 
+#include <chrono>
+#include <cstring>
+#include <string>
+#include <string_view>
+
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <chrono>
-#include <cstring>
-#include <string>
-#include <string_view>
 
 namespace moebox::testing {
 
@@ -76,8 +76,10 @@ class RawClient {
       if (::poll(&poll, 1, 50) <= 0) continue;
       char buffer[16384];
       const ssize_t n = ::recv(fd_, buffer, sizeof buffer, 0);
-      if (n <= 0) ended = true;
-      else all.append(buffer, static_cast<std::size_t>(n));
+      if (n <= 0)
+        ended = true;
+      else
+        all.append(buffer, static_cast<std::size_t>(n));
     }
     return all;
   }

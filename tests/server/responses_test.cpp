@@ -1,9 +1,9 @@
 #include "server/responses.h"
 
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <limits>
+
+#include <gtest/gtest.h>
 
 #include "fake_backend.h"
 #include "server/router.h"
@@ -14,7 +14,9 @@ namespace {
 
 using nlohmann::json;
 
-GeneratedToken token(TokenId id, float logprob, std::vector<TokenLogprob> top = {}) { return {id, logprob, std::move(top)}; }
+GeneratedToken token(TokenId id, float logprob, std::vector<TokenLogprob> top = {}) {
+  return {id, logprob, std::move(top)};
+}
 
 TEST(Sse, FramesOneLine) {
   EXPECT_EQ(sse_event("{}"), "data: {}\n\n");
@@ -36,20 +38,23 @@ TEST(Responses, ErrorsHaveOpenAisShape) {
 }
 
 TEST(Responses, InternalErrorsTellNothing) {
-  for (const ErrorKind kind : {ErrorKind::internal, ErrorKind::io, ErrorKind::invalid_file, ErrorKind::network, ErrorKind::not_found}) {
+  for (const ErrorKind kind :
+       {ErrorKind::internal, ErrorKind::io, ErrorKind::invalid_file, ErrorKind::network, ErrorKind::not_found}) {
     const ApiError error = to_api_error(Error(kind, "at 0x7ffdeadbeef", "/etc/secret"), "req_1");
     EXPECT_EQ(error.status, 500);
     EXPECT_EQ(error.message.find("0x7f"), std::string::npos);
     EXPECT_EQ(error.body().find("secret"), std::string::npos);
     EXPECT_NE(error.message.find("req_1"), std::string::npos);
   }
-  EXPECT_EQ(to_api_error(Error(ErrorKind::invalid_argument, "bad", "/a/path"), "r").body().find("path"), std::string::npos);
+  EXPECT_EQ(to_api_error(Error(ErrorKind::invalid_argument, "bad", "/a/path"), "r").body().find("path"),
+            std::string::npos);
   EXPECT_EQ(to_api_error(Error(ErrorKind::invalid_argument, "bad", "top_p"), "r").param, "top_p");
 }
 
 TEST(Responses, ChatLogprobsHaveBytesAndTops) {
   const testing::ByteTokenizer tokenizer;
-  const GeneratedToken tokens[] = {token('A', -0.25f, {{'A', -0.25f}, {0xe4, -2.f}}), token(0xbd, -std::numeric_limits<float>::infinity())};
+  const GeneratedToken tokens[] = {token('A', -0.25f, {{'A', -0.25f}, {0xe4, -2.f}}),
+                                   token(0xbd, -std::numeric_limits<float>::infinity())};
   const json logprobs = chat_logprobs(tokenizer, tokens);
   ASSERT_EQ(logprobs["content"].size(), 2u);
   EXPECT_EQ(logprobs["content"][0]["token"], "A");
@@ -95,15 +100,18 @@ TEST(Router, MatchesWholePathsOnly) {
   EXPECT_EQ(find_route("GET", "/v1/models/owner/name").id, "owner/name");
   EXPECT_EQ(find_route("GET", "/v1/chat/completions").route, nullptr);
   EXPECT_EQ(find_route("GET", "/v1/chat/completions").allowed, "POST");
-  for (const char* path : {"", "/", "*", "/v1", "/v1/models/", "//v1/models", "/v1/../v1/models", "/V1/models", "/v1/models;x", "/health/", "/v1/chat/completions/x"}) {
+  for (const char* path : {"", "/", "*", "/v1", "/v1/models/", "//v1/models", "/v1/../v1/models", "/V1/models",
+                           "/v1/models;x", "/health/", "/v1/chat/completions/x"}) {
     const RouteMatch match = find_route("GET", path);
     EXPECT_TRUE(match.route == nullptr && match.allowed.empty()) << path;
   }
 }
 
 TEST(Router, OnlyProbesNeedNoKey) {
-  for (const char* path : {"/v1/models", "/v1/models/x", "/metrics"}) EXPECT_TRUE(find_route("GET", path).route->needs_key) << path;
-  for (const char* path : {"/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize"}) EXPECT_TRUE(find_route("POST", path).route->needs_key) << path;
+  for (const char* path : {"/v1/models", "/v1/models/x", "/metrics"})
+    EXPECT_TRUE(find_route("GET", path).route->needs_key) << path;
+  for (const char* path : {"/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize"})
+    EXPECT_TRUE(find_route("POST", path).route->needs_key) << path;
   for (const char* path : {"/health", "/ready"}) EXPECT_FALSE(find_route("GET", path).route->needs_key) << path;
 }
 

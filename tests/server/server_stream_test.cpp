@@ -1,12 +1,12 @@
 // Streams, clients that go away, slow readers, shutting down, TLS: over real sockets, with a fake model.
+#include <csignal>
+#include <filesystem>
+
 #include <gtest/gtest.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
-
-#include <csignal>
-#include <filesystem>
 
 #include "server/keys.h"
 #include "test_server.h"
@@ -23,7 +23,8 @@ const std::string endless = R"({"prompt":"a","stream":true,"ignore_eos":true,"ma
 TEST(ServerStream, ChatChunks) {
   const TestServer server;
   const std::string response = server.exchange(
-      post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"hi"}],"stream":true,"stream_options":{"include_usage":true}})"));
+      post("/v1/chat/completions",
+           R"({"messages":[{"role":"user","content":"hi"}],"stream":true,"stream_options":{"include_usage":true}})"));
   EXPECT_EQ(status_of(response), 200);
   EXPECT_NE(response.find("Content-Type: text/event-stream"), std::string::npos);
   const auto events = events_of(response);
@@ -34,7 +35,8 @@ TEST(ServerStream, ChatChunks) {
   EXPECT_EQ(first["choices"][0]["delta"], json::parse(R"({"role":"assistant","content":""})"));
   EXPECT_TRUE(first["usage"].is_null());
   std::string text;
-  for (std::size_t i = 0; i + 2 < events.size(); ++i) text += json::parse(events[i])["choices"][0]["delta"].value("content", "");
+  for (std::size_t i = 0; i + 2 < events.size(); ++i)
+    text += json::parse(events[i])["choices"][0]["delta"].value("content", "");
   EXPECT_EQ(text, "Hello, world");
   EXPECT_EQ(json::parse(events[events.size() - 3])["choices"][0]["finish_reason"], "stop");
   const json last = json::parse(events[events.size() - 2]);
@@ -45,7 +47,8 @@ TEST(ServerStream, ChatChunks) {
 
 TEST(ServerStream, CompletionChunksOfSeveralChoices) {
   const TestServer server;
-  const auto events = events_of(server.exchange(post("/v1/completions", R"({"prompt":["a","b"],"n":2,"stream":true,"echo":true,"max_tokens":3})")));
+  const auto events = events_of(server.exchange(
+      post("/v1/completions", R"({"prompt":["a","b"],"n":2,"stream":true,"echo":true,"max_tokens":3})")));
   std::map<int, std::string> texts;
   std::map<int, int> finished;
   for (const std::string& event : events) {
@@ -60,8 +63,9 @@ TEST(ServerStream, CompletionChunksOfSeveralChoices) {
 
 TEST(ServerStream, LogprobsComeWithTheirTokens) {
   const TestServer server;
-  const auto events = events_of(server.exchange(
-      post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"hi"}],"stream":true,"logprobs":true,"top_logprobs":1,"stop":"lo"})")));
+  const auto events = events_of(server.exchange(post(
+      "/v1/chat/completions",
+      R"({"messages":[{"role":"user","content":"hi"}],"stream":true,"logprobs":true,"top_logprobs":1,"stop":"lo"})")));
   std::string tokens;
   for (const std::string& event : events) {
     if (event == "[DONE]") continue;
@@ -88,7 +92,8 @@ TEST(ServerStream, AFailureEndsTheStreamWithAnError) {
 
 TEST(ServerStream, ErrorsBeforeTheFirstTokenHaveTheirStatus) {
   const TestServer server;
-  EXPECT_EQ(status_of(server.exchange(post("/v1/completions", R"({"prompt":"a","stream":true,"max_tokens":100000})"))), 400);
+  EXPECT_EQ(status_of(server.exchange(post("/v1/completions", R"({"prompt":"a","stream":true,"max_tokens":100000})"))),
+            400);
   EXPECT_EQ(status_of(server.exchange(post("/v1/completions", R"({"prompt":"a","stream":true,"model":"x"})"))), 404);
 }
 
@@ -114,16 +119,21 @@ void expect_slot_freed(const std::string& body, Leave how) {
   client.send(post("/v1/completions", body));
   ASSERT_TRUE(eventually([&] { return server.stats().running == 1; }));
   const auto left = std::chrono::steady_clock::now();
-  if (how == Leave::close) client.close();
-  else if (how == Leave::reset) client.reset();
-  else client.half_close();
+  if (how == Leave::close)
+    client.close();
+  else if (how == Leave::reset)
+    client.reset();
+  else
+    client.half_close();
   EXPECT_TRUE(eventually([&] { return server.stats().running == 0; }));
   EXPECT_LT(std::chrono::steady_clock::now() - left, 1500ms) << "4000 tokens would have taken 20 seconds";
   EXPECT_EQ(server.stats().cancelled, 1u);
   EXPECT_TRUE(eventually([&] {
-    return server.exchange(get("/metrics")).find(R"(vllm:request_success_total{model_name="fake",finished_reason="abort"} 1)") != std::string::npos;
+    return server.exchange(get("/metrics"))
+               .find(R"(vllm:request_success_total{model_name="fake",finished_reason="abort"} 1)") != std::string::npos;
   }));
-  EXPECT_TRUE(eventually([&] { return server.exchange(get("/metrics")).find("moebox:requests_in_flight 0\n") != std::string::npos; }));
+  EXPECT_TRUE(eventually(
+      [&] { return server.exchange(get("/metrics")).find("moebox:requests_in_flight 0\n") != std::string::npos; }));
 }
 
 TEST(ServerStream, AClientThatLeavesFreesItsSlot) {
@@ -149,7 +159,8 @@ TEST(ServerStream, AClientThatLeavesWhileTheModelLoadsIsForgotten) {
   client.close();
   std::this_thread::sleep_for(50ms);
   go = true;
-  EXPECT_TRUE(eventually([&] { return server.exchange(get("/metrics")).find("moebox:requests_in_flight 0\n") != std::string::npos; }));
+  EXPECT_TRUE(eventually(
+      [&] { return server.exchange(get("/metrics")).find("moebox:requests_in_flight 0\n") != std::string::npos; }));
   EXPECT_EQ(backend->stats().running, 0);
   EXPECT_EQ(backend->stats().cancelled, 0u) << "it was never submitted";
 }
@@ -165,7 +176,8 @@ TEST(ServerStream, ASlowReaderIsDropped) {
   slow.send(post("/v1/completions", R"({"prompt":"a","stream":true,"ignore_eos":true,"max_tokens":9000000})"));
   ASSERT_TRUE(eventually([&] { return server.stats().running == 1; }));
   EXPECT_TRUE(eventually([&] { return server.stats().running == 0; }, 20000));
-  EXPECT_TRUE(eventually([&] { return server.exchange(get("/metrics")).find("moebox:slow_readers_total 1\n") != std::string::npos; }));
+  EXPECT_TRUE(eventually(
+      [&] { return server.exchange(get("/metrics")).find("moebox:slow_readers_total 1\n") != std::string::npos; }));
   EXPECT_EQ(server.stats().cancelled, 1u);
 }
 
@@ -266,7 +278,8 @@ struct Certificate {
     X509_gmtime_adj(X509_getm_notBefore(certificate), 0);
     X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
     X509_set_pubkey(certificate, key);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(certificate), "CN", MBSTRING_ASC, reinterpret_cast<const unsigned char*>("localhost"), -1, -1, 0);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(certificate), "CN", MBSTRING_ASC,
+                               reinterpret_cast<const unsigned char*>("localhost"), -1, -1, 0);
     X509_set_issuer_name(certificate, X509_get_subject_name(certificate));
     X509_sign(certificate, key, EVP_sha256());
     std::FILE* file = std::fopen(certificate_path.c_str(), "w");
@@ -282,8 +295,10 @@ struct Certificate {
     std::filesystem::remove(certificate_path);
     std::filesystem::remove(key_path);
   }
-  const std::filesystem::path certificate_path = std::filesystem::temp_directory_path() / ("moebox_cert_" + std::to_string(::getpid()) + ".pem");
-  const std::filesystem::path key_path = std::filesystem::temp_directory_path() / ("moebox_key_" + std::to_string(::getpid()) + ".pem");
+  const std::filesystem::path certificate_path =
+      std::filesystem::temp_directory_path() / ("moebox_cert_" + std::to_string(::getpid()) + ".pem");
+  const std::filesystem::path key_path =
+      std::filesystem::temp_directory_path() / ("moebox_key_" + std::to_string(::getpid()) + ".pem");
 };
 
 /// One exchange over TLS of at most `max_version`; empty when the handshake fails.
@@ -317,7 +332,9 @@ TEST(ServerStream, SpeaksTls) {
   EXPECT_TRUE(const_cast<TestServer&>(server).server().url().starts_with("https://"));
   bool clean = false;
   for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
-    const std::string response = tls_exchange(server.port(), post("/v1/completions", R"({"prompt":"a","stream":true})", "Connection: close\r\n"), version, clean);
+    const std::string response =
+        tls_exchange(server.port(), post("/v1/completions", R"({"prompt":"a","stream":true})", "Connection: close\r\n"),
+                     version, clean);
     EXPECT_EQ(status_of(response), 200);
     EXPECT_EQ(events_of(response).back(), "[DONE]");
     EXPECT_TRUE(clean) << "the end is said, not cut";

@@ -1,5 +1,7 @@
 #include "server/strict_json.h"
 
+#include <chrono>
+
 #include <gtest/gtest.h>
 
 #include "server/api_error.h"
@@ -18,9 +20,14 @@ ApiError refusal_of(std::string_view text, JsonLimits limits = {}) {
 }
 
 TEST(StrictJson, BuildsWhatTheLibraryBuilds) {
-  const char* texts[] = {R"({"a":[1,2.5,-3,{"b":null}],"c":{"d":[[],{}]},"e":"é","f":true})", "[]", "\"x\"", "12", "null",
-                         R"({"":{"":[{"":1}]}})", "[18446744073709551615, -9223372036854775808]"};
-  for (const char* text : texts) EXPECT_EQ(parse_strict_json(text), nlohmann::json::parse(text)) << text;
+  const char* texts[] = {R"({"a":[1,2.5,-3,{"b":null}],"c":{"d":[[],{}]},"e":"é","f":true})",
+                         "[]",
+                         "\"x\"",
+                         "12",
+                         "null",
+                         R"({"":{"":[{"":1}]}})",
+                         "[18446744073709551615, -9223372036854775808]"};
+  for (const char* text : texts) EXPECT_EQ(parse_strict_json(text), Json::parse(text)) << text;
 }
 
 TEST(StrictJson, RefusesAKeyThatOccursTwice) {
@@ -30,8 +37,22 @@ TEST(StrictJson, RefusesAKeyThatOccursTwice) {
   EXPECT_EQ(refusal_of(R"({"x":{"y":1,"y":1}})").param, "x");
 }
 
+TEST(StrictJson, KeepsTheOrderOfKeys) {
+  EXPECT_EQ(parse_strict_json(R"({"z":1,"a":{"y":2,"b":3}})").dump(), R"({"z":1,"a":{"y":2,"b":3}})");
+}
+
+TEST(StrictJson, ManyKeysTakeNoLongerThanManyValues) {
+  std::string text = "{";
+  for (int i = 0; i < 300'000; ++i) text += (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\":0";
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(parse_strict_json(text + "}").size(), 300'000u);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(20)) << "quadratic look-ups take minutes";
+}
+
 TEST(StrictJson, LimitsDepth) {
-  const auto nested = [](int depth) { return std::string(static_cast<std::size_t>(depth), '[') + std::string(static_cast<std::size_t>(depth), ']'); };
+  const auto nested = [](int depth) {
+    return std::string(static_cast<std::size_t>(depth), '[') + std::string(static_cast<std::size_t>(depth), ']');
+  };
   EXPECT_NO_THROW(parse_strict_json(nested(64)));
   EXPECT_NE(refusal_of(nested(65)).message.find("64"), std::string::npos);
   EXPECT_EQ(refusal_of(nested(2'000'000)).status, 400);
@@ -62,7 +83,8 @@ TEST(StrictJson, RefusesNumbersThatAreNone) {
 }
 
 TEST(StrictJson, RefusesWhatIsNoDocument) {
-  for (const char* bad : {"", " ", "{", "{}x", "{} {}", "{'a':1}", "{\"a\":1,}", "[1,]", "\"a", "\"\n\"", "// c\n{}", "\xef\xbb", "tru"}) {
+  for (const char* bad : {"", " ", "{", "{}x", "{} {}", "{'a':1}", "{\"a\":1,}", "[1,]", "\"a", "\"\n\"", "// c\n{}",
+                          "\xef\xbb", "tru"}) {
     EXPECT_EQ(refusal_of(bad).status, 400) << bad;
   }
   EXPECT_EQ(refusal_of(std::string_view("{\"a\":\"x\0y\"}", 11)).status, 400);

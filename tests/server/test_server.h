@@ -1,8 +1,9 @@
 // A server on a free port, with a model that answers as the test says.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <thread>
+
+#include <nlohmann/json.hpp>
 
 #include "fake_backend.h"
 #include "raw_client.h"
@@ -58,10 +59,12 @@ class TestServer {
   static bool complete(std::string_view answer) {
     const auto head = answer.find("\r\n\r\n");
     if (head == std::string_view::npos) return false;
-    if (answer.substr(0, head).find("Transfer-Encoding: chunked") != std::string_view::npos) return answer.ends_with("0\r\n\r\n");
+    if (answer.substr(0, head).find("Transfer-Encoding: chunked") != std::string_view::npos)
+      return answer.ends_with("0\r\n\r\n");
     const auto length = answer.find("Content-Length: ");
     if (length == std::string_view::npos || length > head) return true;
-    return answer.size() >= head + 4 + static_cast<std::size_t>(std::stoul(std::string(answer.substr(length + 16, 20))));
+    return answer.size() >=
+           head + 4 + static_cast<std::size_t>(std::stoul(std::string(answer.substr(length + 16, 20))));
   }
 
  private:
