@@ -83,7 +83,7 @@ class Download {
   }
 
   void receive(const RemoteFile& remote) {
-    HttpRequest request = remote.request;
+    ClientRequest request = remote.request;
     const std::uint64_t offset = part_->size_bytes();
     if (offset > 0) {
       request.headers.add("Range", fmt::format("bytes={}-", offset));
@@ -91,7 +91,7 @@ class Download {
       if (remote.identity.digest.kind == DigestKind::none) request.headers.add("If-Range", remote.identity.etag);
     }
     HttpHandlers handlers;
-    handlers.on_head = [&](const HttpResponse& response) {
+    handlers.on_head = [&](const ClientResponse& response) {
       check_head(response, offset, remote.link_expires);
       return true;
     };
@@ -103,7 +103,7 @@ class Download {
     client_.send_following(request, handlers);
   }
 
-  void check_head(const HttpResponse& response, std::uint64_t offset, bool link_expires) {
+  void check_head(const ClientResponse& response, std::uint64_t offset, bool link_expires) {
     const std::uint64_t size = part_->identity().size_bytes;
     const std::string where = response.url.authority();
     if (response.status == 200) {
@@ -145,7 +145,7 @@ class Download {
 
 }  // namespace
 
-void fail_for_status(const HttpResponse& response) {
+void fail_for_status(const ClientResponse& response) {
   const std::string where = response.url.authority();
   std::string message = fmt::format("the answer is {} {}", response.status, response.reason);
   if (const auto detail = response.headers.find("X-Error-Message")) message += ": " + printable(*detail);

@@ -14,7 +14,7 @@ namespace moebox {
 
 /// Where a file can be had now, and what it must be.
 struct RemoteFile {
-  HttpRequest request;  // without Range
+  ClientRequest request;  // without Range
   FileIdentity identity;
   bool link_expires = false;  // a refusal then means: ask for a new link
 };
@@ -27,6 +27,6 @@ void download_file(const HttpClient& client, const std::function<RemoteFile()>& 
                    std::uint64_t done_before);
 
 /// Throws what an answer that is neither 2xx nor a redirect means in general; retryable for 408, 429 and 5xx.
-[[noreturn]] void fail_for_status(const HttpResponse& response);
+[[noreturn]] void fail_for_status(const ClientResponse& response);
 
 }  // namespace moebox

@@ -58,12 +58,12 @@ class HubClient {
   /// signed link) is not followed here; others (a renamed repository, a mirror) are, without the token where they leave
   /// the hub.
   RemoteFile locate(const std::string& revision, const std::string& file, std::string* commit = nullptr) const {
-    HttpRequest request = to_hub("HEAD", fmt::format("/{}/{}/resolve/{}/{}", source_.owner, source_.repo,
-                                                     percent_encode(revision, false), percent_encode(file, true)));
+    ClientRequest request = to_hub("HEAD", fmt::format("/{}/{}/resolve/{}/{}", source_.owner, source_.repo,
+                                                       percent_encode(revision, false), percent_encode(file, true)));
     for (int i = 0; i <= max_hub_redirects; ++i) {
-      const HttpResponse response = http_.send(request);
+      const ClientResponse response = http_.send(request);
       if (is_redirect(response)) {
-        HttpRequest next = HttpClient::redirected(request, response);
+        ClientRequest next = HttpClient::redirected(request, response);
         const bool describes = response.headers.find("X-Linked-Etag") && response.headers.find("X-Linked-Size");
         if (describes) return describe(response, std::move(next), file, commit);
         request = std::move(next);
@@ -76,9 +76,9 @@ class HubClient {
   }
 
   Listing list() const {
-    const HttpRequest request = to_hub("GET", fmt::format("/api/models/{}/{}/revision/{}?blobs=true", source_.owner,
-                                                          source_.repo, percent_encode(source_.revision, false)));
-    HttpResponse response;
+    const ClientRequest request = to_hub("GET", fmt::format("/api/models/{}/{}/revision/{}?blobs=true", source_.owner,
+                                                            source_.repo, percent_encode(source_.revision, false)));
+    ClientResponse response;
     const std::string body = http_.fetch(request, max_listing_bytes, response);
     if (response.status != 200) fail(response, "revision " + source_.revision);
     return parse_listing(body);
@@ -102,14 +102,14 @@ class HubClient {
     return !options_.hf_token.empty() && (endpoint_.scheme == "https" || is_loopback(endpoint_.host));
   }
 
-  HttpRequest to_hub(std::string method, const std::string& target) const {
-    HttpRequest request{std::move(method), endpoint_, {}, {}};
+  ClientRequest to_hub(std::string method, const std::string& target) const {
+    ClientRequest request{std::move(method), endpoint_, {}, {}};
     request.url.target += target;
     if (may_send_token()) request.headers.add("Authorization", "Bearer " + options_.hf_token);
     return request;
   }
 
-  RemoteFile describe(const HttpResponse& response, HttpRequest where, const std::string& file,
+  RemoteFile describe(const ClientResponse& response, ClientRequest where, const std::string& file,
                       std::string* commit) const {
     const HttpHeaders& headers = response.headers;
     RemoteFile remote;
@@ -169,7 +169,7 @@ class HubClient {
     return false;
   }
 
-  [[noreturn]] void fail(const HttpResponse& response, const std::string& what) const {
+  [[noreturn]] void fail(const ClientResponse& response, const std::string& what) const {
     const std::string code = response.headers.find("X-Error-Code").value_or("");
     const std::string page = fmt::format("{}/{}/{}", endpoint_.text(), source_.owner, source_.repo);
     const std::string token_hint = fmt::format("make a token at {}/settings/tokens and set HF_TOKEN", endpoint_.text());

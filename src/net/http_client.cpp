@@ -19,7 +19,7 @@ constexpr int max_interim_answers = 8;
 /// What came over a connection and is not used yet.
 class Reader {
  public:
-  Reader(Connection& connection, const HttpOptions& options, std::string where)
+  Reader(ClientConnection& connection, const HttpOptions& options, std::string where)
       : connection_(connection), options_(options), where_(std::move(where)), buffer_(buffer_bytes) {}
 
   /// The bytes of a head, with its empty line.
@@ -76,12 +76,13 @@ class Reader {
   void check_speed() {
     window_bytes_ += filled_;
     if (steady_clock::now() - window_start_ < std::chrono::milliseconds(options_.timeout_ms)) return;
-    if (window_bytes_ < options_.minimum_bytes) throw NetworkError("the bytes come too slowly", where_, true, "try again");
+    if (window_bytes_ < options_.minimum_bytes)
+      throw NetworkError("the bytes come too slowly", where_, true, "try again");
     window_start_ = steady_clock::now();
     window_bytes_ = 0;
   }
 
-  Connection& connection_;
+  ClientConnection& connection_;
   const HttpOptions& options_;
   std::string where_;
   std::vector<char> buffer_;
@@ -90,7 +91,7 @@ class Reader {
   std::uint64_t window_bytes_ = 0;
 };
 
-void check_request(const HttpRequest& request) {
+void check_request(const ClientRequest& request) {
   const auto fail = [&](const char* what) { throw Error(ErrorKind::invalid_argument, what, request.url.origin()); };
   if (!is_field_name(request.method)) fail("the method cannot be sent");
   for (const auto& [name, value] : request.headers) {
@@ -102,7 +103,7 @@ void check_request(const HttpRequest& request) {
   if (!request.url.target.starts_with('/') || !plain) fail("the path of the URL cannot be sent");
 }
 
-std::string request_bytes(const HttpRequest& request, const HttpOptions& options,
+std::string request_bytes(const ClientRequest& request, const HttpOptions& options,
                           const std::optional<Proxy>& plain_proxy) {
   // A proxy for plain HTTP gets the whole URL.
   std::string text = fmt::format("{} {}{} HTTP/1.1\r\nHost: {}\r\n", request.method,
@@ -157,7 +158,7 @@ void read_body(Reader& reader, const BodyFraming& framing, const std::function<v
 
 }  // namespace
 
-bool is_redirect(const HttpResponse& response) {
+bool is_redirect(const ClientResponse& response) {
   const int s = response.status;
   return (s == 301 || s == 302 || s == 303 || s == 307 || s == 308) && response.headers.count("Location") == 1;
 }
@@ -169,7 +170,7 @@ const TlsContext& HttpClient::tls() const {
   return *tls_;
 }
 
-std::unique_ptr<Connection> HttpClient::open(const Url& url, const std::optional<Proxy>& proxy) const {
+std::unique_ptr<ClientConnection> HttpClient::open(const Url& url, const std::optional<Proxy>& proxy) const {
   const std::string where = url.authority();
   if (!proxy) {
     Socket socket = connect_tcp(url.host, url.port, options_.connect_timeout_ms, options_.tick, where);
@@ -181,7 +182,7 @@ std::unique_ptr<Connection> HttpClient::open(const Url& url, const std::optional
   if (url.scheme == "http") return plain_connection(std::move(socket), options_.tick, via);
 
   // The tunnel's answer is read through a second owner of the same socket, which lets go of it before TLS begins.
-  struct Borrowed final : Connection {
+  struct Borrowed final : ClientConnection {
     int fd;
     const HttpOptions& options;
     const std::string& via;
@@ -210,11 +211,11 @@ std::unique_ptr<Connection> HttpClient::open(const Url& url, const std::optional
   return tls().connect(std::move(socket), url.host, after_ms(options_.timeout_ms), options_.tick, via);
 }
 
-HttpResponse HttpClient::send(const HttpRequest& request, const HttpHandlers& handlers) const {
+ClientResponse HttpClient::send(const ClientRequest& request, const HttpHandlers& handlers) const {
   check_request(request);
   const std::optional<Proxy> proxy = options_.proxy.find(request.url);
   const std::string where = request.url.authority();
-  const std::unique_ptr<Connection> connection = open(request.url, proxy);
+  const std::unique_ptr<ClientConnection> connection = open(request.url, proxy);
   connection->write(request_bytes(request, options_, request.url.scheme == "http" ? proxy : std::nullopt),
                     after_ms(options_.timeout_ms));
 
@@ -227,15 +228,15 @@ HttpResponse HttpClient::send(const HttpRequest& request, const HttpHandlers& ha
       throw NetworkError(fmt::format("an unexpected answer: {}", head.status), where, false);
   }
   const BodyFraming framing = body_framing(request.method, head, where);
-  HttpResponse response{head.status, std::move(head.reason), std::move(head.headers), request.url, std::nullopt};
+  ClientResponse response{head.status, std::move(head.reason), std::move(head.headers), request.url, std::nullopt};
   if (const auto length = response.headers.find("Content-Length")) response.content_length = parse_decimal(*length);
   const bool wanted = !handlers.on_head || handlers.on_head(response);
   if (wanted && framing.kind != BodyFraming::Kind::none) read_body(reader, framing, handlers.on_body, where);
   return response;
 }
 
-HttpRequest HttpClient::redirected(const HttpRequest& request, const HttpResponse& response) {
-  HttpRequest next = request;
+ClientRequest HttpClient::redirected(const ClientRequest& request, const ClientResponse& response) {
+  ClientRequest next = request;
   try {
     next.url = request.url.resolve(response.headers.find("Location").value_or(""));
   } catch (const Error& e) {
@@ -250,15 +251,16 @@ HttpRequest HttpClient::redirected(const HttpRequest& request, const HttpRespons
   return next;
 }
 
-HttpResponse HttpClient::send_following(HttpRequest request, const HttpHandlers& handlers, int max_redirects) const {
+ClientResponse HttpClient::send_following(ClientRequest request, const HttpHandlers& handlers,
+                                          int max_redirects) const {
   if (request.method != "GET" && request.method != "HEAD")
     throw Error(ErrorKind::invalid_argument, "only GET and HEAD follow redirects", request.method);
   HttpHandlers final_only = handlers;
-  final_only.on_head = [&](const HttpResponse& response) {
+  final_only.on_head = [&](const ClientResponse& response) {
     return !is_redirect(response) && (!handlers.on_head || handlers.on_head(response));
   };
   for (int i = 0;; ++i) {
-    HttpResponse response = send(request, final_only);
+    ClientResponse response = send(request, final_only);
     if (!is_redirect(response)) return response;
     if (i == max_redirects)
       throw NetworkError(fmt::format("more than {} redirects", max_redirects), request.url.authority(), false);
@@ -266,7 +268,7 @@ HttpResponse HttpClient::send_following(HttpRequest request, const HttpHandlers&
   }
 }
 
-std::string HttpClient::fetch(const HttpRequest& request, std::size_t max_bytes, HttpResponse& response) const {
+std::string HttpClient::fetch(const ClientRequest& request, std::size_t max_bytes, ClientResponse& response) const {
   std::string body;
   HttpHandlers handlers;
   handlers.on_body = [&](std::string_view bytes) {

@@ -29,14 +29,14 @@ struct HttpOptions {
   Tick tick;  // called about ten times a second while waiting; throws to give up
 };
 
-struct HttpRequest {
+struct ClientRequest {
   std::string method = "GET";
   Url url;
   HttpHeaders headers;
   std::string body;  // with Content-Length, when not empty
 };
 
-struct HttpResponse {
+struct ClientResponse {
   int status = 0;
   std::string reason;
   HttpHeaders headers;
@@ -45,12 +45,12 @@ struct HttpResponse {
 };
 
 struct HttpHandlers {
-  std::function<bool(const HttpResponse&)> on_head;  // false: the body is not wanted
-  std::function<void(std::string_view)> on_body;     // in pieces of at most 256 KiB
+  std::function<bool(const ClientResponse&)> on_head;  // false: the body is not wanted
+  std::function<void(std::string_view)> on_body;       // in pieces of at most 256 KiB
 };
 
 /// Whether a status is a redirect that has a Location to go to.
-bool is_redirect(const HttpResponse& response);
+bool is_redirect(const ClientResponse& response);
 
 /// May be used by several threads at once.
 class HttpClient {
@@ -59,20 +59,20 @@ class HttpClient {
 
   /// One exchange. A body that ends early, or is not framed as HTTP has it, throws NetworkError; so do timeouts.
   /// Throws Error(invalid_argument) for a request that could not be sent as it is.
-  HttpResponse send(const HttpRequest& request, const HttpHandlers& handlers = {}) const;
+  ClientResponse send(const ClientRequest& request, const HttpHandlers& handlers = {}) const;
 
   /// Follows redirects (GET and HEAD only). Authorization and cookies go to the first origin only; https never becomes
   /// http.
-  HttpResponse send_following(HttpRequest request, const HttpHandlers& handlers = {}, int max_redirects = 10) const;
+  ClientResponse send_following(ClientRequest request, const HttpHandlers& handlers = {}, int max_redirects = 10) const;
 
   /// The request that follows `response`, with what must not reach another origin taken out.
-  static HttpRequest redirected(const HttpRequest& request, const HttpResponse& response);
+  static ClientRequest redirected(const ClientRequest& request, const ClientResponse& response);
 
   /// A whole body as text, at most `max_bytes` long.
-  std::string fetch(const HttpRequest& request, std::size_t max_bytes, HttpResponse& response) const;
+  std::string fetch(const ClientRequest& request, std::size_t max_bytes, ClientResponse& response) const;
 
  private:
-  std::unique_ptr<Connection> open(const Url& url, const std::optional<Proxy>& proxy) const;
+  std::unique_ptr<ClientConnection> open(const Url& url, const std::optional<Proxy>& proxy) const;
   const TlsContext& tls() const;
 
   HttpOptions options_;

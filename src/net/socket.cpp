@@ -82,7 +82,7 @@ Socket begin_connect(const Address& address) {
   return socket;
 }
 
-class PlainConnection final : public Connection {
+class PlainConnection final : public ClientConnection {
  public:
   PlainConnection(Socket socket, Tick tick, std::string where)
       : socket_(std::move(socket)), tick_(std::move(tick)), where_(std::move(where)) {}
@@ -191,7 +191,7 @@ Socket connect_tcp(const std::string& host, std::uint16_t port, int timeout_ms, 
   fail("no connection could be made", last_error, where);
 }
 
-std::unique_ptr<Connection> plain_connection(Socket socket, Tick tick, std::string where) {
+std::unique_ptr<ClientConnection> plain_connection(Socket socket, Tick tick, std::string where) {
   return std::make_unique<PlainConnection>(std::move(socket), std::move(tick), std::move(where));
 }
 

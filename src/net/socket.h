@@ -37,9 +37,9 @@ class Socket {
 
 /// A stream of bytes both ways: a socket, or TLS over one. Throws NetworkError(retryable) on timeouts and lost
 /// connections.
-class Connection {
+class ClientConnection {
  public:
-  virtual ~Connection() = default;
+  virtual ~ClientConnection() = default;
   /// Waits for some bytes; 0 is the proper end of the stream.
   virtual std::size_t read(std::span<char> buffer, Deadline deadline) = 0;
   virtual void write(std::string_view bytes, Deadline deadline) = 0;
@@ -50,7 +50,7 @@ class Connection {
 Socket connect_tcp(const std::string& host, std::uint16_t port, int timeout_ms, const Tick& tick,
                    const std::string& where);
 
-std::unique_ptr<Connection> plain_connection(Socket socket, Tick tick, std::string where);
+std::unique_ptr<ClientConnection> plain_connection(Socket socket, Tick tick, std::string where);
 
 /// The two halves of a plain connection, for who does not own the socket.
 std::size_t read_some(int fd, std::span<char> buffer, Deadline deadline, const Tick& tick, const std::string& where);

@@ -65,7 +65,7 @@ bool is_address(const std::string& host) {
   return inet_pton(AF_INET, host.c_str(), buffer) == 1 || inet_pton(AF_INET6, host.c_str(), buffer) == 1;
 }
 
-class TlsConnection final : public Connection {
+class TlsConnection final : public ClientConnection {
  public:
   TlsConnection(SSL* ssl, Socket socket, Tick tick, std::string where)
       : socket_(std::move(socket)), ssl_(ssl, SSL_free), tick_(std::move(tick)), where_(std::move(where)) {}
@@ -149,8 +149,8 @@ TlsContext::TlsContext() : state_(std::make_unique<State>()) {
 
 TlsContext::~TlsContext() = default;
 
-std::unique_ptr<Connection> TlsContext::connect(Socket socket, const std::string& host, Deadline deadline, Tick tick,
-                                                const std::string& where) const {
+std::unique_ptr<ClientConnection> TlsContext::connect(Socket socket, const std::string& host, Deadline deadline,
+                                                      Tick tick, const std::string& where) const {
   SSL* ssl = SSL_new(state_->context);
   BIO* bio = BIO_new(state_->socket_method);
   if (ssl == nullptr || bio == nullptr) {

@@ -20,8 +20,8 @@ class TlsContext {
 
   /// Shakes hands as `host` (a name or an address) expects. Throws NetworkError: not retryable when the certificate or
   /// the name is wrong, with what to do about it.
-  std::unique_ptr<Connection> connect(Socket socket, const std::string& host, Deadline deadline, Tick tick,
-                                      const std::string& where) const;
+  std::unique_ptr<ClientConnection> connect(Socket socket, const std::string& host, Deadline deadline, Tick tick,
+                                            const std::string& where) const;
 
  private:
   struct State;

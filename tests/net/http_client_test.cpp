@@ -21,7 +21,7 @@ HttpOptions quick() {
 }
 
 struct Result {
-  HttpResponse response;
+  ClientResponse response;
   std::string body;
 };
 
@@ -225,7 +225,7 @@ TEST(HttpClient, ABodyMayBeDeclined) {
     stream.sleep_ms(3000);
   });
   HttpHandlers handlers;
-  handlers.on_head = [](const HttpResponse& response) { return response.status != 200; };
+  handlers.on_head = [](const ClientResponse& response) { return response.status != 200; };
   EXPECT_EQ(HttpClient(quick())
                 .send({.method = "GET", .url = Url::parse(server.url()), .headers = {}, .body = {}}, handlers)
                 .status,
@@ -235,11 +235,11 @@ TEST(HttpClient, ABodyMayBeDeclined) {
 TEST(HttpClient, RequestsCannotBeSplit) {
   const Url url = Url::parse("http://127.0.0.1:1/");
   const HttpClient client(quick());
-  for (const HttpRequest& request :
-       {HttpRequest{"GET", url, {{"X", "a\r\nY: b"}}, ""}, HttpRequest{"GET", url, {{"X\r\n", "a"}}, ""},
-        HttpRequest{"GET", url, {{"", "a"}}, ""}, HttpRequest{"GET /x HTTP/1.1\r\nX:", url, {}, ""},
-        HttpRequest{"GET", {"http", "127.0.0.1", 1, "/a b"}, {}, ""},
-        HttpRequest{"GET", {"http", "127.0.0.1", 1, "/a\r\nX: y"}, {}, ""}}) {
+  for (const ClientRequest& request :
+       {ClientRequest{"GET", url, {{"X", "a\r\nY: b"}}, ""}, ClientRequest{"GET", url, {{"X\r\n", "a"}}, ""},
+        ClientRequest{"GET", url, {{"", "a"}}, ""}, ClientRequest{"GET /x HTTP/1.1\r\nX:", url, {}, ""},
+        ClientRequest{"GET", {"http", "127.0.0.1", 1, "/a b"}, {}, ""},
+        ClientRequest{"GET", {"http", "127.0.0.1", 1, "/a\r\nX: y"}, {}, ""}}) {
     try {
       client.send(request);
       ADD_FAILURE() << request.method;
@@ -261,7 +261,7 @@ TEST(HttpRedirect, SecretsStayWithTheirOrigin) {
     to.empty() ? stream.answer(200, "", "here") : stream.answer(302, "Location: " + to + "\r\n", "");
   });
   const HttpClient client(quick());
-  HttpResponse response;
+  ClientResponse response;
   const auto fetch = [&](const std::string& target) {
     return client.fetch({.method = "GET",
                          .url = Url::parse(server.url(target)),
@@ -286,7 +286,7 @@ TEST(HttpRedirect, LoopsAndNonsense) {
   });
   const HttpClient client(quick());
   const auto fetch = [&](const std::string& target) {
-    HttpResponse response;
+    ClientResponse response;
     try {
       client.fetch({.method = "GET", .url = Url::parse(server.url(target)), .headers = {}, .body = {}}, 100, response);
     } catch (const NetworkError& e) {
@@ -301,11 +301,11 @@ TEST(HttpRedirect, LoopsAndNonsense) {
 }
 
 TEST(HttpRedirect, NeverFromHttpsToHttp) {
-  HttpRequest request{"GET", Url::parse("https://a/"), {}, ""};
-  HttpResponse response;
+  ClientRequest request{"GET", Url::parse("https://a/"), {}, ""};
+  ClientResponse response;
   response.headers.add("Location", "http://a/");
   EXPECT_THROW(HttpClient::redirected(request, response), NetworkError);
-  HttpResponse upwards;
+  ClientResponse upwards;
   upwards.headers.add("Location", "https://a/");
   request.url = Url::parse("http://a/");
   request.headers.add("Authorization", "secret");
@@ -314,7 +314,7 @@ TEST(HttpRedirect, NeverFromHttpsToHttp) {
 
 TEST(HttpClient, FetchIsBounded) {
   TestServer server([](const ServerRequest&, ServerStream& stream) { stream.answer(200, "", std::string(101, 'x')); });
-  HttpResponse response;
+  ClientResponse response;
   EXPECT_THROW(HttpClient(quick()).fetch({.method = "GET", .url = Url::parse(server.url()), .headers = {}, .body = {}},
                                          100, response),
                NetworkError);

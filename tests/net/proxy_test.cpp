@@ -62,7 +62,7 @@ std::string get(const std::string& url, const TestServer& proxy, const std::stri
   options.timeout_ms = 2000;
   const std::string address = "http://" + user + "127.0.0.1:" + std::to_string(proxy.port());
   options.proxy = {address, address, ""};
-  HttpResponse response;
+  ClientResponse response;
   return HttpClient(options).fetch({.method = "GET", .url = Url::parse(url), .headers = {}, .body = {}}, 1000,
                                    response);
 }

@@ -41,7 +41,7 @@ class TlsTest : public ::testing::Test {
   static std::string get(const std::string& url) {
     HttpOptions options;
     options.timeout_ms = 3000;
-    HttpResponse response;
+    ClientResponse response;
     return HttpClient(options).fetch({.method = "GET", .url = Url::parse(url), .headers = {}, .body = {}}, 1u << 20,
                                      response);
   }

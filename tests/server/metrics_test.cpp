@@ -22,7 +22,7 @@ std::string text_of(const Metrics& metrics) {
 }
 
 TEST(Metrics, EveryLineIsPrometheusText) {
-  Metrics metrics({{"quote\"back\\slash", "x", {}}});
+  Metrics metrics(std::vector<ServedModel>{{"quote\"back\\slash", "x", {}}});
   metrics.count_http("/health", 200);
   const std::regex sample(
       R"re(^[a-zA-Z_:][a-zA-Z0-9_:]*(\{[a-z_]+="([^"\\\n]|\\.)*"(,[a-z_]+="([^"\\\n]|\\.)*")*\})? [-+0-9.eInf]+$)re");
@@ -39,7 +39,7 @@ TEST(Metrics, EveryLineIsPrometheusText) {
 }
 
 TEST(Metrics, ShowsTheEngine) {
-  Metrics metrics({{"quote\"back\\slash", "x", {}}});
+  Metrics metrics(std::vector<ServedModel>{{"quote\"back\\slash", "x", {}}});
   metrics.model("quote\"back\\slash").prompt_tokens += 11;
   const std::string text = text_of(metrics);
   const std::string label = R"({model_name="quote\"back\\slash"} )";
