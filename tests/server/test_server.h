@@ -98,8 +98,11 @@ inline std::vector<std::string> events_of(std::string_view answer) {
 
 template <class Condition>
 bool eventually(Condition condition, int ms = 5000) {
-  for (int i = 0; i < ms / 10 && !condition(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  return condition();
+  for (int i = 0; i < ms / 10; ++i) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return false;
 }
 
 }  // namespace moebox::testing

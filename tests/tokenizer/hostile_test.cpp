@@ -244,7 +244,7 @@ TEST(SlowTexts, AreNotQuadratic) {
       clock_gettime(CLOCK_THREAD_CPUTIME_ID, &start);
       const auto ids = tokenizer->encode(text, false, true);
       clock_gettime(CLOCK_THREAD_CPUTIME_ID, &stop);
-      EXPECT_LE(ids.size(), text.size() + 3);
+      EXPECT_LE(ids.size(), 3 * text.size() + 3);  // a bad byte is U+FFFD, three bytes of it
       const double seconds =
           static_cast<double>(stop.tv_sec - start.tv_sec) + 1e-9 * static_cast<double>(stop.tv_nsec - start.tv_nsec);
       EXPECT_LT(seconds, 15) << unit << ": quadratic time would be minutes";
