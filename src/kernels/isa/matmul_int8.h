@@ -270,6 +270,7 @@ void one_token256(Unit unit, int n_blocks, TokenBlock tokens, PanelOutput output
     KScales k[2][1];
     Ints sum[2] = {splat_int(0), splat_int(0)};
     for (int g = 0; g < 2; ++g) F::scales_of(unit, g, k[g][0]);
+    MOEBOX_UNROLL_PARTS
     for (int part = 0; part < F::parts; ++part) {
       prefetch_lines<F::bytes / F::parts>(unit + F::bytes / F::parts * part, prefetch_one_k);
       MOEBOX_UNROLL
