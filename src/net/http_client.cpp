@@ -172,6 +172,8 @@ const TlsContext& HttpClient::tls() const {
 
 std::unique_ptr<ClientConnection> HttpClient::open(const Url& url, const std::optional<Proxy>& proxy) const {
   const std::string where = url.authority();
+  // Reading the authorities takes a moment, in which the other side would already wait for the handshake.
+  if (url.scheme == "https") tls();
   if (!proxy) {
     Socket socket = connect_tcp(url.host, url.port, options_.connect_timeout_ms, options_.tick, where);
     if (url.scheme == "http") return plain_connection(std::move(socket), options_.tick, where);

@@ -133,7 +133,8 @@ class TlsConnection final : public ClientConnection {
 
 TlsContext::TlsContext() : state_(std::make_unique<State>()) {
   state_->context = SSL_CTX_new(TLS_client_method());
-  state_->socket_method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "moebox socket");
+  // No index of its own: OpenSSL has only 127 of them in the life of a process.
+  state_->socket_method = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "moebox socket");
   if (state_->context == nullptr || state_->socket_method == nullptr)
     throw Error(ErrorKind::internal, "OpenSSL cannot be set up: " + openssl_reason());
   BIO_meth_set_write(state_->socket_method, bio_write);

@@ -229,7 +229,7 @@ void TestServer::accept_loop() {
 }
 
 void TestServer::serve(int fd) {
-  const timeval limit{5, 0};
+  const timeval limit{60, 0};
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
   SSL* ssl = nullptr;

@@ -103,6 +103,14 @@ TEST_F(TlsTest, NotYetValidIsRejected) {
   EXPECT_NE(error(server.url()).find("not yet valid"), std::string::npos) << error(server.url());
 }
 
+TEST_F(TlsTest, ContextsAreNotUsedUp) {
+  const auto certificate = TestCertificate::make("IP:127.0.0.1");
+  TestServer server(hello, &certificate);
+  trust(certificate);
+  for (int i = 0; i < 300; ++i) const TlsContext context;
+  EXPECT_EQ(get(server.url()), "hello");
+}
+
 TEST_F(TlsTest, LargeBodies) {
   const auto certificate = TestCertificate::make("IP:127.0.0.1");
   const std::string large(900000, 'x');
