@@ -5,6 +5,7 @@ function(moebox_library name)
   add_library(moebox_${name} STATIC ${arg_SOURCES})
   target_include_directories(moebox_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src)
   target_link_libraries(moebox_${name} PUBLIC ${arg_DEPS} PRIVATE ${arg_PRIVATE_DEPS})
+  set_target_properties(moebox_${name} PROPERTIES UNITY_BUILD ${MOEBOX_UNITY})
 endfunction()
 
 function(moebox_test name)

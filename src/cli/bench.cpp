@@ -11,6 +11,7 @@
 #include "cli/bench_engine.h"
 #include "cli/command.h"
 #include "cli/exit_code.h"
+#include "cli/json_text.h"
 #include "cli/model_source.h"
 #include "kernels/limits.h"
 
@@ -145,7 +146,7 @@ int bench(const Context& context, BenchOptions options) {
   if (options.json) {
     nlohmann::ordered_json object = {{"repeat", options.repeat}, {"rows", nlohmann::ordered_json::array()}};
     for (const BenchRow& row : rows) object["rows"].push_back(row_json(options, row));
-    context.console.out(object.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+    context.console.out(json_text(object, 2) + "\n");
   } else {
     print_table(context.console, options, rows);
   }

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/exit_code.h"
+#include "cli/json_text.h"
 #include "cli/nearest.h"
 
 namespace moebox::cli {
@@ -64,7 +65,7 @@ int config(const Context& context, const std::vector<std::string>& keys, bool js
                                            {"environment", environment_name(*setting)},
                                            {"help", setting->help}};
     }
-    context.console.out(object.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+    context.console.out(json_text(object, 2) + "\n");
     return exit_ok;
   }
   int key_width = 0;

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "cli/console.h"
+#include "cli/json_text.h"
 
 namespace moebox::cli {
 namespace {
@@ -72,7 +73,7 @@ void Conversation::save(const std::string& file, const std::string& model) const
   for (const ChatMessage& turn : messages()) turns.push_back({{"role", turn.role}, {"content", turn.content}});
   const nlohmann::ordered_json whole = {
       {"moebox", "conversation"}, {"version", 1}, {"model", model}, {"messages", turns}};
-  const std::string text = whole.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  const std::string text = json_text(whole, 2) + "\n";
   const std::string unfinished = file + ".part";
   std::FILE* out = std::fopen(unfinished.c_str(), "we");
   bool written = out != nullptr && std::fwrite(text.data(), 1, text.size(), out) == text.size();

@@ -8,6 +8,7 @@
 
 #include "cli/command.h"
 #include "cli/exit_code.h"
+#include "cli/json_text.h"
 #include "cli/model_source.h"
 
 namespace moebox::cli {
@@ -82,7 +83,7 @@ int list(const Context& context, bool all, bool names, bool json) {
       if (!row.description.empty()) object["description"] = row.description;
       array.push_back(std::move(object));
     }
-    context.console.out(array.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+    context.console.out(json_text(array, 2) + "\n");
   } else if (names) {
     std::string out;
     for (const Row& row : rows) out += printable(row.name) + "\n";

@@ -10,6 +10,7 @@
 #include "cli/command.h"
 #include "cli/evaluation.h"
 #include "cli/exit_code.h"
+#include "cli/json_text.h"
 #include "cli/model_source.h"
 
 namespace moebox::cli {
@@ -104,7 +105,7 @@ int perplexity(const Context& context, const PerplexityOptions& options) {
                                            {"window_tokens", window},
                                            {"windows", n_windows},
                                            {"seconds", seconds}};
-    context.console.out(object.dump() + "\n");
+    context.console.out(json_text(object) + "\n");
   } else {
     context.console.out(fmt::format("{:.4f} +- {:.4f}\n", score.perplexity(), score.error()));
     context.console.dim(

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/exit_code.h"
+#include "cli/json_text.h"
 #include "cli/model_source.h"
 
 namespace moebox::cli {
@@ -30,7 +31,7 @@ int pull(const Context& context, const std::vector<std::string>& models, bool js
     if (json) {
       const nlohmann::ordered_json object = {
           {"model", model}, {"path", path.string()}, {"size_bytes", stored_bytes(path)}, {"fetched", !was_here}};
-      context.console.out(object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+      context.console.out(json_text(object) + "\n");
     } else {
       context.console.out(path.string() + "\n");
     }

@@ -14,6 +14,7 @@
 #include "cli/chat.h"
 #include "cli/command.h"
 #include "cli/exit_code.h"
+#include "cli/json_text.h"
 #include "cli/model_source.h"
 
 namespace moebox::cli {
@@ -75,7 +76,7 @@ int answer_once(Context& context, LanguageModel& model, const RunOptions& option
     nlohmann::ordered_json object = {{"model", options.model}};
     object.update(answer_json(answer));
     object["load_ms"] = load_ms;
-    console.out(object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+    console.out(json_text(object) + "\n");
   } else {
     if (last != '\n') console.out("\n");
     print_figures(context, answer);

@@ -11,6 +11,7 @@
 #include "chat/chat_template.h"
 #include "cli/command.h"
 #include "cli/exit_code.h"
+#include "cli/json_text.h"
 #include "cli/memory_need.h"
 #include "cli/model_source.h"
 #include "io/checkpoint.h"
@@ -20,7 +21,6 @@ namespace {
 
 constexpr std::size_t longest_value = 60;  // of a metadata value in the short form
 constexpr std::size_t shown_items = 4;     // of an array
-constexpr auto replace_invalid = nlohmann::json::error_handler_t::replace;
 
 struct ShowOptions {
   std::string model;
@@ -54,11 +54,11 @@ nlohmann::ordered_json value_json(const MetadataValue& value, bool whole_arrays)
 std::string value_text(const MetadataValue& value) {
   const nlohmann::ordered_json json = value_json(value, false);
   if (json.is_object()) {
-    const std::string first = json["first"].dump(-1, ' ', false, replace_invalid);
+    const std::string first = json_text(json["first"]);
     return fmt::format("{}, ... ({} values)", first.substr(0, first.size() - 1), json["length"].get<std::size_t>()) +
            "]";
   }
-  return json.is_string() ? json.get<std::string>() : json.dump(-1, ' ', false, replace_invalid);
+  return json.is_string() ? json.get<std::string>() : json_text(json);
 }
 
 /// One line, cut after whole characters.
@@ -228,7 +228,7 @@ int show(const Context& context, const ShowOptions& options) {
   const Console& console = context.console;
   if (options.json) {
     const MemoryNeed memory = memory_need(checkpoint, context.settings);
-    console.out(summary_json(hub, checkpoint, options, memory).dump(2, ' ', false, replace_invalid) + "\n");
+    console.out(json_text(summary_json(hub, checkpoint, options, memory), 2) + "\n");
     return exit_ok;
   }
   if (options.chat_template) {
@@ -240,7 +240,7 @@ int show(const Context& context, const ShowOptions& options) {
   if (options.metadata) {
     std::string out;
     for (const auto& [key, value] : checkpoint.metadata()) {
-      out += printable(key) + " = " + printable(value_json(value, false).dump(-1, ' ', false, replace_invalid)) + "\n";
+      out += printable(key) + " = " + printable(json_text(value_json(value, false))) + "\n";
     }
     console.out(out);
   }

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/exit_code.h"
+#include "cli/json_text.h"
 #include "cli/model_source.h"
 #include "cli/token_ids.h"
 #include "io/checkpoint.h"
@@ -28,8 +29,6 @@ std::string input(const TokenizeOptions& options) {
   return read_all("-");
 }
 
-constexpr auto replace_invalid = nlohmann::json::error_handler_t::replace;
-
 void print_ids(const Console& console, const Tokenizer& tokenizer, const std::vector<TokenId>& ids,
                const TokenizeOptions& options) {
   if (options.count) return console.out(fmt::format("{}\n", ids.size()));
@@ -37,7 +36,7 @@ void print_ids(const Console& console, const Tokenizer& tokenizer, const std::ve
     nlohmann::ordered_json tokens = nlohmann::ordered_json::array();
     for (const TokenId id : ids) tokens.push_back({{"id", id}, {"text", std::string(tokenizer.token_bytes(id, true))}});
     const nlohmann::ordered_json object = {{"count", ids.size()}, {"ids", ids}, {"tokens", tokens}};
-    return console.out(object.dump(-1, ' ', false, replace_invalid) + "\n");
+    return console.out(json_text(object) + "\n");
   }
   console.out(fmt::format("{}\n", fmt::join(ids, " ")));
 }
@@ -55,7 +54,7 @@ int tokenize(const Context& context, const TokenizeOptions& options) {
   const std::string decoded = tokenizer->decode(ids, options.special);
   if (options.json) {
     const nlohmann::ordered_json object = {{"count", ids.size()}, {"text", decoded}};
-    context.console.out(object.dump(-1, ' ', false, replace_invalid) + "\n");
+    context.console.out(json_text(object) + "\n");
   } else {
     context.console.out(context.console.output_is_terminal() ? printable(decoded) + "\n" : decoded);
   }

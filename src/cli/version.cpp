@@ -8,6 +8,7 @@
 
 #include "cli/command.h"
 #include "cli/exit_code.h"
+#include "cli/json_text.h"
 #include "kernels/kernels.h"
 
 namespace moebox::cli {
@@ -35,7 +36,7 @@ int print_version(const Context& context, bool json) {
   nlohmann::ordered_json object = {{"version", version_number()}, {"machine", machine}, {"server", has_server}};
   object["instruction_sets"] = nlohmann::ordered_json::array();
   for (const Isa isa : available_isas()) object["instruction_sets"].push_back(name(isa));
-  context.console.out(object.dump() + "\n");
+  context.console.out(json_text(object) + "\n");
   return exit_ok;
 }
 

@@ -24,8 +24,6 @@ namespace {
 constexpr std::size_t max_header_bytes = 100'000'000;  // the limit of the format's own implementation
 constexpr std::size_t max_name_bytes = 1'024;
 
-constexpr const char* damaged = "the file is damaged or hostile: fetch it again from a source you trust";
-
 std::optional<DType> dtype_from_safetensors(std::string_view name) noexcept {
   if (name == "F32") return DType::f32;
   if (name == "F16") return DType::f16;
@@ -145,7 +143,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
 
   bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception&) override {
     throw Error(ErrorKind::invalid_file, fmt::format("the header is not valid JSON at its byte {}", position), where_,
-                damaged);
+                damaged_file_advice);
   }
 
  private:
@@ -167,7 +165,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
 
   std::string place() const { return name_.empty() ? where_ : where_ + ": tensor " + quote(name_); }
   [[noreturn]] void invalid(std::string message) const {
-    throw Error(ErrorKind::invalid_file, std::move(message), place(), damaged);
+    throw Error(ErrorKind::invalid_file, std::move(message), place(), damaged_file_advice);
   }
   [[noreturn]] void unexpected(const std::string& found) const {
     invalid("the header may not have " + found + " here");
@@ -186,7 +184,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     }
     if (entries_.size() == max_tensors_per_file) {
       throw Error(ErrorKind::invalid_file, fmt::format("more than {} tensors in one file", max_tensors_per_file),
-                  where_, damaged);
+                  where_, damaged_file_advice);
     }
     name_ = name;
     entry_ = {};
@@ -230,7 +228,8 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
 
 std::vector<Entry> read_header(std::string_view header, const std::string& where) {
   // The format wants '{' at once; trailing spaces pad the header.
-  if (!header.starts_with('{')) throw Error(ErrorKind::invalid_file, "the header must start with '{'", where, damaged);
+  if (!header.starts_with('{'))
+    throw Error(ErrorKind::invalid_file, "the header must start with '{'", where, damaged_file_advice);
   HeaderReader reader(where);
   nlohmann::json::sax_parse(header, &reader);
   return reader.take();
@@ -264,7 +263,7 @@ std::vector<TensorView> parse_safetensors(std::span<const std::byte> bytes, cons
       throw Error(ErrorKind::invalid_file,
                   fmt::format("{} of type {} takes {} bytes, but data_offsets are {} .. {}", shape_text(entry.view),
                               name(entry.view.dtype), n_bytes, begin, end),
-                  where + ": tensor " + quote(entry.view.name), damaged);
+                  where + ": tensor " + quote(entry.view.name), damaged_file_advice);
     }
     extents.push_back({i, begin, end});
     tensors.push_back(std::move(entry.view));

@@ -13,10 +13,9 @@
 namespace moebox {
 namespace {
 
-constexpr const char* damaged = "the file is damaged or hostile: fetch it again from a source you trust";
-
 [[noreturn]] void throw_invalid(std::string message, const std::string& where, const TensorView& tensor) {
-  throw Error(ErrorKind::invalid_file, std::move(message), where + ": tensor " + quote(tensor.name), damaged);
+  throw Error(ErrorKind::invalid_file, std::move(message), where + ": tensor " + quote(tensor.name),
+              damaged_file_advice);
 }
 
 }  // namespace
@@ -69,7 +68,7 @@ void check_layout(std::vector<TensorExtent>& extents, std::span<const TensorView
   }
   if (gapless && end != data_bytes) {
     throw Error(ErrorKind::invalid_file, fmt::format("{} bytes at the end belong to no tensor", data_bytes - end),
-                where, damaged);
+                where, damaged_file_advice);
   }
 }
 

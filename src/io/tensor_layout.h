@@ -14,6 +14,10 @@ namespace moebox {
 /// More tensors in one file than any real model has: a limit on what a hostile header can cost.
 inline constexpr std::size_t max_tensors_per_file = 100'000;
 
+/// What to do with a file that contradicts itself.
+inline constexpr const char* damaged_file_advice =
+    "the file is damaged or hostile: fetch it again from a source you trust";
+
 /// Bytes of a tensor of `view`'s type and shape. Throws Error(invalid_file) when a dimension is not positive, a row is
 /// not a whole number of blocks, or the number of elements or bytes overflows.
 std::size_t tensor_bytes(const TensorView& view, const std::string& where);

@@ -13,7 +13,6 @@ namespace {
 // Far above any real model; a file that says more lies.
 constexpr int max_dimension = 1 << 20;
 constexpr int max_layers = 1024;
-constexpr int max_context_tokens = 1 << 24;
 
 int ranged(const Checkpoint& checkpoint, const std::string& key, int low, int high,
            std::optional<std::int64_t> fallback = {}) {

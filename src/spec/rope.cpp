@@ -11,8 +11,6 @@
 namespace moebox {
 namespace {
 
-constexpr int max_context_tokens = 1 << 24;
-
 float yarn_mscale(float factor, float mscale) {
   return factor <= 1.0f ? 1.0f : 0.1f * mscale * std::log(factor) + 1.0f;
 }

@@ -9,6 +9,9 @@
 
 namespace moebox {
 
+/// More positions than any real model has: a limit on what a hostile file can ask for.
+inline constexpr int max_context_tokens = 1 << 24;
+
 enum class RopeScaling {
   none,
   linear,       // positions divided by the factor (Chen et al. 2023)

@@ -15,7 +15,7 @@
 namespace moebox {
 namespace {
 
-[[noreturn]] void invalid(const std::string& what, const std::string& where) {
+[[noreturn]] void invalid_metadata(const std::string& what, const std::string& where) {
   throw Error(ErrorKind::invalid_file, what, where);
 }
 
@@ -24,13 +24,13 @@ const List* find_list(const Checkpoint& checkpoint, const std::string& key, cons
   const MetadataValue* value = checkpoint.find(key);
   if (value == nullptr) return nullptr;
   const List* list = std::get_if<List>(value);
-  if (list == nullptr) invalid(fmt::format("expected a list of {}", type), key);
+  if (list == nullptr) invalid_metadata(fmt::format("expected a list of {}", type), key);
   return list;
 }
 
 const std::vector<std::string_view>& strings(const Checkpoint& checkpoint, const std::string& key) {
   const auto* list = find_list<std::vector<std::string_view>>(checkpoint, key, "strings");
-  if (list == nullptr) invalid("expected this list of strings", key);
+  if (list == nullptr) invalid_metadata("expected this list of strings", key);
   return *list;
 }
 
@@ -60,8 +60,8 @@ std::vector<Vocabulary::Token> read_tokens(const Checkpoint& checkpoint) {
   }
   const auto* types = find_list<std::vector<std::int64_t>>(checkpoint, "tokenizer.ggml.token_type", "integers");
   if (types != nullptr && types->size() != texts.size()) {
-    invalid(fmt::format("expected {} types, one for each token; found {}", texts.size(), types->size()),
-            "tokenizer.ggml.token_type");
+    invalid_metadata(fmt::format("expected {} types, one for each token; found {}", texts.size(), types->size()),
+                     "tokenizer.ggml.token_type");
   }
   std::vector<Vocabulary::Token> tokens;
   tokens.reserve(texts.size());
@@ -79,7 +79,7 @@ std::optional<TokenId> id_at(const Checkpoint& checkpoint, const std::string& na
   const std::int64_t id = checkpoint.integer(key);
   if (id == -1 || id == 0xFFFFFFFF) return std::nullopt;
   if (id < 0 || static_cast<std::uint64_t>(id) >= vocab_size)
-    invalid(fmt::format("the token {} is not in the vocabulary of {}", id, vocab_size), key);
+    invalid_metadata(fmt::format("the token {} is not in the vocabulary of {}", id, vocab_size), key);
   return static_cast<TokenId>(id);
 }
 
@@ -122,13 +122,13 @@ std::vector<Bpe::Merge> read_merges(const Checkpoint& checkpoint, const Vocabula
     const std::size_t space = line.find(' ', 1);
     const std::string where = fmt::format("{}[{}]", key, merges.size());
     if (line.empty() || space == std::string_view::npos || space + 1 == line.size())
-      invalid("expected two tokens and a space between them", where);
+      invalid_metadata("expected two tokens and a space between them", where);
     const std::string_view left = line.substr(0, space), right = line.substr(space + 1);
     joined.assign(left).append(right);
     const auto left_id = vocabulary.find(left), right_id = vocabulary.find(right), result = vocabulary.find(joined);
     if (!left_id || !right_id || !result)
-      invalid(fmt::format("the merge '{}' refers to a token that is not in the vocabulary", line.substr(0, 200)),
-              where);
+      invalid_metadata(
+          fmt::format("the merge '{}' refers to a token that is not in the vocabulary", line.substr(0, 200)), where);
     merges.push_back({*left_id, *right_id, *result});
   }
   return merges;
@@ -167,9 +167,9 @@ std::shared_ptr<const Tokenizer> load_byte_level(const Checkpoint& checkpoint) {
 std::vector<float> read_scores(const Checkpoint& checkpoint, std::size_t vocab_size) {
   const std::string key = "tokenizer.ggml.scores";
   const auto* scores = find_list<std::vector<double>>(checkpoint, key, "floats");
-  if (scores == nullptr) invalid("expected this list of floats", key);
+  if (scores == nullptr) invalid_metadata("expected this list of floats", key);
   if (scores->size() != vocab_size)
-    invalid(fmt::format("expected {} scores, one for each token; found {}", vocab_size, scores->size()), key);
+    invalid_metadata(fmt::format("expected {} scores, one for each token; found {}", vocab_size, scores->size()), key);
   return {scores->begin(), scores->end()};
 }
 
@@ -180,7 +180,7 @@ std::string read_character_map(const Checkpoint& checkpoint) {
   if (values == nullptr) return out;
   out.reserve(values->size());
   for (const std::int64_t value : *values) {
-    if (value < -128 || value > 255) invalid("expected bytes", key);
+    if (value < -128 || value > 255) invalid_metadata("expected bytes", key);
     out.push_back(static_cast<char>(value));
   }
   return out;

@@ -18,7 +18,7 @@ using nlohmann::json;
 
 const char* const kWhere = "tokenizer.json";
 
-[[noreturn]] void invalid(const std::string& what, const std::string& where) {
+[[noreturn]] void invalid_json_field(const std::string& what, const std::string& where) {
   throw Error(ErrorKind::invalid_file, what, where);
 }
 
@@ -32,29 +32,29 @@ const json& value_at(const json& object, const char* key) {
 bool flag(const json& object, const char* key, const char* where) {
   const json& value = value_at(object, key);
   if (value.is_null()) return false;
-  if (!value.is_boolean()) invalid(fmt::format("expected true or false as '{}'", key), where);
+  if (!value.is_boolean()) invalid_json_field(fmt::format("expected true or false as '{}'", key), where);
   return value.get<bool>();
 }
 
 std::optional<std::string> text(const json& object, const char* key, const char* where) {
   const json& value = value_at(object, key);
   if (value.is_null()) return std::nullopt;
-  if (!value.is_string()) invalid(fmt::format("expected a string as '{}'", key), where);
+  if (!value.is_string()) invalid_json_field(fmt::format("expected a string as '{}'", key), where);
   return value.get<std::string>();
 }
 
 std::vector<AddedToken> read_added_tokens(const json& list) {
   std::vector<AddedToken> out;
   if (list.is_null()) return out;
-  if (!list.is_array()) invalid("expected a list", "tokenizer.json: added_tokens");
+  if (!list.is_array()) invalid_json_field("expected a list", "tokenizer.json: added_tokens");
   for (const json& item : list) {
     const std::string where = fmt::format("tokenizer.json: added_tokens[{}]", out.size());
-    if (!item.is_object()) invalid("expected an object", where);
+    if (!item.is_object()) invalid_json_field("expected an object", where);
     const json& id = value_at(item, "id");
     if (!id.is_number_unsigned() || id.get<std::uint64_t>() >= limits::kTokens)
-      invalid(fmt::format("expected an id below {}", limits::kTokens), where);
+      invalid_json_field(fmt::format("expected an id below {}", limits::kTokens), where);
     auto content = text(item, "content", where.c_str());
-    if (!content) invalid("expected 'content'", where);
+    if (!content) invalid_json_field("expected 'content'", where);
     const bool control = flag(item, "special", where.c_str()) || looks_like_control(*content);
     out.push_back({.content = std::move(*content),
                    .id = id.get<TokenId>(),
@@ -74,9 +74,9 @@ std::vector<Vocabulary::Token> model_tokens(const TokenizerJson& file) {
   for (std::size_t i = 0; i < file.texts.size(); ++i) {
     const std::int64_t id = listed ? static_cast<std::int64_t>(i) : file.ids[i];
     if (id < 0 || id >= static_cast<std::int64_t>(limits::kTokens)) {
-      invalid(fmt::format("token '{}' has an id that is not between 0 and {}", file.texts[i].substr(0, 100),
-                          limits::kTokens - 1),
-              "tokenizer.json: model.vocab");
+      invalid_json_field(fmt::format("token '{}' has an id that is not between 0 and {}", file.texts[i].substr(0, 100),
+                                     limits::kTokens - 1),
+                         "tokenizer.json: model.vocab");
     }
     last = std::max(last, id);
   }
@@ -84,7 +84,7 @@ std::vector<Vocabulary::Token> model_tokens(const TokenizerJson& file) {
   for (std::size_t i = 0; i < file.texts.size(); ++i) {
     auto& token = tokens[listed ? i : static_cast<std::size_t>(file.ids[i])];
     if (token.kind != TokenKind::unused) {
-      invalid(
+      invalid_json_field(
           fmt::format("tokens '{}' and '{}' have the same id", token.text.substr(0, 100), file.texts[i].substr(0, 100)),
           "tokenizer.json: model.vocab");
     }
@@ -101,9 +101,9 @@ void place_added_tokens(const std::vector<AddedToken>& added, const StringList& 
     if (id >= tokens.size()) tokens.resize(id + 1);
     auto& place = tokens[id];
     if (!place.text.empty() && place.text != token.content) {
-      invalid(fmt::format("the added token '{}' has the id {} of the token '{}'", token.content.substr(0, 100), id,
-                          place.text.substr(0, 100)),
-              "tokenizer.json: added_tokens");
+      invalid_json_field(fmt::format("the added token '{}' has the id {} of the token '{}'",
+                                     token.content.substr(0, 100), id, place.text.substr(0, 100)),
+                         "tokenizer.json: added_tokens");
     }
     place = {token.content, token.control ? TokenKind::control : TokenKind::added};
   }
@@ -123,11 +123,12 @@ std::optional<TokenId> mark_unknown(const json& model, std::vector<Vocabulary::T
     const auto found =
         std::find_if(tokens.begin(), tokens.end(), [&](const auto& token) { return token.text == *name; });
     if (found == tokens.end())
-      invalid(fmt::format("the unknown token '{}' is not in the vocabulary", *name), "tokenizer.json: model.unk_token");
+      invalid_json_field(fmt::format("the unknown token '{}' is not in the vocabulary", *name),
+                         "tokenizer.json: model.unk_token");
     id = static_cast<std::size_t>(found - tokens.begin());
   } else if (const json& number = value_at(model, "unk_id"); !number.is_null()) {
     if (!number.is_number_unsigned() || number.get<std::uint64_t>() >= tokens.size())
-      invalid("expected the id of a token", "tokenizer.json: model.unk_id");
+      invalid_json_field("expected the id of a token", "tokenizer.json: model.unk_id");
     id = number.get<std::size_t>();
   }
   if (!id) return std::nullopt;
@@ -154,9 +155,9 @@ std::unique_ptr<TokenModel> make_bpe(const TokenizerJson& file, const json& mode
     joined.assign(file.merges[i]).append(file.merges[i + 1]);
     const auto result = vocabulary.find(joined);
     if (!left || !right || !result) {
-      invalid(fmt::format("the merge of '{}' and '{}' refers to a token that is not in the vocabulary",
-                          file.merges[i].substr(0, 100), file.merges[i + 1].substr(0, 100)),
-              fmt::format("tokenizer.json: model.merges[{}]", i / 2));
+      invalid_json_field(fmt::format("the merge of '{}' and '{}' refers to a token that is not in the vocabulary",
+                                     file.merges[i].substr(0, 100), file.merges[i + 1].substr(0, 100)),
+                         fmt::format("tokenizer.json: model.merges[{}]", i / 2));
     }
     merges.push_back({*left, *right, *result});
   }
@@ -210,15 +211,16 @@ std::shared_ptr<const Tokenizer> load_json_tokenizer(std::string_view tokenizer_
                                                      std::string_view tokenizer_config_json) {
   TokenizerJson file = read_tokenizer_json(tokenizer_json);
   const json& model = value_at(file.document, "model");
-  if (!model.is_object()) invalid("expected an object as 'model'", kWhere);
-  if (!file.has_vocabulary) invalid("expected 'vocab' with the tokens", "tokenizer.json: model");
+  if (!model.is_object()) invalid_json_field("expected an object as 'model'", kWhere);
+  if (!file.has_vocabulary) invalid_json_field("expected 'vocab' with the tokens", "tokenizer.json: model");
   const bool unigram = !file.scores.empty();
   const std::string type = text(model, "type", kWhere).value_or(unigram ? "Unigram" : "BPE");
   if (type != "BPE" && type != "Unigram")
     throw Error(ErrorKind::unsupported, fmt::format("the model '{}' is not supported", type.substr(0, 100)),
                 "tokenizer.json: model.type", "supported are: BPE, Unigram");
   if (unigram != (type == "Unigram"))
-    invalid(fmt::format("the vocabulary has not the shape of a {} model", type), "tokenizer.json: model.vocab");
+    invalid_json_field(fmt::format("the vocabulary has not the shape of a {} model", type),
+                       "tokenizer.json: model.vocab");
 
   PipelineParts parts;
   parts.added_tokens = read_added_tokens(value_at(file.document, "added_tokens"));

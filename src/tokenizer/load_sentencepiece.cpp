@@ -15,7 +15,7 @@ namespace {
 
 const char* const kWhere = "tokenizer.model";
 
-[[noreturn]] void invalid(const std::string& what) {
+[[noreturn]] void invalid_piece_model(const std::string& what) {
   throw Error(ErrorKind::invalid_file, what, kWhere, "the file is damaged or not a SentencePiece model");
 }
 
@@ -35,7 +35,7 @@ class MessageReader {
   bool next(Field& field) {
     if (rest_.empty()) return false;
     const std::uint64_t tag = varint();
-    if (tag >> 3 == 0 || tag >> 3 > 0x1FFFFFFF) invalid("a field has an invalid number");
+    if (tag >> 3 == 0 || tag >> 3 > 0x1FFFFFFF) invalid_piece_model("a field has an invalid number");
     field.number = static_cast<std::uint32_t>(tag >> 3);
     switch (tag & 7) {
       case 0:
@@ -47,7 +47,8 @@ class MessageReader {
       case 2: {
         const std::uint64_t size = varint();
         if (size > rest_.size())
-          invalid(fmt::format("field {} declares {} bytes where {} are left", field.number, size, rest_.size()));
+          invalid_piece_model(
+              fmt::format("field {} declares {} bytes where {} are left", field.number, size, rest_.size()));
         field = {field.number, Field::Type::bytes, 0, take(static_cast<std::size_t>(size))};
         return true;
       }
@@ -55,13 +56,13 @@ class MessageReader {
         field = {field.number, Field::Type::fixed32, little_endian(4), {}};
         return true;
       default:
-        invalid(fmt::format("field {} has an unknown wire type", field.number));
+        invalid_piece_model(fmt::format("field {} has an unknown wire type", field.number));
     }
   }
 
  private:
   std::string_view take(std::size_t size) {
-    if (size > rest_.size()) invalid("the file ends within a field");
+    if (size > rest_.size()) invalid_piece_model("the file ends within a field");
     const std::string_view out = rest_.substr(0, size);
     rest_.remove_prefix(size);
     return out;
@@ -74,7 +75,7 @@ class MessageReader {
       value |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
       if (byte < 0x80) return value;
     }
-    invalid("a number has too many bytes");
+    invalid_piece_model("a number has too many bytes");
   }
   std::uint64_t little_endian(std::size_t size) {
     std::uint64_t value = 0;
@@ -87,15 +88,16 @@ class MessageReader {
 };
 
 std::string_view bytes_of(const Field& field) {
-  if (field.type != Field::Type::bytes) invalid(fmt::format("field {} is not a string or message", field.number));
+  if (field.type != Field::Type::bytes)
+    invalid_piece_model(fmt::format("field {} is not a string or message", field.number));
   return field.bytes;
 }
 std::uint64_t number_of(const Field& field) {
-  if (field.type != Field::Type::varint) invalid(fmt::format("field {} is not a number", field.number));
+  if (field.type != Field::Type::varint) invalid_piece_model(fmt::format("field {} is not a number", field.number));
   return field.value;
 }
 float float_of(const Field& field) {
-  if (field.type != Field::Type::fixed32) invalid(fmt::format("field {} is not a float", field.number));
+  if (field.type != Field::Type::fixed32) invalid_piece_model(fmt::format("field {} is not a float", field.number));
   return std::bit_cast<float>(static_cast<std::uint32_t>(field.value));
 }
 
@@ -114,7 +116,7 @@ TokenKind kind_of(std::uint64_t type, std::size_t id) {
     case 6:
       return TokenKind::byte;
     default:
-      invalid(fmt::format("piece {} has the unknown type {}", id, type));
+      invalid_piece_model(fmt::format("piece {} has the unknown type {}", id, type));
   }
 }
 
@@ -127,7 +129,7 @@ void read_piece(std::string_view message, SentencePieceParts& parts) {
     if (field.number == 2) score = float_of(field);
     if (field.number == 3) token.kind = kind_of(number_of(field), parts.tokens.size());
   }
-  if (token.text.empty()) invalid(fmt::format("piece {} is empty", parts.tokens.size()));
+  if (token.text.empty()) invalid_piece_model(fmt::format("piece {} is empty", parts.tokens.size()));
   if (parts.tokens.size() >= limits::kTokens)
     throw Error(ErrorKind::resource, fmt::format("more than {} pieces", limits::kTokens), kWhere);
   parts.tokens.push_back(std::move(token));
@@ -214,7 +216,7 @@ std::shared_ptr<const Tokenizer> load_sentencepiece_tokenizer(std::string_view m
     if (field.number == 2) read_trainer(bytes_of(field), parts, ids);
     if (field.number == 3) read_normalizer(bytes_of(field), parts);
   }
-  if (parts.tokens.empty()) invalid("the file has no pieces");
+  if (parts.tokens.empty()) invalid_piece_model("the file has no pieces");
   const auto id_in = [&](std::int64_t id, TokenKind kind) -> std::optional<TokenId> {
     if (id < 0 || static_cast<std::size_t>(id) >= parts.tokens.size() ||
         parts.tokens[static_cast<std::size_t>(id)].kind != kind)

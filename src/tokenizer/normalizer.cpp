@@ -10,9 +10,6 @@
 namespace moebox {
 namespace {
 
-/// A text may grow by normalisation, but not without bound.
-constexpr std::size_t kMaxGrowth = 64;
-
 class FormNormalizer final : public Normalizer {
  public:
   explicit FormNormalizer(NormalForm form) : form_(form) {}
@@ -43,7 +40,7 @@ class ReplaceNormalizer final : public Normalizer {
     for_each_segment(*pattern_, text, budget, [&](std::size_t begin, std::size_t end, bool is_match) {
       out.append(is_match ? std::string_view(replacement_) : text.substr(begin, end - begin));
       changed |= is_match;
-      if (out.size() - before > text.size() * kMaxGrowth + 4096) {
+      if (out.size() - before > max_normalized_bytes(text.size())) {
         throw Error(ErrorKind::resource, "the tokenizer's normalizer makes the text too long", "tokenizer");
       }
     });

@@ -12,8 +12,6 @@
 namespace moebox {
 namespace {
 
-constexpr std::size_t kMaxGrowth = 64;
-
 // The parts of a unit of the double array.
 constexpr bool has_leaf(std::uint32_t unit) { return (unit >> 8 & 1) != 0; }
 constexpr std::uint32_t label(std::uint32_t unit) { return unit & (0x80000000u | 0xFFu); }
@@ -44,7 +42,7 @@ class PrecompiledNormalizer final : public Normalizer {
         out.append(rule ? rule->replacement : cluster.substr(i, n));
         changed |= rule.has_value();
       }
-      if (out.size() - before > text.size() * kMaxGrowth + 4096) {
+      if (out.size() - before > max_normalized_bytes(text.size())) {
         throw Error(ErrorKind::resource, "the tokenizer's character map makes the text too long", "tokenizer");
       }
     }

@@ -10,15 +10,13 @@
 namespace moebox {
 namespace {
 
-constexpr std::size_t kMaxGrowth = 64;
-
 class SentencePieceNormalizer final : public Normalizer {
  public:
   explicit SentencePieceNormalizer(SentencePieceRules rules) : rules_(std::move(rules)) {}
 
   bool apply(std::string_view text, std::string& out, MatchBudget&) const override {
     const std::string_view space = rules_.escape_whitespaces ? kSpaceMark : " ";
-    const std::size_t before = out.size(), limit = before + text.size() * kMaxGrowth + 4096;
+    const std::size_t before = out.size(), limit = before + max_normalized_bytes(text.size());
     if (rules_.remove_extra_whitespaces) {
       while (!text.empty()) {
         const Part part = next(text);

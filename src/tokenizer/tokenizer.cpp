@@ -12,20 +12,19 @@
 #include "io/checkpoint.h"
 #include "tokenizer/loaders.h"
 #include "tokenizer/utf8.h"
+#include "tokenizer/vocabulary.h"
 
 namespace moebox {
 namespace {
-
-constexpr std::uintmax_t kMaxFileBytes = 256u << 20;
 
 /// The file's bytes; nothing when there is none.
 std::optional<std::string> read_file(const std::filesystem::path& path) {
   std::error_code error;
   const auto size = std::filesystem::file_size(path, error);
   if (error) return std::nullopt;
-  if (size > kMaxFileBytes)
-    throw Error(ErrorKind::resource, fmt::format("the file has {} bytes; at most {} are accepted", size, kMaxFileBytes),
-                path.string());
+  if (size > limits::kFileBytes)
+    throw Error(ErrorKind::resource,
+                fmt::format("the file has {} bytes; at most {} are accepted", size, limits::kFileBytes), path.string());
   std::ifstream file(path, std::ios::binary);
   std::string text(static_cast<std::size_t>(size), '\0');
   if (!file.read(text.data(), static_cast<std::streamsize>(size)))

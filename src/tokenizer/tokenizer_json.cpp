@@ -13,7 +13,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::size_t kMaxFileBytes = 256u << 20;
 constexpr std::size_t kMaxDepth = 64;
 constexpr std::size_t kMaxValues = 4u << 20;  // outside of the vocabulary and the merges
 
@@ -233,9 +232,9 @@ class Reader final : public nlohmann::json_sax<json> {
 };
 
 json read(std::string_view text, std::string where, TokenizerJson* lists) {
-  if (text.size() > kMaxFileBytes) {
+  if (text.size() > limits::kFileBytes) {
     throw Error(ErrorKind::resource,
-                fmt::format("the file has {} bytes; at most {} are accepted", text.size(), kMaxFileBytes), where);
+                fmt::format("the file has {} bytes; at most {} are accepted", text.size(), limits::kFileBytes), where);
   }
   Reader reader(where, lists);
   json::sax_parse(text, &reader);

@@ -14,6 +14,7 @@ namespace moebox {
 
 /// Limits on what a tokenizer's file may declare; exceeding one is an Error(resource).
 namespace limits {
+inline constexpr std::size_t kFileBytes = 256u << 20;
 inline constexpr std::size_t kTokens = 2u << 20;             // ids are below this
 inline constexpr std::size_t kTokenBytes = 1u << 16;         // of one token
 inline constexpr std::size_t kVocabularyBytes = 256u << 20;  // of all tokens
