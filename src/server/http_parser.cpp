@@ -60,9 +60,12 @@ struct HttpParser::Impl {
     return std::string(view(range.first->value()));
   }
 
-  void take_header() {
+  /// `text`: all fields as they came; Beast takes them at once, and joins folded lines.
+  void take_header(std::string_view text) {
     const auto& head = parser.get();
     state = State::header_done;
+    if (text.find("\r\n ") != std::string_view::npos || text.find("\r\n\t") != std::string_view::npos)
+      return fail(protocol_error(400, "A header is folded over several lines."));
     request.version = static_cast<int>(head.version());
     if (request.version != 10 && request.version != 11) return fail(parse_failure(http::error::bad_version, limits));
     int n_fields = 0;
@@ -71,7 +74,7 @@ struct HttpParser::Impl {
         return fail(
             protocol_error(431, "The request has more than " + std::to_string(limits.header_fields) + " headers."));
       }
-      // Folded lines and stray control characters are read differently by different servers.
+      // Stray control characters are read differently by different servers.
       for (const char c : field.value()) {
         if (static_cast<unsigned char>(c) < 0x20 && c != '\t')
           return fail(protocol_error(400, "A header has a control character."));
@@ -157,7 +160,7 @@ std::size_t HttpParser::feed(std::string_view bytes) {
       break;
     }
     if (impl.state == State::header && impl.parser.is_header_done()) {
-      impl.take_header();
+      impl.take_header(rest.substr(0, n));
     } else if (impl.state == State::body && impl.parser.is_done()) {
       impl.request.body = std::move(impl.parser.get().body());
       impl.state = State::done;

@@ -150,7 +150,7 @@ struct ModelPool::State : std::enable_shared_from_this<ModelPool::State> {
     Entry& entry = entries[index];
     entry.wanted = false;
     entry.last_used = Clock::now();
-    const auto waiting = std::exchange(entry.waiting, {});
+    auto waiting = std::exchange(entry.waiting, {});
     std::vector<std::variant<ModelLease, ApiError>> answers;
     if (auto* backend = std::get_if<std::shared_ptr<Backend>>(&result)) {
       entry.backend = std::move(*backend);
@@ -162,6 +162,9 @@ struct ModelPool::State : std::enable_shared_from_this<ModelPool::State> {
     }
     lock.unlock();
     for (std::size_t i = 0; i < waiting.size(); ++i) waiting[i](std::move(answers[i]));
+    // Whoever left meanwhile lives in these alone, with a lease: giving that back takes the lock.
+    waiting.clear();
+    answers.clear();
     lock.lock();
   }
 

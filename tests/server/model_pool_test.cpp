@@ -143,6 +143,21 @@ TEST(ModelPool, MakesRoomByUnloadingTheOldestIdleModel) {
   EXPECT_GT(std::get<ApiError>(a).retry_after_s, 0);
 }
 
+TEST(ModelPool, ACallbackMayBeTheLastOwnerOfItsLease) {
+  Loader loader;
+  loader.time = 20ms;
+  ModelPool pool(loader.options({"a"}));
+  auto called = std::make_shared<std::promise<void>>();
+  auto future = called->get_future();
+  // As for a client that left meanwhile: when the pool lets go of the callback, the lease comes back.
+  pool.acquire(*pool.find("a"), [called, owner = std::make_shared<ModelLease>()](Result result) {
+    *owner = std::move(std::get<ModelLease>(result));
+    called->set_value();
+  });
+  future.get();
+  EXPECT_TRUE(eventually([&] { return pool.status().front().leases == 0; }));
+}
+
 TEST(ModelPool, ShuttingDownAnswersThoseWhoWait) {
   Loader loader;
   loader.time = 200ms;
