@@ -76,7 +76,10 @@ std::string template_of(const nlohmann::json& config) {
   if (found->is_string()) return found->get<std::string>();
   if (!found->is_array()) return {};
   for (const auto& entry : *found) {
-    if (entry.is_object() && entry.value("name", "") == "default") return entry.value("template", "");
+    if (!entry.is_object()) continue;
+    const auto name = entry.find("name"), text = entry.find("template");
+    if (name == entry.end() || *name != "default" || text == entry.end() || !text->is_string()) continue;
+    return text->get<std::string>();
   }
   return {};
 }

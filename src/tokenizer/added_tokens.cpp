@@ -112,6 +112,14 @@ const AddedToken* AddedTokenFinder::longest_at(std::string_view text, std::size_
 std::vector<AddedTokenFinder::Found> AddedTokenFinder::find(std::string_view text, const TrustMap& trust) const {
   std::vector<Found> found;
   std::size_t done = 0;
+  std::size_t space_begin = 0, space_end = 0;  // white space that was walked through: not for every token in it again
+  const auto end_of_space = [&](std::size_t from) {
+    if (from >= space_begin && from < space_end) return space_end;
+    space_begin = space_end = from;
+    while (space_end < text.size() && unicode::is_whitespace(utf8::decode(text.data() + space_end)))
+      space_end += static_cast<std::size_t>(utf8::length(text[space_end]));
+    return space_end;
+  };
   for (std::size_t at = 0; at < text.size();) {
     const Range range = by_first_byte_[static_cast<unsigned char>(text[at])];
     const AddedToken* token = range.first == range.last ? nullptr : longest_at(text, at, trust);
@@ -127,9 +135,7 @@ std::vector<AddedTokenFinder::Found> AddedTokenFinder::find(std::string_view tex
       if (!unicode::is_whitespace(utf8::decode(text.data() + before))) break;
       begin = before;
     }
-    while (token->strip_right && end < text.size() && unicode::is_whitespace(utf8::decode(text.data() + end))) {
-      end += static_cast<std::size_t>(utf8::length(text[end]));
-    }
+    if (token->strip_right) end = end_of_space(end);
     found.push_back({begin, end, token->id});
     done = end;  // and not `at`: the white space that a token took may hold another token, as in the reference
   }

@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::size_t kShort = 40;         // symbols up to which a scan beats the heap
 constexpr std::size_t kCachedBytes = 128;  // longer pieces hardly ever come twice
+constexpr std::uint64_t kSpread = 0x9E3779B97F4A7C15u;
 
 /// A piece that was encoded before, by where it stands in the text and where its ids stand in the result.
 struct CacheEntry {
@@ -63,6 +64,8 @@ Bpe::Bpe(const Vocabulary& vocabulary, const std::vector<Merge>& merges, const O
   }
   slots_.resize(std::bit_ceil(std::max<std::size_t>(merges.size() + merges.size() / 2, 2)));
   shift_ = 64 - std::countr_zero(slots_.size());
+  filter_.resize(std::bit_ceil(std::max<std::size_t>(merges.size() * 8, 64)) / 64);
+  filter_shift_ = 64 - std::countr_zero(filter_.size() * 64);
   for (std::size_t rank = 0; rank < merges.size(); ++rank) insert(merges[rank], static_cast<std::uint32_t>(rank));
 }
 
@@ -76,7 +79,9 @@ void Bpe::insert(const Merge& merge, std::uint32_t rank) {
   }
   const std::uint64_t pair = static_cast<std::uint64_t>(merge.left) << 32 | static_cast<std::uint32_t>(merge.right);
   const std::size_t mask = slots_.size() - 1;
-  std::size_t slot = pair * 0x9E3779B97F4A7C15u >> shift_;
+  const std::uint64_t hash = pair * kSpread, bit = hash >> filter_shift_;
+  filter_[bit / 64] |= std::uint64_t{1} << (bit % 64);
+  std::size_t slot = hash >> shift_;
   for (int probes = 0; slots_[slot].pair != kFree && slots_[slot].pair != pair; slot = (slot + 1) & mask) {
     if (++probes > kMaxProbes)
       throw Error(ErrorKind::invalid_file, "the merges were made to be slow: they collide", "tokenizer");
@@ -86,8 +91,10 @@ void Bpe::insert(const Merge& merge, std::uint32_t rank) {
 
 std::uint64_t Bpe::find(TokenId left, TokenId right) const noexcept {
   const std::uint64_t pair = static_cast<std::uint64_t>(left) << 32 | static_cast<std::uint32_t>(right);
+  const std::uint64_t hash = pair * kSpread, bit = hash >> filter_shift_;
+  if ((filter_[bit / 64] >> (bit % 64) & 1) == 0) return kNoMerge;
   const std::size_t mask = slots_.size() - 1;
-  for (std::size_t slot = pair * 0x9E3779B97F4A7C15u >> shift_;; slot = (slot + 1) & mask) {
+  for (std::size_t slot = hash >> shift_;; slot = (slot + 1) & mask) {
     if (slots_[slot].pair == pair) return slots_[slot].merge;
     if (slots_[slot].pair == kFree) return kNoMerge;
   }

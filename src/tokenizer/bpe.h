@@ -53,8 +53,11 @@ class Bpe final : public TokenModel {
   std::array<TokenId, 256>
       byte_tokens_{};  // of single bytes (byte level), or of <0xNN> (byte fallback); -1 where there is none
   bool all_bytes_ = false;
-  int shift_ = 0;
+  // Open addressing by pair. Most pairs that are looked for do not merge; one bit of a table that stays in the cache
+  // tells most of these.
+  int shift_ = 0, filter_shift_ = 0;
   std::vector<Slot> slots_;
+  std::vector<std::uint64_t> filter_;
 };
 
 }  // namespace moebox

@@ -18,6 +18,7 @@ using nlohmann::json;
 
 constexpr std::size_t kMaxSteps = 64;
 constexpr std::size_t kMaxReplacementBytes = 256;
+constexpr std::size_t kMaxSpelledBytes = limits::kTokenBytes * 4;
 
 [[noreturn]] void invalid(const std::string& what, const std::string& where) {
   throw Error(ErrorKind::invalid_file, what, where);
@@ -349,6 +350,11 @@ std::string TokenSpelling::spell(std::string_view text) const {
       case Step::Kind::prefix:
         out.insert(0, step.to);
         break;
+    }
+    if (out.size() > kMaxSpelledBytes) {
+      throw Error(ErrorKind::resource,
+                  fmt::format("the decoder makes more than {} bytes of one token", kMaxSpelledBytes),
+                  "tokenizer.json: decoder");
     }
   }
   return out;

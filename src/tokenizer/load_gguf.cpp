@@ -139,7 +139,8 @@ std::shared_ptr<const Tokenizer> load_byte_level(const Checkpoint& checkpoint) {
   std::vector<Vocabulary::Token> tokens = read_tokens(checkpoint);
   PipelineParts parts;
   for (std::size_t i = 0; i < tokens.size(); ++i) {
-    const auto& token = tokens[i];
+    auto& token = tokens[i];
+    if (token.kind == TokenKind::added && looks_like_control(token.text)) token.kind = TokenKind::control;
     const bool special = token.kind == TokenKind::control || token.kind == TokenKind::added;
     if (special && !token.text.empty()) {
       parts.added_tokens.push_back(

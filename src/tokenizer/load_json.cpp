@@ -94,12 +94,13 @@ std::vector<Vocabulary::Token> model_tokens(const TokenizerJson& file) {
 }
 
 /// Puts the added tokens into the list of tokens.
-void place_added_tokens(const std::vector<AddedToken>& added, const StringList& model_texts,
-                        std::vector<Vocabulary::Token>& tokens) {
+void place_added_tokens(const std::vector<AddedToken>& added, std::vector<Vocabulary::Token>& tokens) {
   for (const AddedToken& token : added) {
     const auto id = static_cast<std::size_t>(token.id);
     if (id >= tokens.size()) tokens.resize(id + 1);
     auto& place = tokens[id];
+    if (place.kind == TokenKind::control || place.kind == TokenKind::added)
+      invalid_json_field(fmt::format("two added tokens have the id {}", id), "tokenizer.json: added_tokens");
     if (!place.text.empty() && place.text != token.content) {
       invalid_json_field(fmt::format("the added token '{}' has the id {} of the token '{}'",
                                      token.content.substr(0, 100), id, place.text.substr(0, 100)),
@@ -107,7 +108,6 @@ void place_added_tokens(const std::vector<AddedToken>& added, const StringList& 
     }
     place = {token.content, token.control ? TokenKind::control : TokenKind::added};
   }
-  (void)model_texts;
 }
 
 void mark_byte_tokens(std::vector<Vocabulary::Token>& tokens) {
@@ -116,7 +116,8 @@ void mark_byte_tokens(std::vector<Vocabulary::Token>& tokens) {
   }
 }
 
-/// The id of the model's unknown token, and its kind set: as a name ("unk_token") or a number ("unk_id").
+/// The id of the model's unknown token, and its kind set: as a name ("unk_token") or a number ("unk_id"). Nothing when
+/// it is a control token of another meaning.
 std::optional<TokenId> mark_unknown(const json& model, std::vector<Vocabulary::Token>& tokens) {
   std::optional<std::size_t> id;
   if (const auto name = text(model, "unk_token", "tokenizer.json: model.unk_token")) {
@@ -132,6 +133,7 @@ std::optional<TokenId> mark_unknown(const json& model, std::vector<Vocabulary::T
     id = number.get<std::size_t>();
   }
   if (!id) return std::nullopt;
+  if (tokens[*id].kind == TokenKind::control && !names_unknown(tokens[*id].text)) return std::nullopt;
   tokens[*id].kind = TokenKind::unknown;
   return static_cast<TokenId>(*id);
 }
@@ -208,7 +210,8 @@ void apply_config(const json& config, PipelineParts& parts) {
 }  // namespace
 
 std::shared_ptr<const Tokenizer> load_json_tokenizer(std::string_view tokenizer_json,
-                                                     std::string_view tokenizer_config_json) {
+                                                     std::string_view tokenizer_config_json,
+                                                     std::vector<TokenId> ends) {
   TokenizerJson file = read_tokenizer_json(tokenizer_json);
   const json& model = value_at(file.document, "model");
   if (!model.is_object()) invalid_json_field("expected an object as 'model'", kWhere);
@@ -225,10 +228,11 @@ std::shared_ptr<const Tokenizer> load_json_tokenizer(std::string_view tokenizer_
   PipelineParts parts;
   parts.added_tokens = read_added_tokens(value_at(file.document, "added_tokens"));
   std::vector<Vocabulary::Token> tokens = model_tokens(file);
-  place_added_tokens(parts.added_tokens, file.texts, tokens);
+  place_added_tokens(parts.added_tokens, tokens);
   if (flag(model, "byte_fallback", kWhere)) mark_byte_tokens(tokens);
   const std::optional<TokenId> unknown = mark_unknown(model, tokens);
   parts.special.unknown = unknown;
+  parts.special.end_of_generation = std::move(ends);
 
   const TokenSpelling spelling(value_at(file.document, "decoder"));
   for (const auto& token : tokens) {

@@ -3,7 +3,6 @@
 
 #include <utility>
 
-#include "base/error.h"
 #include "tokenizer/unicode.h"
 #include "tokenizer/utf8.h"
 
@@ -38,11 +37,10 @@ class ReplaceNormalizer final : public Normalizer {
     bool changed = false;
     const std::size_t before = out.size();
     for_each_segment(*pattern_, text, budget, [&](std::size_t begin, std::size_t end, bool is_match) {
-      out.append(is_match ? std::string_view(replacement_) : text.substr(begin, end - begin));
+      const std::string_view part = is_match ? std::string_view(replacement_) : text.substr(begin, end - begin);
+      budget.produce(part.size());
+      out.append(part);
       changed |= is_match;
-      if (out.size() - before > max_normalized_bytes(text.size())) {
-        throw Error(ErrorKind::resource, "the tokenizer's normalizer makes the text too long", "tokenizer");
-      }
     });
     if (!changed) out.resize(before);
     return changed;
@@ -56,8 +54,9 @@ class ReplaceNormalizer final : public Normalizer {
 class PrependNormalizer final : public Normalizer {
  public:
   explicit PrependNormalizer(std::string prefix) : prefix_(std::move(prefix)) {}
-  bool apply(std::string_view text, std::string& out, MatchBudget&) const override {
+  bool apply(std::string_view text, std::string& out, MatchBudget& budget) const override {
     if (text.empty()) return false;
+    budget.produce(prefix_.size() + text.size());
     out.append(prefix_).append(text);
     return true;
   }

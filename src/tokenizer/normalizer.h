@@ -1,7 +1,6 @@
 // What changes a text before it is split: tokenizer.json's "normalizer".
 #pragma once
 
-#include <cstddef>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -11,9 +10,6 @@
 #include "tokenizer/pattern.h"
 
 namespace moebox {
-
-/// What a text of `text_bytes` may grow to by normalisation.
-constexpr std::size_t max_normalized_bytes(std::size_t text_bytes) { return text_bytes * 64 + 4096; }
 
 class Normalizer {
  public:

@@ -49,6 +49,7 @@ class CharacterPattern final : public Pattern {
 
 MatchBudget::MatchBudget(std::size_t text_bytes)
     : steps_(10'000'000 + 500 * static_cast<std::uint64_t>(text_bytes)),
+      bytes_(1'000'000 + 256 * static_cast<std::uint64_t>(text_bytes)),
       deadline_ns_(thread_time_ns() + 2'000'000'000 + 2'000 * static_cast<std::uint64_t>(text_bytes)) {}
 
 void MatchBudget::check_time() {
@@ -58,6 +59,11 @@ void MatchBudget::check_time() {
 void MatchBudget::exhausted() {
   throw Error(ErrorKind::resource, "a regular expression of the tokenizer takes too long on this text", "tokenizer",
               "the tokenizer's file may be hostile: do not use it, or shorten the text");
+}
+
+void MatchBudget::too_long() {
+  throw Error(ErrorKind::resource, "the tokenizer's normalizer or pre-tokenizer makes the text too long", "tokenizer",
+              "the tokenizer's file may be hostile: do not use it");
 }
 
 std::unique_ptr<Pattern> compile_regex(std::string_view regex, std::string_view where) {

@@ -11,8 +11,9 @@
 
 namespace moebox {
 
-/// How much work the patterns of a tokenizer may do on one text. Someone else's regular expression may need exponential
-/// time; an honest one needs a few steps a byte.
+/// How much work the patterns of a tokenizer may do on one text, and how long the text may become. Someone else's
+/// regular expression may need exponential time; an honest one needs a few steps a byte. A chain of replacements may
+/// make exponentially long texts; an honest one makes a few times the text.
 class MatchBudget {
  public:
   explicit MatchBudget(std::size_t text_bytes);
@@ -24,11 +25,17 @@ class MatchBudget {
   /// Looks at the processor time used since the budget was made (for engines that do not count); throws
   /// Error(resource).
   void check_time();
+  /// Counts bytes of changed copies of the text, of all steps together; throws Error(resource) when they are too many.
+  void produce(std::uint64_t bytes) {
+    if (bytes > bytes_) too_long();
+    bytes_ -= bytes;
+  }
 
  private:
   [[noreturn]] static void exhausted();
+  [[noreturn]] static void too_long();
 
-  std::uint64_t steps_;
+  std::uint64_t steps_, bytes_;
   std::uint64_t deadline_ns_;
   unsigned calls_ = 0;
 };

@@ -178,6 +178,14 @@ std::string Pipeline::decode(std::span<const TokenId> ids, bool show_control) co
 }  // namespace
 
 std::shared_ptr<const Tokenizer> make_pipeline(PipelineParts parts) {
+  for (const TokenId id : parts.special.end_of_generation) {
+    if (!parts.vocabulary->contains(id)) {
+      throw Error(ErrorKind::invalid_file,
+                  fmt::format("the token {}, which ends an answer, is not in the vocabulary of {}", id,
+                              parts.vocabulary->size()),
+                  "tokenizer: eos_token_id");
+    }
+  }
   add_well_known(*parts.vocabulary, parts.special);
   return std::make_shared<Pipeline>(std::move(parts));
 }

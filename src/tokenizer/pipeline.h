@@ -36,6 +36,10 @@ void add_well_known(const Vocabulary& vocabulary, Tokenizer::Special& special);
 /// plain text?
 bool looks_like_control(std::string_view content) noexcept;
 
+/// Is this the name of an unknown token ("<unk>", "[UNK]")? A control token of another name that a file declares to be
+/// the unknown token is not used as one: whoever writes a strange character would steer the model.
+bool names_unknown(std::string_view text) noexcept;
+
 /// The byte of a byte-fallback token "<0x0A>".
 std::optional<unsigned char> fallback_byte(std::string_view text) noexcept;
 

@@ -94,6 +94,7 @@ class PrefixSpaceStep final : public SplitStep {
  public:
   void split(std::string_view piece, SplitRun& run, std::size_t next) const override {
     if (piece.starts_with(' ')) return run.emit(piece, next);
+    run.budget().produce(piece.size() + 1);
     std::string& longer = run.keep();
     longer.reserve(piece.size() + 1);
     longer.append(1, ' ').append(piece);
@@ -106,6 +107,7 @@ class ByteCharactersStep final : public SplitStep {
   void split(std::string_view piece, SplitRun& run, std::size_t next) const override {
     std::string& spelled = run.keep();
     spelled = byte_level::to_characters(piece);
+    run.budget().produce(spelled.size());
     run.emit(spelled, next);
   }
 };
@@ -128,6 +130,7 @@ class MetaspaceStep final : public SplitStep {
         marked.push_back(c);
       }
     }
+    run.budget().produce(marked.size());
     if (!split_) return run.emit(marked, next);
     split_by(*pattern_, SplitBehavior::merged_with_next, false, marked, run, next);
   }

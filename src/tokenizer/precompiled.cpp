@@ -12,6 +12,8 @@
 namespace moebox {
 namespace {
 
+constexpr std::size_t kMaxRuleBytes = 256;  // of a left side; those of SentencePiece's own maps have a few characters
+
 // The parts of a unit of the double array.
 constexpr bool has_leaf(std::uint32_t unit) { return (unit >> 8 & 1) != 0; }
 constexpr std::uint32_t label(std::uint32_t unit) { return unit & (0x80000000u | 0xFFu); }
@@ -22,7 +24,7 @@ class PrecompiledNormalizer final : public Normalizer {
  public:
   explicit PrecompiledNormalizer(CharacterMap map) : map_(std::move(map)) {}
 
-  bool apply(std::string_view text, std::string& out, MatchBudget&) const override {
+  bool apply(std::string_view text, std::string& out, MatchBudget& budget) const override {
     const std::size_t before = out.size();
     bool changed = false;
     for (std::size_t at = 0; at < text.size();) {
@@ -31,6 +33,7 @@ class PrecompiledNormalizer final : public Normalizer {
       at += length;
       if (length < 6) {
         if (const auto rule = map_.shortest(cluster)) {
+          budget.produce(rule->replacement.size());
           out.append(rule->replacement);
           changed = true;
           continue;
@@ -39,11 +42,10 @@ class PrecompiledNormalizer final : public Normalizer {
       for (std::size_t i = 0, n; i < cluster.size(); i += n) {
         n = static_cast<std::size_t>(utf8::length(cluster[i]));
         const auto rule = map_.shortest(cluster.substr(i, n));
-        out.append(rule ? rule->replacement : cluster.substr(i, n));
+        const std::string_view part = rule ? rule->replacement : cluster.substr(i, n);
+        budget.produce(part.size());
+        out.append(part);
         changed |= rule.has_value();
-      }
-      if (out.size() - before > max_normalized_bytes(text.size())) {
-        throw Error(ErrorKind::resource, "the tokenizer's character map makes the text too long", "tokenizer");
       }
     }
     if (!changed) out.resize(before);
@@ -91,6 +93,7 @@ CharacterMap::CharacterMap(std::string_view blob, std::string_view where) {
 
 std::optional<CharacterMap::Rule> CharacterMap::find(std::string_view text, bool shortest) const noexcept {
   std::optional<Rule> found;
+  text = text.substr(0, kMaxRuleBytes);  // a hostile trie may lead in a circle
   std::size_t node = offset(units_[0]);
   for (std::size_t i = 0; i < text.size(); ++i) {
     const auto byte = static_cast<unsigned char>(text[i]);

@@ -76,6 +76,7 @@ class SentencePieceBpe final : public TokenModel {
     std::vector<Symbol> symbols;
     std::vector<Candidate> heap;
     std::unordered_map<std::string_view, std::uint32_t> unused;  // pieces that may not appear: bytes of their left part
+    std::vector<std::string_view> stack;                         // parts of a symbol that wait to be emitted
     bool after_unknown = false;
   };
 
@@ -138,7 +139,8 @@ class SentencePieceBpe final : public TokenModel {
 
   /// The ids of a symbol; one that the model may not use falls back into the parts it was made of.
   void emit(Work& work, std::string_view symbol, std::vector<TokenId>& ids) const {
-    std::vector<std::string_view> stack{symbol};
+    auto& stack = work.stack;
+    stack.assign(1, symbol);
     while (!stack.empty()) {
       const std::string_view text = stack.back();
       stack.pop_back();

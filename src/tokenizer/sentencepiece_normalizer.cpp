@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/error.h"
 #include "tokenizer/utf8.h"
 
 namespace moebox {
@@ -14,9 +13,9 @@ class SentencePieceNormalizer final : public Normalizer {
  public:
   explicit SentencePieceNormalizer(SentencePieceRules rules) : rules_(std::move(rules)) {}
 
-  bool apply(std::string_view text, std::string& out, MatchBudget&) const override {
+  bool apply(std::string_view text, std::string& out, MatchBudget& budget) const override {
     const std::string_view space = rules_.escape_whitespaces ? kSpaceMark : " ";
-    const std::size_t before = out.size(), limit = before + max_normalized_bytes(text.size());
+    const std::size_t before = out.size();
     if (rules_.remove_extra_whitespaces) {
       while (!text.empty()) {
         const Part part = next(text);
@@ -31,6 +30,7 @@ class SentencePieceNormalizer final : public Normalizer {
       Part part = next(text);
       text.remove_prefix(part.length);
       while (after_space && part.replacement.starts_with(' ')) part.replacement.remove_prefix(1);
+      budget.produce(part.replacement.size());
       for (const char c : part.replacement) {
         if (c == ' ') {
           out.append(space);
@@ -39,8 +39,6 @@ class SentencePieceNormalizer final : public Normalizer {
         }
       }
       if (!part.replacement.empty()) after_space = rules_.remove_extra_whitespaces && part.replacement.ends_with(' ');
-      if (out.size() > limit)
-        throw Error(ErrorKind::resource, "the tokenizer's character map makes the text too long", "tokenizer");
     }
     if (rules_.remove_extra_whitespaces) {
       while (std::string_view(out).substr(before).ends_with(space)) out.resize(out.size() - space.size());

@@ -42,6 +42,13 @@ std::string spell(const Vocabulary::Token& token, const std::string& unknown_sur
 
 std::shared_ptr<const Tokenizer> make_sentencepiece_tokenizer(SentencePieceParts parts, std::string_view where) {
   PipelineParts out;
+  for (auto& token : parts.tokens) {
+    if (token.kind == TokenKind::added && looks_like_control(token.text)) token.kind = TokenKind::control;
+  }
+  if (parts.special.unknown) {
+    auto& token = parts.tokens[static_cast<std::size_t>(*parts.special.unknown)];
+    if (token.kind == TokenKind::control && names_unknown(token.text)) token.kind = TokenKind::unknown;
+  }
   std::vector<TokenId> user_defined;
   for (std::size_t i = 0; i < parts.tokens.size(); ++i) {
     const auto& token = parts.tokens[i];
@@ -53,6 +60,8 @@ std::shared_ptr<const Tokenizer> make_sentencepiece_tokenizer(SentencePieceParts
     if (token.kind == TokenKind::unknown && !parts.special.unknown) parts.special.unknown = id;
   }
   out.bytes.shrink();
+  std::optional<TokenId> unknown = parts.special.unknown;
+  if (unknown && parts.tokens[static_cast<std::size_t>(*unknown)].kind == TokenKind::control) unknown.reset();
   out.vocabulary = std::make_unique<Vocabulary>(std::move(parts.tokens), where);
   const Vocabulary& vocabulary = *out.vocabulary;
 
@@ -70,13 +79,11 @@ std::shared_ptr<const Tokenizer> make_sentencepiece_tokenizer(SentencePieceParts
 
   if (parts.unigram) {
     const std::vector<double> scores(parts.scores.begin(), parts.scores.end());
-    out.model = make_unigram_model(vocabulary, scores,
-                                   UnigramOptions{.pieces = scores.size(),
-                                                  .unknown = parts.special.unknown,
-                                                  .byte_fallback = true,
-                                                  .single_precision = true});
+    out.model = make_unigram_model(
+        vocabulary, scores,
+        UnigramOptions{.pieces = scores.size(), .unknown = unknown, .byte_fallback = true, .single_precision = true});
   } else {
-    out.model = make_sentencepiece_bpe(vocabulary, std::move(parts.scores), parts.special.unknown);
+    out.model = make_sentencepiece_bpe(vocabulary, std::move(parts.scores), unknown);
   }
   out.drops_leading_space = parts.add_dummy_prefix || parts.remove_extra_whitespaces;
   out.before = std::move(parts.before);

@@ -35,14 +35,18 @@ struct TextSpan {
 /// Immutable after loading, and so safe to use from many threads at once.
 class Tokenizer {
  public:
-  /// From a GGUF's metadata, or from tokenizer.json / tokenizer.model beside a Hugging Face config. Throws Error; an
-  /// Error(not_found) when the files carry no tokenizer.
+  /// From a GGUF's metadata, or from tokenizer.json / tokenizer.model of a Hugging Face folder, with the ids that end
+  /// an answer from its generation_config.json (or else its config.json). Throws Error; an Error(not_found) when the
+  /// files carry no tokenizer.
   static std::shared_ptr<const Tokenizer> load(const Checkpoint& checkpoint);
-  /// From the text of a tokenizer.json (and of tokenizer_config.json, may be empty).
+  /// From the text of a tokenizer.json (and of tokenizer_config.json, may be empty). `ends` are further ids that end an
+  /// answer; they must be in the vocabulary.
   static std::shared_ptr<const Tokenizer> from_json(std::string_view tokenizer_json,
-                                                    std::string_view tokenizer_config_json = {});
+                                                    std::string_view tokenizer_config_json = {},
+                                                    std::vector<TokenId> ends = {});
   /// From a SentencePiece model file's bytes.
-  static std::shared_ptr<const Tokenizer> from_sentencepiece(std::string_view model_proto);
+  static std::shared_ptr<const Tokenizer> from_sentencepiece(std::string_view model_proto,
+                                                             std::vector<TokenId> ends = {});
 
   virtual ~Tokenizer() = default;
 

@@ -77,6 +77,12 @@ bool looks_like_control(std::string_view content) noexcept {
   return between("<|", "|>") || between("<｜", "｜>");
 }
 
+bool names_unknown(std::string_view text) noexcept {
+  const std::string_view unk = "unk";
+  const auto same = [](char a, char b) { return (a | 0x20) == b; };
+  return std::search(text.begin(), text.end(), unk.begin(), unk.end(), same) != text.end();
+}
+
 std::optional<unsigned char> fallback_byte(std::string_view text) noexcept {
   if (text.size() != 6 || !text.starts_with("<0x") || text[5] != '>') return std::nullopt;
   int value = 0;
