@@ -16,6 +16,8 @@ namespace moebox {
 namespace {
 
 constexpr double kUnknownPenalty = 10.0;
+// SentencePiece (0.2.3) moves its sums back to zero beyond this, so that they keep their digits in long texts.
+constexpr float kMaxSum = 100000;
 
 /// The best way to reach a place of the text.
 template <class Sum>
@@ -96,13 +98,19 @@ class Unigram final : public TokenModel {
 
   void search(std::string_view text, std::vector<Node<Sum>>& nodes) const {
     nodes.assign(text.size() + 1, {});
+    std::size_t furthest = 0;  // place that is reached
     const auto reach = [&](std::size_t begin, std::size_t end, TokenId id, double score) {
+      furthest = std::max(furthest, end);
       const Sum sum = static_cast<Sum>(score) + nodes[begin].sum;
       Node<Sum>& node = nodes[end];
       if (node.begin == Node<Sum>::kUnreached || sum > node.sum) node = {sum, static_cast<std::uint32_t>(begin), id};
     };
     for (std::size_t begin = 0; begin < text.size();) {
       const auto character = static_cast<std::size_t>(utf8::length(text[begin]));
+      if (options_.single_precision && std::abs(nodes[begin].sum) > static_cast<Sum>(kMaxSum)) {
+        const Sum offset = nodes[begin].sum;
+        for (std::size_t i = begin; i <= furthest; ++i) nodes[i].sum -= offset;
+      }
       bool single = false;
       trie_.match(text.substr(begin), [&](std::size_t length, TokenId id) {
         reach(begin, begin + length, id, scores_[static_cast<std::size_t>(id)]);

@@ -162,6 +162,72 @@ TEST(HostileJson, TextsThatGrow) {
   EXPECT_THROWS("resource", "too long", from(document)->encode("aaaa"));
 }
 
+// Each step by itself makes a modest text; all of them together would fill the memory.
+TEST(HostileJson, TextsThatGrowStepByStep) {
+  const auto grows = [](const char* part, const json& steps) {
+    json document = small();
+    document[part] = {{"type", "Sequence"},
+                      {std::string(part) == "normalizer" ? "normalizers" : "pretokenizers", steps}};
+    EXPECT_THROWS("resource", "too long", from(document)->encode(std::string(1000, 'a') + " é <s>b\n", false, true));
+  };
+  json steps = json::array();
+  for (int i = 0; i < 20; ++i)
+    steps.push_back({{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", "aaa"}});
+  grows("normalizer", steps);
+  steps = json::array();
+  for (int i = 0; i < 60; ++i) steps.push_back({{"type", "Prepend"}, {"prepend", std::string(256, 'x')}});
+  json document = small();
+  document["normalizer"] = {{"type", "Sequence"}, {"normalizers", steps}};
+  std::string many;
+  for (int i = 0; i < 5000; ++i) many += "a<s>";
+  EXPECT_THROWS("resource", "too long", from(document)->encode(many, false, true));
+  steps = json::array();  // every byte that is no letter becomes two, again and again
+  for (int i = 0; i < 40; ++i)
+    steps.push_back({{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}});
+  grows("pre_tokenizer", steps);
+}
+
+TEST(HostileJson, TokensThatGrowInTheDecoder) {
+  json document = small(), steps = json::array();
+  for (int i = 0; i < 30; ++i)
+    steps.push_back({{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", "aaaa"}});
+  document["decoder"] = {{"type", "Sequence"}, {"decoders", steps}};
+  EXPECT_THROWS("resource", "the decoder makes more than", from(document));
+}
+
+TEST(HostileJson, AddedTokensThatComeTwice) {
+  json document = small();
+  document["added_tokens"].push_back({{"id", 4}, {"content", "<s>"}, {"special", false}});
+  EXPECT_THROWS("invalid_file", "two added tokens have the id 4", from(document));
+}
+
+// A text of white space, and tokens that take the white space behind them: in linear time.
+TEST(HostileJson, AddedTokensInWhiteSpace) {
+  json document = small();
+  document["added_tokens"].push_back(
+      {{"id", 5}, {"content", " "}, {"special", false}, {"rstrip", true}, {"lstrip", true}});
+  document["added_tokens"].push_back({{"id", 6}, {"content", "\n"}, {"special", false}, {"rstrip", true}});
+  const auto tokenizer = from(document);
+  std::string text;
+  while (text.size() < 2'000'000) text += text.size() % 7 == 0 ? '\n' : ' ';
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_EQ(tokenizer->encode(text).size(), text.size());
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60)) << "quadratic time would be an hour";
+}
+
+// An unknown character must not become a token that steers the model.
+TEST(HostileJson, AControlTokenAsTheUnknownToken) {
+  json document = small();
+  document["model"]["unk_token"] = "<s>";
+  const auto tokenizer = from(document);
+  EXPECT_EQ(tokenizer->token_kind(4), TokenKind::control);
+  EXPECT_EQ(tokenizer->encode("a?a"), (std::vector<TokenId>{0, 0}));
+  document["added_tokens"].push_back({{"id", 3}, {"content", "<unk>"}, {"special", true}});
+  document["model"]["unk_token"] = "<unk>";
+  EXPECT_EQ(from(document)->token_kind(3), TokenKind::unknown);
+  EXPECT_EQ(from(document)->encode("a?b"), (std::vector<TokenId>{0, 3, 1}));
+}
+
 TEST(HostileJson, CharacterMaps) {
   json document = small();
   const auto with_map = [&](const std::string& base64) {
@@ -172,6 +238,11 @@ TEST(HostileJson, CharacterMaps) {
   EXPECT_THROWS("invalid_file", "declares a trie", with_map(""));
   EXPECT_THROWS("invalid_file", "declares a trie", with_map("/////w=="));      // 4 GiB - 1 of trie
   EXPECT_THROWS("invalid_file", "declares a trie", with_map("CAAAAAAAAAA="));  // 8 bytes of trie, 4 there
+  // A trie in which 'a' leads back to itself: not followed to the end of the text for every character of it.
+  const auto circle = with_map("CAAAAACAAQBhhAEA");
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_EQ(circle->encode(std::string(2'000'000, 'a')).size(), 2'000'000u);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(120)) << "quadratic time would be an hour";
   // One unit whose links lead anywhere: followed with care.
   EXPECT_EQ(with_map("BAAAAP////8=")->encode("ab"), (std::vector<TokenId>{2}));
 }

@@ -1,12 +1,14 @@
 // Whole tokenizers against Hugging Face tokenizers and sentencepiece: ids of the documents of tests/golden/tokenizer.
 #include <array>
 #include <filesystem>
+#include <random>
 
 #include <gtest/gtest.h>
 
 #include "base/error.h"
 #include "golden.h"
 #include "io/checkpoint.h"
+#include "tokenizer/utf8.h"
 
 namespace moebox {
 namespace {
@@ -93,6 +95,40 @@ TEST(Decode, StreamEqualsWhole) {
         text += stream.finish();
         ASSERT_EQ(text, tokenizer->decode(ids, show)) << file;
       }
+    }
+  }
+}
+
+// Ids as no text gives them: every part is whole characters, and together they are what decode gives.
+TEST(Decode, AStreamOfRandomIdsNeverEmitsHalfACharacter) {
+  std::mt19937 random(5);
+  for (const std::string file : {"smollm2-135m-instruct-q4_1.gguf", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+                                 "small_unigram.model", "small_unigram.json", "small_bpe.model", "small_bpe.json",
+                                 "small_bpe.gguf", "small_unknown.model", "small_words.json"}) {
+    const auto tokenizer = load(file);
+    std::vector<TokenId> pieces_of_characters;  // tokens that begin or end within a character
+    for (TokenId id = 0; id < tokenizer->vocab_size(); ++id) {
+      const std::string_view bytes = tokenizer->token_bytes(id);
+      if (utf8::valid_prefix(bytes) != bytes.size()) pieces_of_characters.push_back(id);
+    }
+    for (int round = 0; round < 200; ++round) {
+      std::vector<TokenId> ids(100);
+      for (TokenId& id : ids) {
+        id = static_cast<TokenId>(random() % static_cast<unsigned>(tokenizer->vocab_size()));
+        if (round % 2 == 0 && !pieces_of_characters.empty())
+          id = pieces_of_characters[random() % pieces_of_characters.size()];
+        if (random() % 100 == 0) id = static_cast<TokenId>(random());  // outside of the vocabulary, negative too
+      }
+      const bool show = round % 4 < 2;
+      StreamDecoder stream(tokenizer, show);
+      std::string text;
+      for (const TokenId id : ids) {
+        const std::string part = stream.push(id);
+        ASSERT_EQ(utf8::valid_prefix(part), part.size()) << file << ", token " << id;
+        text += part;
+      }
+      text += stream.finish();
+      ASSERT_EQ(text, tokenizer->decode(ids, show)) << file;
     }
   }
 }
