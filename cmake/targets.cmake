@@ -15,7 +15,10 @@ function(moebox_test name)
   target_compile_definitions(test_${name} PRIVATE MOEBOX_TEST_DIR="${PROJECT_SOURCE_DIR}/tests"
                              MOEBOX_MODEL_DIR="${MOEBOX_MODEL_DIR}")
   target_include_directories(test_${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
-  target_compile_options(test_${name} PRIVATE -O1)  # quicker to build; what is tested is optimised
+  if(NOT MOEBOX_SANITIZE)
+    target_compile_options(test_${name} PRIVATE -O1)  # quicker to build; what is tested is optimised
+  endif()
+  set_target_properties(test_${name} PROPERTIES UNITY_BUILD ${MOEBOX_UNITY})
   set(properties TIMEOUT 600)
   if(arg_LABELS)
     list(APPEND properties LABELS "${arg_LABELS}")

@@ -18,13 +18,6 @@ class Family : public testing::TestWithParam<std::string> {
   void SetUp() override { setenv("TZ", "UTC", 1); }
 };
 
-std::vector<std::string> families() {
-  std::vector<std::string> names;
-  const Json sources = golden::read_json("sources.json");
-  for (const auto& [name, unused] : sources.items()) names.push_back(name);
-  return names;
-}
-
 TEST_P(Family, RendersAsTransformersDoes) {
   const Json conversations = golden::read_json("conversations.json");
   const Json source = golden::read_json("sources.json").at(GetParam());
@@ -49,7 +42,7 @@ TEST_P(Family, RendersAsTransformersDoes) {
   EXPECT_GE(rendered, 2);
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden, Family, testing::ValuesIn(families()), [](const auto& info) {
+INSTANTIATE_TEST_SUITE_P(Golden, Family, testing::ValuesIn(golden::families()), [](const auto& info) {
   std::string name = info.param;
   for (char& c : name) {
     if (!isalnum(static_cast<unsigned char>(c))) c = '_';

@@ -18,6 +18,13 @@ std::string read_file(const std::string& name) {
 
 Json read_json(const std::string& name) { return Json::parse(read_file(name)); }
 
+std::vector<std::string> families() {
+  std::vector<std::string> names;
+  const Json sources = read_json("sources.json");
+  for (const auto& [name, unused] : sources.items()) names.push_back(name);
+  return names;
+}
+
 std::vector<ChatMessage> messages_of(const Json& list) {
   std::vector<ChatMessage> messages;
   for (const Json& entry : list) {

@@ -15,6 +15,8 @@ inline constexpr std::int64_t fixed_now = 1753531200;  // as in make_golden.py
 /// A file of tests/golden/chat.
 std::string read_file(const std::string& name);
 Json read_json(const std::string& name);
+/// The names of sources.json: one for each family of models.
+std::vector<std::string> families();
 
 /// Messages of OpenAI's shape as ours.
 std::vector<ChatMessage> messages_of(const Json& list);

@@ -76,13 +76,6 @@ std::optional<std::vector<TokenId>> control_tokens(const ChatTemplate& parsed, c
 
 class Origin : public testing::TestWithParam<std::string> {};
 
-std::vector<std::string> families() {
-  std::vector<std::string> names;
-  const Json sources = golden::read_json("sources.json");
-  for (const auto& [name, unused] : sources.items()) names.push_back(name);
-  return names;
-}
-
 TEST_P(Origin, NoFieldMakesAControlToken) {
   const Json source = golden::read_json("sources.json").at(GetParam());
   const auto control = source.at("control").get<std::vector<std::string>>();
@@ -145,7 +138,7 @@ TEST_P(Origin, NoRoleNameMakesAControlToken) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden, Origin, testing::ValuesIn(families()), [](const auto& info) {
+INSTANTIATE_TEST_SUITE_P(Golden, Origin, testing::ValuesIn(golden::families()), [](const auto& info) {
   std::string name = info.param;
   for (char& c : name) {
     if (!isalnum(static_cast<unsigned char>(c))) c = '_';

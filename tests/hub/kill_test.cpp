@@ -20,7 +20,7 @@ extern char** environ;
 namespace moebox::test {
 namespace {
 
-const std::string bytes = model_bytes(3'000'000);
+const std::string whole = model_bytes(3'000'000);
 
 pid_t start(std::vector<std::string> arguments) {
   std::vector<char*> argv;
@@ -98,24 +98,24 @@ class KillTest : public ::testing::Test {
 TEST_F(KillTest, AKilledPullNeverLeavesAHalfFile) {
   for (unsigned seed = 1; seed <= 3; ++seed) {
     std::filesystem::remove_all(folder_ / "store");
-    FakeHub hub({{"m.gguf", {bytes}}});
+    FakeHub hub({{"m.gguf", {whole}}});
     hub.on_cdn = slowly(hub);
     const auto file = folder_ / "store/hf/o/r/main/files/m.gguf";
     std::uint64_t most = 0;
     bool kept = true;
     const int kills = kill_until_done(hub, "hf:o/r/m.gguf", seed, [&] {
       if (std::filesystem::exists(file)) {
-        EXPECT_EQ(read_file(file), bytes);
+        EXPECT_EQ(read_file(file), whole);
       }
-      const std::uint64_t now = std::filesystem::exists(file) ? bytes.size() : bytes_at(part_path(file));
+      const std::uint64_t now = std::filesystem::exists(file) ? whole.size() : bytes_at(part_path(file));
       kept &= now >= most;
       most = std::max(most, now);
     });
-    EXPECT_EQ(read_file(file), bytes);
+    EXPECT_EQ(read_file(file), whole);
     EXPECT_TRUE(kept) << "a later pull threw away what an earlier one had";
     EXPECT_GE(kills, 4);
     // What was in flight when a kill came is lost, no more: far less than a fresh start each time.
-    EXPECT_LT(hub.cdn_bytes, bytes.size() + static_cast<std::uint64_t>(kills) * 600'000);
+    EXPECT_LT(hub.cdn_bytes, whole.size() + static_cast<std::uint64_t>(kills) * 600'000);
   }
 }
 
@@ -137,17 +137,17 @@ TEST_F(KillTest, AKilledFolderNeverAppearsHalf) {
 }
 
 TEST_F(KillTest, ProcessesWaitForEachOther) {
-  FakeHub hub({{"m.gguf", {bytes}}});
+  FakeHub hub({{"m.gguf", {whole}}});
   hub.on_cdn = slowly(hub);
   std::vector<pid_t> pids;
   for (int i = 0; i < 3; ++i) pids.push_back(start(command(hub, "hf:o/r/m.gguf")));
   for (const pid_t pid : pids) EXPECT_EQ(wait_ms(pid, 30'000), 0);
-  EXPECT_EQ(read_file(folder_ / "store/hf/o/r/main/files/m.gguf"), bytes);
-  EXPECT_EQ(hub.cdn_bytes, bytes.size()) << "fetched once";
+  EXPECT_EQ(read_file(folder_ / "store/hf/o/r/main/files/m.gguf"), whole);
+  EXPECT_EQ(hub.cdn_bytes, whole.size()) << "fetched once";
 }
 
 TEST_F(KillTest, TheNextGoesOnWhenTheHolderIsKilled) {
-  FakeHub hub({{"m.gguf", {bytes}}});
+  FakeHub hub({{"m.gguf", {whole}}});
   hub.on_cdn = slowly(hub);
   const pid_t first = start(command(hub, "hf:o/r/m.gguf"));
   while (hub.cdn_bytes < 100'000) std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -156,11 +156,11 @@ TEST_F(KillTest, TheNextGoesOnWhenTheHolderIsKilled) {
   kill(first, SIGKILL);
   waitpid(first, nullptr, 0);
   EXPECT_EQ(wait_ms(second, 30'000), 0);
-  EXPECT_EQ(read_file(folder_ / "store/hf/o/r/main/files/m.gguf"), bytes);
+  EXPECT_EQ(read_file(folder_ / "store/hf/o/r/main/files/m.gguf"), whole);
 }
 
 TEST_F(KillTest, AFullDiskIsSaidAndTheRestFollows) {
-  FakeHub hub({{"m.gguf", {bytes}}});
+  FakeHub hub({{"m.gguf", {whole}}});
   auto limited = command(hub, "hf:o/r/m.gguf");
   limited.push_back("400000");
   std::string output;
@@ -172,7 +172,7 @@ TEST_F(KillTest, AFullDiskIsSaidAndTheRestFollows) {
   EXPECT_FALSE(std::filesystem::exists(folder_ / "store/hf/o/r/main/files/m.gguf"));
   EXPECT_EQ(bytes_at(folder_ / "store/hf/o/r/main/files/m.gguf.part"), 400'000u);
   EXPECT_EQ(wait_ms(start(command(hub, "hf:o/r/m.gguf")), 30'000), 0);
-  EXPECT_EQ(read_file(folder_ / "store/hf/o/r/main/files/m.gguf"), bytes);
+  EXPECT_EQ(read_file(folder_ / "store/hf/o/r/main/files/m.gguf"), whole);
   EXPECT_EQ(range_start(hub.cdn->requests().back()), 400'000u);
 }
 

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <new>
 #include <string>
 #include <vector>
@@ -18,6 +19,8 @@
 #include "tensor/dtype.h"
 
 namespace moebox::testing {
+
+inline constexpr float infinity = std::numeric_limits<float>::infinity();
 
 inline constexpr DType all_dtypes[] = {DType::f32,  DType::f16,  DType::bf16, DType::q8_0,   DType::q4_0,
                                        DType::q4_1, DType::q5_0, DType::q5_1, DType::iq4_nl, DType::mxfp4,

@@ -8,8 +8,6 @@
 namespace moebox::testing {
 namespace {
 
-constexpr float infinity = std::numeric_limits<float>::infinity();
-
 class Quantize : public ::testing::TestWithParam<Isa> {
  protected:
   const KernelTable& table_ = kernel_table(GetParam());

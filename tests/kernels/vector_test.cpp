@@ -8,7 +8,6 @@ namespace moebox::testing {
 namespace {
 
 constexpr double unit = 0x1p-24;  // half a unit in the last place of 1
-constexpr float infinity = std::numeric_limits<float>::infinity();
 
 class Vector : public ::testing::TestWithParam<Isa> {
  protected:
