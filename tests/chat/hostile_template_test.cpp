@@ -251,7 +251,7 @@ TEST(HostileClient, CannotSetWhatTheRendererSets) {
 TEST(HostileClient, CannotNestWithoutEnd) {
   const ChatTemplate parsed("{{ messages | tojson }}{{ x | tojson }}{{ tools | tojson }}", "", "");
   Json deep = 1;
-  for (int i = 0; i < 5000; ++i) deep = Json::array({std::move(deep)});
+  for (int i = 0; i < 1000; ++i) deep = Json::array({std::move(deep)});
   ChatTemplateOptions variables, tools;
   variables.variables = Json{{"x", deep}};
   tools.tools = Json::array({deep});
