@@ -36,8 +36,8 @@ class PipTest : public ::testing::Test {
     Hasher sha(DigestKind::sha256, 0), git(DigestKind::git_blob, bytes.size());
     sha.update(bytes);
     git.update(bytes);
-    EXPECT_EQ(sha.finish(), expected_["sha256"]);
-    EXPECT_EQ(git.finish(), expected_["git_blob"]);
+    EXPECT_EQ(sha.finish(), expected_["sha256"].get<std::string>());
+    EXPECT_EQ(git.finish(), expected_["git_blob"].get<std::string>());
     EXPECT_EQ(names_below(folder_ / "store"), std::vector<std::string>{"tiny.gguf"});
   }
 

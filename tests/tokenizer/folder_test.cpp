@@ -83,8 +83,8 @@ TEST(TokenizerFolder, TheConfigurationNamesTheSpecialTokens) {
                     {"add_eos_token", true}}),
             around({1}, {2}));
   EXPECT_EQ(encode({{"bos_token", "not there"}, {"add_bos_token", true}}), plain);
-  const auto& special =
-      folder.add("tokenizer_config.json", {{"eos_token", "</s>"}, {"pad_token", "<unk>"}}).load()->special();
+  const auto tokenizer = folder.add("tokenizer_config.json", {{"eos_token", "</s>"}, {"pad_token", "<unk>"}}).load();
+  const auto& special = tokenizer->special();
   EXPECT_EQ(special.eos, 2);
   EXPECT_EQ(special.padding, 0);
   EXPECT_EQ(special.bos, std::nullopt);
