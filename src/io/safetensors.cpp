@@ -28,6 +28,7 @@ std::optional<DType> dtype_from_safetensors(std::string_view name) noexcept {
   if (name == "F32") return DType::f32;
   if (name == "F16") return DType::f16;
   if (name == "BF16") return DType::bf16;
+  if (name == "F8_E4M3") return DType::f8_e4m3;
   return std::nullopt;
 }
 
@@ -71,8 +72,9 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     } else if (state_ == State::dtype) {
       const auto dtype = dtype_from_safetensors(value);
       if (!dtype) {
-        throw Error(ErrorKind::unsupported, "moebox reads safetensors of F32, F16 and BF16, found " + quote(value),
-                    place(), "take the model in one of these types, or as GGUF");
+        throw Error(ErrorKind::unsupported,
+                    "moebox reads safetensors of F32, F16, BF16 and F8_E4M3, found " + quote(value), place(),
+                    "take the model in one of these types, or as GGUF");
       }
       entry_.view.dtype = *dtype;
       state_ = State::in_tensor;

@@ -32,10 +32,13 @@
 namespace moebox {
 namespace {
 
-#define MOEBOX_TABLE(simd)                                                                        \
-  {Isa::simd,    simd::quantize,    simd::matmul,     simd::rms_norm,       simd::add_to,         \
-   simd::swiglu, simd::rope,        simd::store_kv,   simd::attend_segment, simd::attend_combine, \
-   simd::argmax, simd::log_sum_exp, simd::probe_read, simd::probe_int8,     simd::probe_float}
+#define MOEBOX_TABLE(simd)                                                          \
+  {Isa::simd,        simd::quantize,       simd::matmul,         simd::rms_norm,    \
+   simd::add_to,     simd::add_scaled,     simd::swiglu,         simd::rope,        \
+   simd::store_kv,   simd::attend_segment, simd::attend_combine, simd::lanes_begin, \
+   simd::lanes_fold, simd::lanes_merge,    simd::lanes_finish,   simd::round_kv,    \
+   simd::widen_kv,   simd::argmax,         simd::log_sum_exp,    simd::probe_read,  \
+   simd::probe_int8, simd::probe_float}
 
 constexpr KernelTable tables[] = {
     MOEBOX_TABLE(scalar),

@@ -43,11 +43,15 @@ enum class KvType : std::uint8_t { f16, f32 };
 struct KvShape {
   KvType type = KvType::f16;
   int n_kv_heads = 0;
-  int head_dim = 0;  // a multiple of 8, at most 256
+  int head_dim = 0;    // a multiple of 8, at most 256
+  int latent_dim = 0;  // values that all heads share (multi-head latent attention); 0: keys and values apart
 
   int element_bytes() const noexcept { return type == KvType::f16 ? 2 : 4; }
-  /// Bytes of one layer's block: K as (n_kv_heads, head_dim, 32), then V as (n_kv_heads, 32, head_dim).
+  /// Bytes of one layer's block: K as (n_kv_heads, head_dim, 32), then V as (n_kv_heads, 32, head_dim); or the latents
+  /// as (32, latent_dim).
   std::size_t block_bytes() const noexcept {
+    if (latent_dim > 0)
+      return static_cast<std::size_t>(latent_dim) * kv_block_tokens * static_cast<std::size_t>(element_bytes());
     return std::size_t{2} * static_cast<std::size_t>(n_kv_heads) * static_cast<std::size_t>(head_dim) *
            kv_block_tokens * static_cast<std::size_t>(element_bytes());
   }
@@ -70,6 +74,34 @@ struct AttentionArgs {
 /// Floats of one query head's partial result over a segment: maximum, sum, and head_dim weighted values.
 inline constexpr int attention_partial_floats(int head_dim) noexcept { return (2 + head_dim + 15) / 16 * 16; }
 
+// ---- attention with queries as lanes ----
+
+/// Queries that share each instruction.
+inline constexpr int query_lanes = 16;
+/// Positions that a query's running softmax takes in at once, at absolute positions.
+inline constexpr int lane_tile_positions = 128;
+
+/// 16 queries that meet the same keys and values: the heads of a token, or the tokens of a head. An unused lane has a
+/// zero query and sees what its neighbours see.
+struct LaneQueries {
+  int key_dim = 0, value_dim = 0;
+  const float* q = nullptr;      // (key_dim, 16), scaled
+  const int* visible = nullptr;  // (16): positions that a lane sees, counted from position 0
+  float* state = nullptr;        // (2 + value_dim, 16): maximum, sum, weighted values so far
+};
+
+/// Keys and values of neighbouring positions, one tile at most.
+struct LaneRows {
+  const float* keys = nullptr;  // (n_rows, key_dim), rows key_stride floats apart
+  std::ptrdiff_t key_stride = 0;
+  const float* values = nullptr;  // (n_rows, value_dim)
+  std::ptrdiff_t value_stride = 0;
+  int first_position = 0;  // a multiple of lane_tile_positions
+  int n_rows = 0;
+};
+
+inline constexpr int lane_state_floats(int value_dim) noexcept { return (2 + value_dim) * query_lanes; }
+
 // ---- the table ----
 
 struct KernelTable {
@@ -88,6 +120,8 @@ struct KernelTable {
   void (*rms_norm)(const float* x, const float* weight, float epsilon, int n, float* out) noexcept;
   /// x += y.
   void (*add)(float* x, const float* y, int n) noexcept;
+  /// x += factor * y, rounded once.
+  void (*add_scaled)(float* x, const float* y, float factor, int n) noexcept;
   /// out = silu(gate) * up. `out` may be `gate`.
   void (*swiglu)(const float* gate, const float* up, int n, float* out) noexcept;
   /// Rotates the first rope_dim values of one head in place; cos and sin have rope_dim / 2 values. Interleaved pairs
@@ -105,6 +139,18 @@ struct KernelTable {
   /// Partials of segment s start at partials + s * segment_stride.
   void (*attend_combine)(const AttentionArgs& args, int kv_head, int first, int last, int n_segments,
                          const float* partials, std::ptrdiff_t segment_stride) noexcept;
+
+  /// The state of lanes that have seen nothing.
+  void (*lanes_begin)(int value_dim, float* state) noexcept;
+  /// Takes a tile of positions into the lanes' states. What a lane does not see changes no bit of it.
+  void (*lanes_fold)(const LaneQueries& queries, const LaneRows& rows) noexcept;
+  /// Takes the state of later positions into `state`.
+  void (*lanes_merge)(int value_dim, const float* later, float* state) noexcept;
+  /// Divides the values by the sums.
+  void (*lanes_finish)(int value_dim, float* state) noexcept;
+  /// n floats rounded to the cache's type, and back.
+  void (*round_kv)(KvType type, const float* x, int n, std::byte* out) noexcept;
+  void (*widen_kv)(KvType type, const std::byte* x, int n, float* out) noexcept;
 
   /// The index of the largest value, the lowest on a tie; NaN never wins. n >= 1; 0 when all are NaN.
   int (*argmax)(const float* x, int n) noexcept;

@@ -9,11 +9,20 @@
 
 #include "base/thread_team.h"
 #include "kernels/kernels.h"
+#include "routing/budget.h"
 
 namespace moebox {
 
 class Checkpoint;
 using TokenId = std::int32_t;
+
+/// The experts of a model, where it has any.
+struct MoeInfo {
+  int n_layers = 0;                        // with experts; 0: a dense model
+  int n_experts = 0;                       // routed experts of such a layer
+  int top_k = 0;                           // of which a token takes so many
+  std::int64_t parameters_per_expert = 0;  // of one layer
+};
 
 /// What the rest of the program needs to know of a model.
 struct ModelInfo {
@@ -25,6 +34,7 @@ struct ModelInfo {
   std::int64_t n_parameters = 0;
   std::size_t weight_bytes = 0;  // packed weights in memory
   KvShape kv;
+  MoeInfo moe;
 
   std::size_t kv_block_bytes() const noexcept { return kv.block_bytes() * static_cast<std::size_t>(n_layers); }
 };
@@ -53,6 +63,13 @@ struct BatchSpan {
   int first_position = 0;
   std::span<const int> blocks;  // the sequence's KV blocks, covering first_position + n_tokens positions
   Role role = Role::prompt;
+  RoutingBudget budget{};  // on the experts of these tokens; the same for all tokens of a sequence
+};
+
+/// What the gates chose in a step, for those who want to know. Memory of the caller's.
+struct RoutingRecord {
+  std::int32_t* experts = nullptr;  // (moe.n_layers, n_tokens, moe.top_k), ascending; -1 where a budget took fewer
+  float* dropped = nullptr;         // (moe.n_layers, n_tokens): share of the gate's mass that the budget dropped
 };
 
 /// A ragged batch: the tokens of all sequences in one list, no padding.
@@ -61,6 +78,7 @@ struct Batch {
   std::span<const BatchSpan> spans;
   std::span<const int> logit_rows;  // indices of the tokens whose logits are wanted, ascending
   float* logits = nullptr;          // (logit_rows.size(), vocab_size)
+  RoutingRecord routing{};          // filled where its pointers are set, and the model has experts
 };
 
 /// Memory of one step, allocated once.

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "io/checkpoint.h"
+#include "models/deepseek.h"
 #include "models/llama.h"
 #include "models/model.h"
 
@@ -27,7 +28,14 @@ constexpr Architecture llama_kind(std::string_view gguf_name, std::string_view h
 
 constexpr Architecture known[] = {
     llama_kind<read_llama>("llama", "LlamaForCausalLM"),
+    llama_kind<read_mixtral>("", "MixtralForCausalLM"),  // GGUF calls it "llama"
     llama_kind<read_qwen2>("qwen2", "Qwen2ForCausalLM"),
+    llama_kind<read_qwen3>("qwen3", "Qwen3ForCausalLM"),
+    llama_kind<read_qwen2moe>("qwen2moe", "Qwen2MoeForCausalLM"),
+    llama_kind<read_qwen3moe>("qwen3moe", "Qwen3MoeForCausalLM"),
+    llama_kind<read_olmoe>("olmoe", "OlmoeForCausalLM"),
+    {"deepseek2", "DeepseekV2ForCausalLM", describe_deepseek, load_deepseek},
+    {"deepseek2", "DeepseekV3ForCausalLM", describe_deepseek, load_deepseek},
 };
 
 std::string hf_class(const Checkpoint& checkpoint) {
@@ -43,12 +51,15 @@ const Architecture& architecture_of(const Checkpoint& checkpoint) {
   const bool gguf = checkpoint.format() == Checkpoint::Format::gguf;
   const std::string name = gguf ? checkpoint.string("general.architecture") : hf_class(checkpoint);
   const auto found = std::find_if(std::begin(known), std::end(known), [&](const Architecture& entry) {
-    return (gguf ? entry.gguf_name : entry.hf_class) == name;
+    return !name.empty() && (gguf ? entry.gguf_name : entry.hf_class) == name;
   });
   if (found != std::end(known)) return *found;
-  std::string names;
-  for (const Architecture& entry : known)
-    names += (names.empty() ? "" : ", ") + std::string(gguf ? entry.gguf_name : entry.hf_class);
+  std::string names, last;
+  for (const Architecture& entry : known) {
+    const std::string known_name(gguf ? entry.gguf_name : entry.hf_class);
+    if (!known_name.empty() && known_name != last) names += (names.empty() ? "" : ", ") + known_name;
+    last = known_name;
+  }
   throw Error(ErrorKind::unsupported, "the architecture \"" + name + "\" is not implemented",
               checkpoint.path().string(), "known are " + names);
 }

@@ -73,6 +73,9 @@ struct Engine::State {
     logits = AnonymousMemory(static_cast<std::size_t>(options.max_sequences) *
                                  static_cast<std::size_t>(model->info().vocab_size) * sizeof(float),
                              "logits", false);
+    const MoeInfo& moe = model->info().moe;
+    dropped.resize(static_cast<std::size_t>(moe.n_layers) * static_cast<std::size_t>(options.max_batch_tokens));
+    experts.resize(dropped.size() * static_cast<std::size_t>(moe.top_k));
     const auto spans_in_step = static_cast<std::size_t>(options.max_sequences) * 2;
     tokens.reserve(static_cast<std::size_t>(options.max_batch_tokens));
     spans.reserve(spans_in_step);
@@ -83,6 +86,7 @@ struct Engine::State {
   void loop() noexcept;
   bool take_news();
   void run(const std::vector<ScheduledSpan>& scheduled) noexcept;
+  void count_experts(const ScheduledSpan& scheduled, int first_token) noexcept;
   void add_span(const ScheduledSpan& scheduled);
   void sample() noexcept;
   void commit();
@@ -102,7 +106,9 @@ struct Engine::State {
   std::vector<TokenId> tokens;
   std::vector<BatchSpan> spans;
   std::vector<int> logit_rows;
-  AnonymousMemory logits;  // (max_sequences, vocab_size)
+  AnonymousMemory logits;             // (max_sequences, vocab_size)
+  std::vector<std::int32_t> experts;  // (moe.n_layers, tokens, moe.top_k)
+  std::vector<float> dropped;         // (moe.n_layers, tokens)
   struct Sampling {
     Sequence* sequence;
     GeneratedToken token;
@@ -167,9 +173,14 @@ RequestId Engine::submit(GenerationRequest request, std::shared_ptr<GenerationSi
     throw Error(ErrorKind::invalid_argument, "expected at least 1, found " + std::to_string(request.max_new_tokens),
                 "max_new_tokens");
   request.sampling.validate(info.vocab_size);
+  if (info.moe.n_layers > 0)
+    request.budget.validate(info.moe.top_k);
+  else if (request.budget != RoutingBudget{})
+    throw Error(ErrorKind::invalid_argument, "the model has no experts that a budget could limit", "moe");
   const auto n_prompt = static_cast<int>(request.prompt.size());
   const int max_tokens = request.max_new_tokens > context - n_prompt ? context : n_prompt + request.max_new_tokens;
   auto sequence = std::make_unique<Sequence>(std::move(request), std::move(sink), max_tokens);
+  if (info.moe.n_layers > 0) sequence->stats.moe.histogram.resize(static_cast<std::size_t>(info.moe.top_k) + 1);
   RequestId id;
   {
     const std::lock_guard lock(state_->mutex);
@@ -242,10 +253,37 @@ void Engine::State::run(const std::vector<ScheduledSpan>& scheduled) noexcept {
   logit_rows.clear();
   sampling.clear();
   for (const ScheduledSpan& span : scheduled) add_span(span);
-  const Batch batch{tokens, spans, logit_rows, reinterpret_cast<float*>(logits.data())};
+  Batch batch{tokens, spans, logit_rows, reinterpret_cast<float*>(logits.data())};
+  if (!experts.empty()) batch.routing = {experts.data(), dropped.data()};
   model->forward(*team, *workspace, pool.blocks(), batch);
+  int first_token = 0;
+  for (const ScheduledSpan& span : scheduled) {
+    if (!experts.empty()) count_experts(span, first_token);
+    first_token += span.n_tokens;
+  }
   for (const ScheduledSpan& span : scheduled) span.sequence->n_computed += span.n_tokens;
   sample();
+}
+
+/// Adds up what the gates chose for a sequence's tokens, which stand from `first_token` on in the step. Tokens that are
+/// computed again have been counted.
+void Engine::State::count_experts(const ScheduledSpan& scheduled, int first_token) noexcept {
+  Sequence& sequence = *scheduled.sequence;
+  MoeUsage& usage = sequence.stats.moe;
+  const MoeInfo& moe = model->info().moe;
+  const auto top_k = static_cast<std::size_t>(moe.top_k);
+  const int begin = std::max(0, sequence.n_routed - sequence.n_computed);
+  for (int layer = 0; layer < moe.n_layers; ++layer) {
+    for (int i = begin; i < scheduled.n_tokens; ++i) {
+      const std::size_t row =
+          static_cast<std::size_t>(layer) * tokens.size() + static_cast<std::size_t>(first_token + i);
+      const auto chosen = experts.begin() + static_cast<std::ptrdiff_t>(row * top_k);
+      ++usage.histogram[static_cast<std::size_t>(
+          std::count_if(chosen, chosen + moe.top_k, [](int e) { return e >= 0; }))];
+      usage.dropped_mass += static_cast<double>(dropped[row]);
+    }
+  }
+  sequence.n_routed = std::max(sequence.n_routed, sequence.n_computed + scheduled.n_tokens);
 }
 
 /// Appends a sequence's tokens; where the prompt ends and the answer begins, the span ends, too, for their roles
@@ -257,7 +295,7 @@ void Engine::State::add_span(const ScheduledSpan& scheduled) {
     const bool prompt = first < sequence.n_prompt;
     const int last = prompt ? std::min(end, sequence.n_prompt) : end;
     spans.push_back({static_cast<int>(tokens.size()), last - first, first, sequence.blocks,
-                     prompt ? Role::prompt : Role::generated});
+                     prompt ? Role::prompt : Role::generated, sequence.budget});
     tokens.insert(tokens.end(), sequence.tokens.begin() + first, sequence.tokens.begin() + last);
     first = last;
   }

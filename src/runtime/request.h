@@ -47,6 +47,7 @@ struct GenerationRequest {
   SamplingParams sampling;
   int max_new_tokens = std::numeric_limits<int>::max();  // cut to what the context leaves
   std::vector<TokenId> stop_tokens;                      // end the answer and are not part of it
+  RoutingBudget budget{};                                // on a token's experts; a dense model takes only the default
   int choice = 0;                                        // enters the random numbers: n choices of one seed differ
   std::vector<std::shared_ptr<LogitProcessor>> processors;
 };
@@ -69,6 +70,16 @@ enum class FinishReason {
   error,
 };
 
+/// What the gates did for one sequence, each token counted once.
+struct MoeUsage {
+  std::vector<std::int64_t>
+      histogram;            // (top_k + 1): choices (tokens x layers) by their number of experts; empty: dense
+  double dropped_mass = 0;  // sum over choices of the share that the budget dropped
+
+  std::int64_t n_choices() const noexcept;
+  std::int64_t n_experts() const noexcept;  // of all choices together
+};
+
 struct GenerationStats {
   int prompt_tokens = 0;
   int generated_tokens = 0;  // tokens that reached the sink
@@ -77,6 +88,7 @@ struct GenerationStats {
   double first_token_ms = 0;  // from submit to the first token
   double prefill_ms = 0;      // from the first step to the first token
   double decode_ms = 0;       // from the first token to the last
+  MoeUsage moe;
 };
 
 /// Receives one sequence's tokens. Called on the engine's thread, between steps: be quick and never block. Exceptions

@@ -19,6 +19,7 @@ struct Sequence {
         n_prompt(static_cast<int>(tokens.size())),
         max_tokens(max_tokens),
         stop_tokens(std::move(asked.stop_tokens)),
+        budget(asked.budget),
         sampler(std::move(asked.sampling), std::move(asked.processors), asked.choice, tokens),
         sink(std::move(receiver)) {
     stats.prompt_tokens = n_prompt;
@@ -33,9 +34,11 @@ struct Sequence {
   const int n_prompt;
   const int max_tokens;  // prompt and answer together
   const std::vector<TokenId> stop_tokens;
+  const RoutingBudget budget;
   Sampler sampler;
   std::shared_ptr<GenerationSink> sink;
 
+  int n_routed = 0;         // tokens whose experts have been counted
   int n_computed = 0;       // tokens whose keys and values are in `blocks`
   std::vector<int> blocks;  // of the KV cache
 

@@ -6,13 +6,10 @@
 
 #include "base/error.h"
 #include "spec/config_reader.h"
+#include "spec/limits.h"
 
 namespace moebox {
 namespace {
-
-// Far above any real model; a file that says more lies.
-constexpr int max_dimension = 1 << 20;
-constexpr int max_layers = 1024;
 
 int ranged(const Checkpoint& checkpoint, const std::string& key, int low, int high,
            std::optional<std::int64_t> fallback = {}) {
@@ -26,7 +23,7 @@ int ranged(const Checkpoint& checkpoint, const std::string& key, int low, int hi
 
 int embedding_rows(const Checkpoint& checkpoint, const char* name) {
   const TensorView& embedding = checkpoint.tensor(name);
-  if (embedding.rank != 2 || embedding.shape[0] < 1 || embedding.shape[0] > (1 << 24))
+  if (embedding.rank != 2 || embedding.shape[0] < 1 || embedding.shape[0] > max_vocabulary)
     throw Error(ErrorKind::invalid_file, "expected a matrix (vocab_size, hidden_size), found " + shape_text(embedding),
                 name);
   return static_cast<int>(embedding.shape[0]);
@@ -46,9 +43,6 @@ LlamaSpec read_gguf(const Checkpoint& checkpoint, const std::string& architectur
     throw Error(ErrorKind::unsupported,
                 "keys and values of different lengths are not implemented for this architecture",
                 prefix + "attention.value_length");
-  if (ranged(checkpoint, prefix + "expert_count", 0, max_dimension, 0) != 0)
-    throw Error(ErrorKind::unsupported, "experts are not implemented for the architecture " + architecture,
-                prefix + "expert_count");
   if (ranged(checkpoint, prefix + "attention.sliding_window", 0, max_context_tokens, 0) != 0)
     throw Error(ErrorKind::unsupported, "sliding-window attention is not implemented",
                 prefix + "attention.sliding_window");
@@ -71,7 +65,7 @@ LlamaSpec read_hf(const Checkpoint& checkpoint) {
   spec.head_dim = config.integer("head_dim", 1, max_dimension, spec.hidden_size / spec.n_heads);
   spec.max_context = config.integer("max_position_embeddings", 1, max_context_tokens, 2048);
   spec.rms_epsilon = config.number("rms_norm_eps", 1e-6f);
-  spec.vocab_size = config.integer("vocab_size", 1, 1 << 24);
+  spec.vocab_size = config.integer("vocab_size", 1, max_vocabulary);
   spec.tied_embeddings = config.boolean("tie_word_embeddings", false);
   spec.rope = read_hf_rope(checkpoint.config(), spec.head_dim, spec.max_context);
   if (const std::string activation = config.string("hidden_act", "silu"); activation != "silu")
@@ -98,7 +92,7 @@ void check(const LlamaSpec& spec) {
 
 }  // namespace
 
-LlamaSpec read_dense_decoder(const Checkpoint& checkpoint, const std::string& architecture) {
+LlamaSpec read_decoder(const Checkpoint& checkpoint, const std::string& architecture) {
   LlamaSpec spec =
       checkpoint.format() == Checkpoint::Format::gguf ? read_gguf(checkpoint, architecture) : read_hf(checkpoint);
   spec.architecture = architecture;
@@ -107,6 +101,13 @@ LlamaSpec read_dense_decoder(const Checkpoint& checkpoint, const std::string& ar
     spec.max_context = static_cast<int>(std::min(static_cast<double>(max_context_tokens),
                                                  static_cast<double>(spec.rope.factor) * spec.rope.original_context));
   return spec;
+}
+
+LlamaSpec read_dense_decoder(const Checkpoint& checkpoint, const std::string& architecture) {
+  const std::string key = architecture + ".expert_count";
+  if (checkpoint.format() == Checkpoint::Format::gguf && ranged(checkpoint, key, 0, max_dimension, 0) != 0)
+    throw Error(ErrorKind::unsupported, "experts are not implemented for the architecture " + architecture, key);
+  return read_decoder(checkpoint, architecture);
 }
 
 void refuse_feature(const Checkpoint& checkpoint, const char* key) {
@@ -118,8 +119,9 @@ void refuse_feature(const Checkpoint& checkpoint, const char* key) {
 }
 
 LlamaSpec read_llama(const Checkpoint& checkpoint) {
-  LlamaSpec spec = read_dense_decoder(checkpoint, "llama");
+  LlamaSpec spec = read_decoder(checkpoint, "llama");
   if (checkpoint.format() == Checkpoint::Format::gguf) {
+    spec.experts = read_gguf_experts(checkpoint, "llama", spec.n_layers, spec.intermediate_size, true);  // Mixtral
     spec.rope.interleaved = true;  // GGUF stores Llama's q and k with their rows permuted for pairs (2i, 2i + 1)
     spec.qkv_bias = checkpoint.find_tensor("blk.0.attn_q.bias") != nullptr;
     spec.output_bias = checkpoint.find_tensor("blk.0.attn_output.bias") != nullptr;
@@ -133,11 +135,12 @@ LlamaSpec read_llama(const Checkpoint& checkpoint) {
   return spec;
 }
 
-std::vector<TensorRule> llama_tensors(const LlamaSpec& spec) {
+std::vector<TensorRule> llama_tensors(const LlamaSpec& spec, Checkpoint::Format format) {
   const std::int64_t hidden = spec.hidden_size, inner = spec.intermediate_size, vocab = spec.vocab_size;
   const std::int64_t q = static_cast<std::int64_t>(spec.n_heads) * spec.head_dim,
                      kv = static_cast<std::int64_t>(spec.n_kv_heads) * spec.head_dim;
-  return {
+  const bool norm = spec.qk_norm != QkNorm::none, each_head = spec.qk_norm == QkNorm::each_head;
+  std::vector<TensorRule> rules = {
       {"embedding", "token_embd.weight", "model.embed_tokens.weight", {vocab, hidden}},
       {"output", "output.weight", "lm_head.weight", {vocab, hidden}, !spec.tied_embeddings},
       {"output_norm", "output_norm.weight", "model.norm.weight", {hidden}},
@@ -146,6 +149,16 @@ std::vector<TensorRule> llama_tensors(const LlamaSpec& spec) {
       {"attn_k", "blk.{}.attn_k.weight", "model.layers.{}.self_attn.k_proj.weight", {kv, hidden}},
       {"attn_v", "blk.{}.attn_v.weight", "model.layers.{}.self_attn.v_proj.weight", {kv, hidden}},
       {"attn_output", "blk.{}.attn_output.weight", "model.layers.{}.self_attn.o_proj.weight", {hidden, q}},
+      {"attn_q_norm",
+       "blk.{}.attn_q_norm.weight",
+       "model.layers.{}.self_attn.q_norm.weight",
+       {each_head ? spec.head_dim : q},
+       norm},
+      {"attn_k_norm",
+       "blk.{}.attn_k_norm.weight",
+       "model.layers.{}.self_attn.k_norm.weight",
+       {each_head ? spec.head_dim : kv},
+       norm},
       {"attn_q_bias", "blk.{}.attn_q.bias", "model.layers.{}.self_attn.q_proj.bias", {q}, spec.qkv_bias},
       {"attn_k_bias", "blk.{}.attn_k.bias", "model.layers.{}.self_attn.k_proj.bias", {kv}, spec.qkv_bias},
       {"attn_v_bias", "blk.{}.attn_v.bias", "model.layers.{}.self_attn.v_proj.bias", {kv}, spec.qkv_bias},
@@ -162,6 +175,8 @@ std::vector<TensorRule> llama_tensors(const LlamaSpec& spec) {
       {"ffn_up_bias", "blk.{}.ffn_up.bias", "model.layers.{}.mlp.up_proj.bias", {inner}, spec.mlp_bias},
       {"ffn_down_bias", "blk.{}.ffn_down.bias", "model.layers.{}.mlp.down_proj.bias", {hidden}, spec.mlp_bias},
   };
+  for (TensorRule& rule : expert_tensors(spec.experts, spec.hidden_size, format)) rules.push_back(std::move(rule));
+  return rules;
 }
 
 }  // namespace moebox

@@ -11,10 +11,6 @@
 namespace moebox {
 namespace {
 
-float yarn_mscale(float factor, float mscale) {
-  return factor <= 1.0f ? 1.0f : 0.1f * mscale * std::log(factor) + 1.0f;
-}
-
 /// The dimension whose wave makes `rotations` turns over the original context (YaRN, equation 13 solved for the
 /// dimension).
 double correction_dimension(double rotations, const RopeSpec& spec) {
@@ -86,6 +82,10 @@ void validate(const RopeSpec& spec, const std::string& where) {
 }
 
 }  // namespace
+
+float yarn_mscale(float factor, float mscale) {
+  return factor <= 1.0f ? 1.0f : 0.1f * mscale * std::log(factor) + 1.0f;
+}
 
 RopeFrequencies rope_frequencies(const RopeSpec& spec, int position) {
   RopeFrequencies result;

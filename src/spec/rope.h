@@ -46,6 +46,9 @@ struct RopeFrequencies {
   float attention_scale = 1.0f;  // multiplies cos and sin
 };
 
+/// YaRN's factor on attention for a context stretched by `factor` (Peng et al. 2023, equation 22).
+float yarn_mscale(float factor, float mscale);
+
 /// The frequencies of `spec`, in float arithmetic as transformers computes them. `position` matters to dynamic_ntk
 /// alone, where it makes the rotation a function of the position: what transformers computes when it is fed token by
 /// token through its cache.

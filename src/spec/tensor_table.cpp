@@ -7,10 +7,23 @@
 namespace moebox {
 namespace {
 
-std::string with_layer(std::string_view pattern, int layer) {
-  const auto place = pattern.find("{}");
+std::string replace_first(std::string_view pattern, std::string_view mark, int number) {
+  const auto place = pattern.find(mark);
   if (place == std::string_view::npos) return std::string(pattern);
-  return std::string(pattern.substr(0, place)) + std::to_string(layer) + std::string(pattern.substr(place + 2));
+  return std::string(pattern.substr(0, place)) + std::to_string(number) +
+         std::string(pattern.substr(place + mark.size()));
+}
+
+std::string with_layer(std::string_view pattern, int layer) { return replace_first(pattern, "{}", layer); }
+
+/// Row `index` of a tensor (n, rows, columns), which is contiguous, as a matrix.
+TensorView slice(const TensorView& tensor, std::int64_t index) {
+  TensorView part = tensor;
+  part.rank = 2;
+  part.shape = {tensor.shape[1], tensor.shape[2]};
+  const std::size_t bytes = tensor.data.size() / static_cast<std::size_t>(tensor.shape[0]);
+  part.data = tensor.data.subspan(static_cast<std::size_t>(index) * bytes, bytes);
+  return part;
 }
 
 }  // namespace
@@ -28,25 +41,53 @@ const TensorRule& TensorFinder::rule(std::string_view role) const {
 
 const TensorView* TensorFinder::find(std::string_view role, int layer) {
   const TensorRule& wanted = rule(role);
-  const std::string name =
-      with_layer(checkpoint_.format() == Checkpoint::Format::gguf ? wanted.gguf : wanted.hf, layer);
+  return look_up(with_layer(checkpoint_.format() == Checkpoint::Format::gguf ? wanted.gguf : wanted.hf, layer),
+                 wanted.shape, wanted.required);
+}
+
+const TensorView* TensorFinder::look_up(const std::string& name, const std::vector<std::int64_t>& shape,
+                                        bool required) {
   const TensorView* tensor = checkpoint_.find_tensor(name);
   if (tensor == nullptr) {
-    if (!wanted.required) return nullptr;
+    if (!required) return nullptr;
     throw Error(ErrorKind::not_found, "the tensor \"" + name + "\" is missing", checkpoint_.path().string(),
                 "the file is incomplete, or of another architecture");
   }
-  const bool same = tensor->rank == static_cast<int>(wanted.shape.size()) &&
-                    std::equal(wanted.shape.begin(), wanted.shape.end(), tensor->shape.begin());
+  const bool same =
+      tensor->rank == static_cast<int>(shape.size()) && std::equal(shape.begin(), shape.end(), tensor->shape.begin());
   if (!same) {
     TensorView expected;
-    expected.rank = static_cast<int>(wanted.shape.size());
-    std::copy(wanted.shape.begin(), wanted.shape.end(), expected.shape.begin());
+    expected.rank = static_cast<int>(shape.size());
+    std::copy(shape.begin(), shape.end(), expected.shape.begin());
     throw Error(ErrorKind::invalid_file,
                 "expected the shape " + shape_text(expected) + ", found " + shape_text(*tensor), "tensor " + name);
   }
   used_.insert(name);
   return tensor;
+}
+
+std::vector<TensorView> TensorFinder::experts(std::string_view role, int layer, int n) {
+  const TensorRule& wanted = rule(role);
+  std::vector<TensorView> matrices;
+  matrices.reserve(static_cast<std::size_t>(n));
+  if (checkpoint_.format() == Checkpoint::Format::gguf) {
+    const TensorView& all = *look_up(with_layer(wanted.gguf, layer), {n, wanted.shape.at(0), wanted.shape.at(1)}, true);
+    for (int i = 0; i < n; ++i) matrices.push_back(slice(all, i));
+    return matrices;
+  }
+  const std::string pattern = with_layer(wanted.hf, layer);
+  for (int i = 0; i < n; ++i) matrices.push_back(*look_up(replace_first(pattern, "{expert}", i), wanted.shape, true));
+  return matrices;
+}
+
+const TensorView& TensorFinder::block_scales(const TensorView& matrix) {
+  const auto blocks = [](std::int64_t n) { return (n + 127) / 128; };
+  const std::string name = matrix.name + "_scale_inv";
+  const TensorView& scales = *look_up(name, {blocks(matrix.n_rows()), blocks(matrix.n_columns())}, true);
+  if (scales.dtype != DType::f32)
+    throw Error(ErrorKind::unsupported, "expected the scales in F32, found " + std::string(moebox::name(scales.dtype)),
+                "tensor " + name);
+  return scales;
 }
 
 const TensorView& TensorFinder::get(std::string_view role, int layer) {

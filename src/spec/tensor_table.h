@@ -11,7 +11,7 @@
 
 namespace moebox {
 
-/// One kind of tensor. "{}" in a name stands for the layer's number.
+/// One kind of tensor. "{}" in a name stands for the layer's number, "{expert}" for an expert's.
 struct TensorRule {
   std::string_view role;      // "attn_q": how the model asks for it
   std::string_view gguf, hf;  // names in the two formats
@@ -31,10 +31,16 @@ class TensorFinder {
   const TensorView* find(std::string_view role, int layer = -1);
   /// The tensor of a required rule.
   const TensorView& get(std::string_view role, int layer = -1);
+  /// The matrices of `n` experts, whose rule has one expert's shape (rows, columns): tensors of their own in a Hugging
+  /// Face folder, slices of one tensor (n, rows, columns) in GGUF.
+  std::vector<TensorView> experts(std::string_view role, int layer, int n);
+  /// The factors of an FP8 matrix, one for each block of 128 x 128: (rows / 128, columns / 128), rounded up. F32.
+  const TensorView& block_scales(const TensorView& matrix);
   void finish() const;
 
  private:
   const TensorRule& rule(std::string_view role) const;
+  const TensorView* look_up(const std::string& name, const std::vector<std::int64_t>& shape, bool required);
 
   const Checkpoint& checkpoint_;
   std::vector<TensorRule> rules_;

@@ -1,5 +1,6 @@
 #include "tensor/dequantize.h"
 
+#include "tensor/quant/f8_e4m3.h"
 #include "tensor/quant/iq4_nl.h"
 #include "tensor/quant/mxfp4.h"
 #include "tensor/quant/plain.h"
@@ -58,6 +59,8 @@ void dequantize_row(DType dtype, const std::byte* row, float* out, std::size_t n
       return dequantize_blocks<BlockIQ4_NL>(row, out, n_elements);
     case DType::mxfp4:
       return dequantize_blocks<BlockMXFP4>(row, out, n_elements);
+    case DType::f8_e4m3:
+      return floats_from_f8_e4m3(row, out, n_elements);
   }
 }
 

@@ -44,6 +44,7 @@ constexpr std::array types{
     block_type<BlockIQ4_NL>(DType::iq4_nl, "IQ4_NL"),
     DTypeInfo{DType::bf16, "BF16", 1, 2},
     block_type<BlockMXFP4>(DType::mxfp4, "MXFP4"),
+    DTypeInfo{DType::f8_e4m3, "F8_E4M3", 1, 1},
 };
 
 bool equal_ignoring_case(std::string_view a, std::string_view b) {
@@ -63,7 +64,7 @@ const DTypeInfo& info(DType dtype) noexcept {
 
 std::optional<DType> dtype_from_ggml(std::uint32_t ggml_type) noexcept {
   for (const DTypeInfo& type : types) {
-    if (static_cast<std::uint32_t>(type.dtype) == ggml_type) return type.dtype;
+    if (type.dtype != DType::f8_e4m3 && static_cast<std::uint32_t>(type.dtype) == ggml_type) return type.dtype;
   }
   return std::nullopt;
 }

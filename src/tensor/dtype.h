@@ -24,6 +24,7 @@ enum class DType : std::uint8_t {
   iq4_nl = 20,
   bf16 = 30,
   mxfp4 = 39,
+  f8_e4m3 = 248,  // only in safetensors: GGUF has no number for it
 };
 
 /// A type's storage: rows are made of blocks of `block_elements` values in `block_bytes` bytes.
@@ -37,7 +38,7 @@ struct DTypeInfo {
 const DTypeInfo& info(DType dtype) noexcept;
 inline std::string_view name(DType dtype) noexcept { return info(dtype).name; }
 
-/// The type with GGUF's number `ggml_type`, or nothing when moebox does not know it.
+/// The type with GGUF's number `ggml_type`, or nothing when moebox does not know it or GGUF does not have it.
 std::optional<DType> dtype_from_ggml(std::uint32_t ggml_type) noexcept;
 /// The type with this name, in any case ("q4_k", "Q4_K", "bf16").
 std::optional<DType> dtype_from_name(std::string_view name) noexcept;

@@ -16,13 +16,20 @@ struct Source {
   std::string name, path;
   int n_tokens;  // of the sequence that is watched
   bool real = false;
+  int n_prompt = 1 << 20;  // tokens from here on have the role "generated"
 };
 
 std::vector<Source> sources() {
   const std::string golden = MOEBOX_TEST_DIR "/golden/transformers/models/";
+  const std::string deepseek = MOEBOX_TEST_DIR "/golden/deepseek/models/";
   return {{"f32", golden + "llama_gqa", 75},
           {"q8_0", golden + "llama_gqa/q8_0.gguf", 75},
           {"qwen2", golden + "qwen2_tied", 75},
+          {"deepseek_v2_lite", deepseek + "tiny-v2-lite", 75, false, 40},
+          {"deepseek_v2", deepseek + "tiny-v2", 75, false, 1},
+          {"deepseek_v3", deepseek + "tiny-v3", 150, false, 100},
+          {"deepseek_v3_prompt", deepseek + "tiny-v3-yarn", 300},
+          {"qwen2moe", MOEBOX_TEST_DIR "/golden/moe/models/qwen2moe", 75},
 #ifndef MOEBOX_NO_REAL_MODELS
           {"smollm2", MOEBOX_MODEL_DIR "/smollm2-135m-instruct-q4_1.gguf", 45, true},
           {"qwen", MOEBOX_MODEL_DIR "/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", 35, true}
@@ -43,6 +50,8 @@ struct Fed {
   std::vector<int> blocks;
   int done = 0;
   std::vector<float> logits;
+  int n_prompt = 1 << 20;
+  RoutingBudget budget{};
 };
 
 class Runner {
@@ -65,8 +74,14 @@ class Runner {
       const int count = std::min(counts[i], static_cast<int>(fed.tokens.size()) - fed.done);
       if (count == 0) continue;
       ASSERT_TRUE(pool_.grow(fed.blocks, fed.done + count));
-      spans.push_back({static_cast<int>(tokens.size()), count, fed.done, fed.blocks, Role::prompt});
-      tokens.insert(tokens.end(), fed.tokens.begin() + fed.done, fed.tokens.begin() + fed.done + count);
+      for (int first = fed.done; first < fed.done + count;) {
+        const bool prompt = first < fed.n_prompt;
+        const int last = prompt ? std::min(fed.done + count, fed.n_prompt) : fed.done + count;
+        spans.push_back({static_cast<int>(tokens.size()), last - first, first, fed.blocks,
+                         prompt ? Role::prompt : Role::generated, fed.budget});
+        tokens.insert(tokens.end(), fed.tokens.begin() + first, fed.tokens.begin() + last);
+        first = last;
+      }
     }
     if (tokens.empty()) return;
     std::vector<int> rows(tokens.size());
@@ -74,21 +89,22 @@ class Runner {
     const auto vocab = static_cast<std::size_t>(model_.info().vocab_size);
     std::vector<float> logits(rows.size() * vocab);
     model_.forward(team_, *workspace_, pool_.blocks(), {tokens, spans, rows, logits.data()});
-    std::size_t span_index = 0;
+    std::ptrdiff_t first_row = 0;
     for (std::size_t i = 0; i < sequences.size(); ++i) {
       Fed& fed = *sequences[i];
       const int count = std::min(counts[i], static_cast<int>(fed.tokens.size()) - fed.done);
       if (count == 0) continue;
-      const auto first =
-          static_cast<std::ptrdiff_t>(spans[span_index++].first_token) * static_cast<std::ptrdiff_t>(vocab);
+      const auto first = first_row * static_cast<std::ptrdiff_t>(vocab);
+      first_row += count;
       fed.logits.insert(fed.logits.end(), logits.begin() + first,
                         logits.begin() + first + count * static_cast<std::ptrdiff_t>(vocab));
       fed.done += count;
     }
   }
 
-  std::vector<float> alone(const std::vector<TokenId>& tokens, int chunk) {
-    Fed fed{tokens, {}, 0, {}};
+  std::vector<float> alone(const std::vector<TokenId>& tokens, int chunk, int n_prompt = 1 << 20,
+                           const RoutingBudget& budget = {}) {
+    Fed fed{tokens, {}, 0, {}, n_prompt, budget};
     while (fed.done < static_cast<int>(tokens.size())) step({&fed}, {chunk});
     pool_.release(fed.blocks);
     return fed.logits;
@@ -115,7 +131,7 @@ class Determinism : public testing::TestWithParam<std::tuple<Source, Isa>> {
     options.kernels = &kernel_table(isa);
     model_ = load_model(*checkpoint_, team, options);
     tokens_ = random_tokens(source.n_tokens, model_->info().vocab_size, 11);
-    reference_ = Runner(*model_, 1, 128).alone(tokens_, source.n_tokens);
+    reference_ = Runner(*model_, 1, source.n_tokens).alone(tokens_, source.n_tokens, source.n_prompt);
     ASSERT_EQ(reference_.size(), tokens_.size() * static_cast<std::size_t>(model_->info().vocab_size));
   }
 
@@ -134,7 +150,8 @@ TEST_P(Determinism, ChunksAndThreadsChangeNoBit) {
   for (const int threads : real ? std::vector{1, 2} : std::vector{1, 2, 3}) {
     Runner runner(*model_, threads, 128);
     for (const int chunk : real ? std::vector{1, 7, 128} : std::vector{1, 2, 7, 32, 64, 128})
-      EXPECT_TRUE(same_bits(runner.alone(tokens_, chunk), reference_)) << threads << " threads, chunks of " << chunk;
+      EXPECT_TRUE(same_bits(runner.alone(tokens_, chunk, std::get<0>(GetParam()).n_prompt), reference_))
+          << threads << " threads, chunks of " << chunk;
   }
 }
 
@@ -142,10 +159,12 @@ TEST_P(Determinism, TheRestOfTheBatchChangesNoBit) {
   Runner runner(*model_, 2, 512);
   std::mt19937 random(5);
   std::vector<Fed> others(31);
-  Fed watched{tokens_, {}, 0, {}};
+  Fed watched{tokens_, {}, 0, {}, std::get<0>(GetParam()).n_prompt, {}};
   std::vector<Fed*> all;
   for (unsigned i = 0; i < others.size(); ++i) {
     others[i].tokens = random_tokens(1 + static_cast<int>(random() % 40), model_->info().vocab_size, 100 + i);
+    others[i].n_prompt = static_cast<int>(random() % 40);
+    if (i % 3 == 0) others[i].budget.top_p = 0.5f;
     all.push_back(&others[i]);
   }
   all.insert(all.begin() + 13, &watched);
@@ -157,13 +176,27 @@ TEST_P(Determinism, TheRestOfTheBatchChangesNoBit) {
   EXPECT_TRUE(same_bits(watched.logits, reference_));
 }
 
+TEST_P(Determinism, ABudgetChangesNothingButItsOwnSequence) {
+  if (model_->info().moe.n_layers == 0) return;
+  const int n_prompt = std::get<0>(GetParam()).n_prompt;
+  RoutingBudget budget{};
+  budget.top_p = 0.6f;
+  const auto expected = Runner(*model_, 1, 512).alone(tokens_, 512, n_prompt, budget);
+  EXPECT_FALSE(same_bits(expected, reference_));
+  Runner runner(*model_, 2, 512);
+  Fed with{tokens_, {}, 0, {}, n_prompt, budget}, without{tokens_, {}, 0, {}, n_prompt, {}};
+  while (with.done < static_cast<int>(tokens_.size())) ASSERT_NO_FATAL_FAILURE(runner.step({&with, &without}, {9, 9}));
+  EXPECT_TRUE(same_bits(with.logits, expected));
+  EXPECT_TRUE(same_bits(without.logits, reference_));
+}
+
 TEST_P(Determinism, EveryInstructionSetGivesTheSameBits) {
   ThreadTeam team(2);
   ModelOptions options;
   options.kernels = &kernel_table(Isa::scalar);
   const auto scalar = load_model(*checkpoint_, team, options);
   const std::vector<TokenId> head(tokens_.begin(), tokens_.begin() + (std::get<0>(GetParam()).real ? 2 : 9));
-  const auto expected = Runner(*scalar, 2, 16).alone(head, 16);
+  const auto expected = Runner(*scalar, 2, 16).alone(head, 16, std::get<0>(GetParam()).n_prompt);
   EXPECT_TRUE(
       same_bits(expected, {reference_.begin(), reference_.begin() + static_cast<std::ptrdiff_t>(expected.size())}));
 }

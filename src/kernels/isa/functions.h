@@ -14,12 +14,19 @@ void matmul(const PackedMatrix& matrix, const std::byte* activations, int n_toke
             float* out, std::ptrdiff_t out_stride) noexcept;
 void rms_norm(const float* x, const float* weight, float epsilon, int n, float* out) noexcept;
 void add_to(float* x, const float* y, int n) noexcept;
+void add_scaled(float* x, const float* y, float factor, int n) noexcept;
 void swiglu(const float* gate, const float* up, int n, float* out) noexcept;
 void rope(float* head, const float* cos, const float* sin, int rope_dim, bool interleaved) noexcept;
 void store_kv(const KvShape& shape, const float* k, const float* v, std::byte* block, int slot) noexcept;
 void attend_segment(const AttentionArgs& args, int kv_head, int first, int last, int segment, float* partials) noexcept;
 void attend_combine(const AttentionArgs& args, int kv_head, int first, int last, int n_segments, const float* partials,
                     std::ptrdiff_t segment_stride) noexcept;
+void lanes_begin(int value_dim, float* state) noexcept;
+void lanes_fold(const LaneQueries& queries, const LaneRows& rows) noexcept;
+void lanes_merge(int value_dim, const float* later, float* state) noexcept;
+void lanes_finish(int value_dim, float* state) noexcept;
+void round_kv(KvType type, const float* x, int n, std::byte* out) noexcept;
+void widen_kv(KvType type, const std::byte* x, int n, float* out) noexcept;
 int argmax(const float* x, int n) noexcept;
 float log_sum_exp(const float* x, int n) noexcept;
 

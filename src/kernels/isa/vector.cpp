@@ -28,6 +28,13 @@ void add_to(float* x, const float* y, int n) noexcept {
   for (; i < n; ++i) x[i] = x[i] + y[i];
 }
 
+void add_scaled(float* x, const float* y, float factor, int n) noexcept {
+  const Floats a = splat(factor);
+  int i = 0;
+  for (; i + 16 <= n; i += 16) store(x + i, fma(load(y + i), a, load(x + i)));
+  if (i < n) store_first(x + i, fma(load_first(y + i, n - i), a, load_first(x + i, n - i)), n - i);
+}
+
 namespace {
 
 MOEBOX_OP Floats silu_times(Floats gate, Floats up) {

@@ -1,0 +1,161 @@
+#include "models/deepseek.h"
+
+#include <algorithm>
+#include <string>
+
+#include "io/checkpoint.h"
+#include "models/mla.h"
+#include "models/moe.h"
+#include "models/vocabulary.h"
+#include "spec/deepseek.h"
+
+namespace moebox {
+namespace {
+
+struct DeepseekLayer {
+  std::vector<float> attn_norm, ffn_norm;  // (hidden_size)
+  MlaWeights attention;
+  GatedMlp dense;  // a leading layer
+  MoeWeights moe;  // any other
+};
+
+struct DeepseekWorkspace final : Workspace {
+  DeepseekWorkspace(const DeepseekSpec& spec, KvType kv_type, ActivationTypes attention_types, const MoeSizes& sizes,
+                    ActivationTypes output_types, int max_tokens, int max_logit_rows, int max_positions, int n_threads)
+      : attention(spec.mla, kv_type, attention_types, spec.hidden_size, max_tokens, max_positions, n_threads),
+        feed_forward(sizes, max_tokens, n_threads),
+        activations(output_types, max_logit_rows, spec.hidden_size),
+        x(float_rows(max_tokens, spec.hidden_size)),
+        normed(float_rows(std::max(max_tokens, max_logit_rows), spec.hidden_size)) {}
+
+  MlaRunner attention;
+  MoeRunner feed_forward;
+  Activations activations;  // of the output head
+  AlignedBuffer x, normed;  // (max_tokens, hidden_size)
+};
+
+class Deepseek final : public Model {
+ public:
+  Deepseek(const DeepseekSpec& spec, const ModelInfo& info, const Checkpoint& checkpoint, ThreadTeam& team,
+           const ModelOptions& options);
+
+  const ModelInfo& info() const noexcept override { return info_; }
+  std::unique_ptr<Workspace> make_workspace(int max_tokens, int max_logit_rows, int max_positions,
+                                            int n_threads) const override {
+    return std::make_unique<DeepseekWorkspace>(spec_, info_.kv.type, attention_types_, sizes_,
+                                               vocabulary_.activation_types(), max_tokens, max_logit_rows,
+                                               max_positions, n_threads);
+  }
+  void forward(ThreadTeam& team, Workspace& workspace, const KvBlocks& kv, const Batch& batch) const noexcept override {
+    auto& memory = static_cast<DeepseekWorkspace&>(workspace);
+    team.run([&](const TeamMember& member) { step({member, kernels_, batch}, memory, kv); });
+  }
+
+ private:
+  void load_dense(TensorFinder& find, WeightPacker& packer, int index);
+  void step(const Step& step, DeepseekWorkspace& memory, const KvBlocks& kv) const noexcept;
+
+  DeepseekSpec spec_;
+  const KernelTable& kernels_;
+  ModelInfo info_;
+  Vocabulary vocabulary_;
+  std::vector<DeepseekLayer> layers_;
+  ActivationTypes attention_types_;
+  MoeSizes sizes_;
+  AnonymousMemory memory_;
+};
+
+Deepseek::Deepseek(const DeepseekSpec& spec, const ModelInfo& info, const Checkpoint& checkpoint, ThreadTeam& team,
+                   const ModelOptions& options)
+    : spec_(spec), kernels_(options.kernels != nullptr ? *options.kernels : kernel_table()), info_(info) {
+  TensorFinder find(checkpoint, deepseek_tensors(spec), deepseek_ignored(spec, checkpoint.format()));
+  WeightPacker packer;
+  layers_.resize(static_cast<std::size_t>(spec.n_layers));
+  for (int i = 0; i < spec.n_layers; ++i) {
+    DeepseekLayer& layer = layers_[static_cast<std::size_t>(i)];
+    layer.attn_norm = to_floats(&find.get("attn_norm", i));
+    layer.ffn_norm = to_floats(&find.get("ffn_norm", i));
+    load_mla(spec.mla, find, packer, i, layer.attention);
+    if (i < spec.n_dense_layers)
+      load_dense(find, packer, i);
+    else
+      load_moe({spec_.gate, spec.shared_intermediate_size > 0}, find, packer, i, layer.moe);
+  }
+  vocabulary_.load(find, packer, spec.tied_embeddings, spec.rms_epsilon);
+  find.finish();
+  memory_ = packer.pack(checkpoint, team);
+  info_.weight_bytes = memory_.size();
+
+  sizes_.hidden_size = spec.hidden_size;
+  sizes_.dense_size = spec.n_dense_layers > 0 ? spec.intermediate_size : 0;
+  sizes_.expert_size = spec.moe_intermediate_size;
+  sizes_.shared_size = spec.shared_intermediate_size;
+  sizes_.gate = spec.gate;
+  for (const DeepseekLayer& layer : layers_) {
+    attention_types_ |= layer.attention.types();
+    const bool dense = layer.moe.experts.empty();
+    if (!dense) sizes_.router_types |= ActivationTypes{&layer.moe.router};
+    sizes_.add_mlps(dense ? std::span(&layer.dense, 1) : std::span(layer.moe.experts));
+    if (layer.moe.has_shared()) sizes_.add_mlps({&layer.moe.shared, 1});
+  }
+}
+
+void Deepseek::load_dense(TensorFinder& find, WeightPacker& packer, int index) {
+  GatedMlp& mlp = layers_[static_cast<std::size_t>(index)].dense;
+  packer.add(stored_matrix(find, find.get("ffn_gate", index)), &mlp.gate);
+  packer.add(stored_matrix(find, find.get("ffn_up", index)), &mlp.up);
+  packer.add(stored_matrix(find, find.get("ffn_down", index)), &mlp.down);
+}
+
+void Deepseek::step(const Step& step, DeepseekWorkspace& memory, const KvBlocks& kv) const noexcept {
+  if (step.member.index == 0) memory.attention.prepare(step.batch, step.member.size);
+  memory.attention.fill_rope(step);
+  vocabulary_.embed(step, memory.x);
+  for (int i = 0; i < spec_.n_layers; ++i) {
+    const DeepseekLayer& layer = layers_[static_cast<std::size_t>(i)];
+    memory.attention.run(step, layer.attention, layer.attn_norm, spec_.rms_epsilon, kv, i, memory.x, memory.normed);
+    if (layer.moe.experts.empty())
+      memory.feed_forward.run_dense(step, layer.dense, layer.ffn_norm, spec_.rms_epsilon, memory.x, memory.normed);
+    else
+      memory.feed_forward.run(step, layer.moe, layer.ffn_norm, spec_.rms_epsilon, i - spec_.n_dense_layers, memory.x,
+                              memory.normed);
+  }
+  vocabulary_.logits(step, memory.x, memory.normed, memory.activations);
+}
+
+ModelInfo deepseek_info(const DeepseekSpec& spec, const Checkpoint& checkpoint, const ModelOptions& options) {
+  ModelInfo info;
+  info.architecture = spec.architecture;
+  info.vocab_size = spec.vocab_size;
+  info.max_context = spec.max_context;
+  info.n_layers = spec.n_layers;
+  info.hidden_size = spec.hidden_size;
+  info.kv.type = options.kv_type;
+  info.kv.latent_dim = spec.mla.latent_dim();
+  info.moe.n_layers = spec.n_layers - spec.n_dense_layers;
+  info.moe.n_experts = spec.gate.n_experts;
+  info.moe.top_k = spec.gate.top_k;
+  info.moe.parameters_per_expert = std::int64_t{3} * spec.hidden_size * spec.moe_intermediate_size;
+  const auto ignored = deepseek_ignored(spec, checkpoint.format());
+  for (const TensorView& tensor : checkpoint.tensors()) {
+    const bool left_out = std::any_of(ignored.begin(), ignored.end(), [&](const std::string& part) {
+      return tensor.name.find(part) != std::string::npos;
+    });
+    if (!left_out) info.n_parameters += tensor.n_elements();
+  }
+  return info;
+}
+
+}  // namespace
+
+ModelInfo describe_deepseek(const Checkpoint& checkpoint, const ModelOptions& options) {
+  return deepseek_info(read_deepseek(checkpoint), checkpoint, options);
+}
+
+std::unique_ptr<const Model> load_deepseek(const Checkpoint& checkpoint, ThreadTeam& team,
+                                           const ModelOptions& options) {
+  const DeepseekSpec spec = read_deepseek(checkpoint);
+  return std::make_unique<Deepseek>(spec, deepseek_info(spec, checkpoint, options), checkpoint, team, options);
+}
+
+}  // namespace moebox

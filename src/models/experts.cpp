@@ -1,0 +1,168 @@
+#include "models/experts.h"
+
+#include <algorithm>
+
+namespace moebox {
+namespace {
+
+constexpr ActivationType all_types[] = {ActivationType::f32, ActivationType::int8_block32,
+                                        ActivationType::int8_block256};
+// Small enough that members finish together, large enough that a unit is a stream worth starting.
+constexpr int units_per_member = 8;
+constexpr int least_scratch_floats = 64 << 10;
+
+std::size_t slot(ActivationType type) noexcept { return static_cast<std::size_t>(type); }
+
+/// Room for rows of `floats` values in all, however they are grouped: int8 takes one byte a value and at most one more
+/// for scales and sums, and every group begins at a line of its own.
+std::array<AlignedBuffer, 3> activation_buffers(ActivationTypes types, int n_rows, std::size_t floats) {
+  std::array<AlignedBuffer, 3> buffers;
+  for (const ActivationType type : all_types)
+    if (types.contains(type))
+      buffers[slot(type)] =
+          AlignedBuffer(floats * (type == ActivationType::f32 ? 4 : 2) + static_cast<std::size_t>(n_rows) * 192);
+  return buffers;
+}
+
+}  // namespace
+
+ExpertBatch::ExpertBatch(const Sizes& sizes, int n_threads)
+    : sizes_(sizes),
+      inputs_(
+          activation_buffers(sizes.input_types, sizes.max_rows,
+                             static_cast<std::size_t>(sizes.max_rows) * static_cast<std::size_t>(sizes.hidden_size))),
+      quantized_inner_(activation_buffers(sizes.inner_types, sizes.max_rows, sizes.max_inner)),
+      inner_(sizes.max_inner * sizeof(float)),
+      outputs_(float_rows(sizes.max_rows, sizes.hidden_size)),
+      scratch_floats_(std::max(sizes.max_rows * panel_rows, least_scratch_floats)),
+      scratch_(float_rows(n_threads, 2 * scratch_floats_)) {
+  groups_.reserve(static_cast<std::size_t>(sizes.max_groups));
+  gated_units_.reserve(static_cast<std::size_t>(sizes.max_panels));
+  down_units_.reserve(static_cast<std::size_t>(sizes.max_panels));
+  row_tokens_.resize(static_cast<std::size_t>(sizes.max_rows));
+}
+
+void ExpertBatch::clear() noexcept {
+  groups_.clear();
+  gated_units_.clear();
+  down_units_.clear();
+  used_inputs_ = used_inner_ = {};
+  used_floats_ = 0;
+}
+
+void ExpertBatch::add_group(const GatedMlp& mlp, std::span<const int> tokens) noexcept {
+  if (tokens.empty()) return;
+  const int first = groups_.empty() ? 0 : groups_.back().first_row + groups_.back().n_rows;
+  const int n = static_cast<int>(tokens.size());
+  groups_.push_back({&mlp, first, n, used_floats_, used_inputs_, used_inner_});
+  std::copy(tokens.begin(), tokens.end(), row_tokens_.begin() + first);
+  used_floats_ += static_cast<std::size_t>(n) * static_cast<std::size_t>(mlp.gate.n_rows);
+  for (const ActivationType type : all_types) {
+    if (mlp.input_types().contains(type)) used_inputs_[slot(type)] += activation_bytes(type, n, mlp.gate.n_columns);
+    if (mlp.inner_types().contains(type)) used_inner_[slot(type)] += activation_bytes(type, n, mlp.down.n_columns);
+    // f32 rows of any width: the next group begins at a line again.
+    used_inputs_[slot(type)] = (used_inputs_[slot(type)] + 63) / 64 * 64;
+    used_inner_[slot(type)] = (used_inner_[slot(type)] + 63) / 64 * 64;
+  }
+}
+
+void ExpertBatch::finish_groups(int n_threads) noexcept {
+  int gated_panels = 0, down_panels = 0;
+  for (const Group& group : groups_) {
+    gated_panels += group.mlp->gate.n_panels();
+    down_panels += group.mlp->down.n_panels();
+  }
+  const int gated_at_once = std::max(1, gated_panels / (n_threads * units_per_member));
+  const int down_at_once = std::max(1, down_panels / (n_threads * units_per_member));
+  for (int g = 0; g < static_cast<int>(groups_.size()); ++g) {
+    const Group& group = groups_[static_cast<std::size_t>(g)];
+    const int fits = std::max(1, scratch_floats_ / (group.n_rows * panel_rows));
+    const int step = std::min(gated_at_once, fits), panels = group.mlp->gate.n_panels();
+    for (int p = 0; p < panels; p += step) gated_units_.push_back({g, p, std::min(step, panels - p)});
+    const int rows = group.mlp->down.n_panels();
+    for (int p = 0; p < rows; p += down_at_once) down_units_.push_back({g, p, std::min(down_at_once, rows - p)});
+  }
+  next_gated_ = next_down_ = 0;
+}
+
+template <class Each>
+void ExpertBatch::for_rows(const Step& step, Each&& each) noexcept {
+  const int n_rows = groups_.empty() ? 0 : groups_.back().first_row + groups_.back().n_rows;
+  const auto part = step.member.part(n_rows);
+  for (const Group& group : groups_) {
+    const int first = std::max(part.first, group.first_row);
+    const int last = std::min(part.last, group.first_row + group.n_rows);
+    for (int row = first; row < last; ++row) each(group, row - group.first_row, row);
+  }
+}
+
+void ExpertBatch::quantize_inputs(const Step& step, const AlignedBuffer& x) noexcept {
+  for_rows(step, [&](const Group& group, int i, int row) {
+    const int columns = group.mlp->gate.n_columns;
+    const float* source = row_of(x, row_tokens_[static_cast<std::size_t>(row)], columns);
+    for (const ActivationType type : all_types)
+      if (group.mlp->input_types().contains(type))
+        step.kernels.quantize(type, source, 0, group.n_rows, columns, i, i + 1,
+                              inputs_[slot(type)].bytes() + group.input_bytes[slot(type)]);
+  });
+}
+
+void ExpertBatch::multiply_gated(const Step& step) noexcept {
+  float* gate = row_of(scratch_, step.member.index, 2 * scratch_floats_);
+  float* up = gate + scratch_floats_;
+  const int n_units = static_cast<int>(gated_units_.size());
+  for (int u = next_gated_.fetch_add(1, std::memory_order_relaxed); u < n_units;
+       u = next_gated_.fetch_add(1, std::memory_order_relaxed)) {
+    const Unit& unit = gated_units_[static_cast<std::size_t>(u)];
+    const Group& group = groups_[static_cast<std::size_t>(unit.group)];
+    const PackedMatrix gate_part = panel_range(group.mlp->gate, unit.first_panel, unit.n_panels);
+    const PackedMatrix up_part = panel_range(group.mlp->up, unit.first_panel, unit.n_panels);
+    const auto input = [&](const PackedMatrix& matrix) {
+      const std::size_t type = slot(activation_type(matrix.dtype));
+      return inputs_[type].bytes() + group.input_bytes[type];
+    };
+    const int width = gate_part.n_rows, inner_size = group.mlp->gate.n_rows;
+    step.kernels.matmul(gate_part, input(gate_part), group.n_rows, 0, gate_part.n_panels(), gate, width);
+    step.kernels.matmul(up_part, input(up_part), group.n_rows, 0, up_part.n_panels(), up, width);
+    float* out = inner_.floats() + group.inner_offset + static_cast<std::ptrdiff_t>(unit.first_panel) * panel_rows;
+    for (int i = 0; i < group.n_rows; ++i)
+      step.kernels.swiglu(gate + static_cast<std::ptrdiff_t>(i) * width, up + static_cast<std::ptrdiff_t>(i) * width,
+                          width, out + static_cast<std::ptrdiff_t>(i) * inner_size);
+  }
+}
+
+void ExpertBatch::quantize_inner(const Step& step) noexcept {
+  for_rows(step, [&](const Group& group, int i, int) {
+    const int columns = group.mlp->down.n_columns;
+    const float* source = inner_.floats() + group.inner_offset + static_cast<std::ptrdiff_t>(i) * columns;
+    const ActivationType type = activation_type(group.mlp->down.dtype);
+    step.kernels.quantize(type, source, 0, group.n_rows, columns, i, i + 1,
+                          quantized_inner_[slot(type)].bytes() + group.inner_bytes[slot(type)]);
+  });
+}
+
+void ExpertBatch::multiply_down(const Step& step) noexcept {
+  const int n_units = static_cast<int>(down_units_.size());
+  for (int u = next_down_.fetch_add(1, std::memory_order_relaxed); u < n_units;
+       u = next_down_.fetch_add(1, std::memory_order_relaxed)) {
+    const Unit& unit = down_units_[static_cast<std::size_t>(u)];
+    const Group& group = groups_[static_cast<std::size_t>(unit.group)];
+    const std::size_t type = slot(activation_type(group.mlp->down.dtype));
+    step.kernels.matmul(group.mlp->down, quantized_inner_[type].bytes() + group.inner_bytes[type], group.n_rows,
+                        unit.first_panel, unit.first_panel + unit.n_panels,
+                        row_of(outputs_, group.first_row, sizes_.hidden_size), sizes_.hidden_size);
+  }
+}
+
+void ExpertBatch::run(const Step& step, const AlignedBuffer& x) noexcept {
+  quantize_inputs(step, x);
+  step.member.wait();
+  multiply_gated(step);
+  step.member.wait();
+  quantize_inner(step);
+  step.member.wait();
+  multiply_down(step);
+  step.member.wait();
+}
+
+}  // namespace moebox

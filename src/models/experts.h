@@ -1,0 +1,83 @@
+// Gated feed-forwards that many tokens share out among themselves: rows are sorted by expert, and each expert's weights
+// are read once a batch. A dense feed-forward is the case of one expert that all tokens take.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <span>
+#include <vector>
+
+#include "models/step.h"
+
+namespace moebox {
+
+/// down(silu(gate x) * up x).
+struct GatedMlp {
+  PackedMatrix gate, up;  // (inner_size, hidden_size)
+  PackedMatrix down;      // (hidden_size, inner_size)
+
+  ActivationTypes input_types() const { return {&gate, &up}; }
+  ActivationTypes inner_types() const { return {&down}; }
+};
+
+/// Memory of one layer's experts at work, and the phases in which a team runs them. It's filled anew by each layer.
+class ExpertBatch {
+ public:
+  struct Sizes {
+    int hidden_size = 0;
+    int max_rows = 0;           // of all experts together
+    std::size_t max_inner = 0;  // floats: sum of rows x inner_size
+    int max_groups = 0;
+    int max_panels = 0;  // of all groups' matrices together
+    ActivationTypes input_types, inner_types;
+  };
+  ExpertBatch(const Sizes& sizes, int n_threads);
+
+  // One member builds the groups, and a barrier must follow.
+  void clear() noexcept;
+  /// An expert and the tokens that take it; ids of rows are consecutive, in the order of these calls.
+  void add_group(const GatedMlp& mlp, std::span<const int> tokens) noexcept;
+  void finish_groups(int n_threads) noexcept;
+
+  /// Computes all groups' outputs from x (n_tokens, hidden_size); all members call it. Ends with a barrier.
+  void run(const Step& step, const AlignedBuffer& x) noexcept;
+  /// The output of a row (hidden_size).
+  const float* output(int row) const noexcept { return row_of(outputs_, row, sizes_.hidden_size); }
+
+ private:
+  struct Group {
+    const GatedMlp* mlp;
+    int first_row, n_rows;
+    std::size_t inner_offset;                // floats in inner_
+    std::array<std::size_t, 3> input_bytes;  // offsets in inputs_, by ActivationType
+    std::array<std::size_t, 3> inner_bytes;  // the same in quantized_inner_
+  };
+  struct Unit {
+    int group, first_panel, n_panels;
+  };
+  /// Buffers of activations in which every group has a matrix of its own.
+  using Buffers = std::array<AlignedBuffer, 3>;
+
+  void quantize_inputs(const Step& step, const AlignedBuffer& x) noexcept;
+  void multiply_gated(const Step& step) noexcept;
+  void quantize_inner(const Step& step) noexcept;
+  void multiply_down(const Step& step) noexcept;
+  /// Calls each(group, row within it, row) for this member's part of all rows.
+  template <class Each>
+  void for_rows(const Step& step, Each&& each) noexcept;
+
+  Sizes sizes_;
+  std::vector<Group> groups_;
+  std::vector<Unit> gated_units_, down_units_;
+  std::vector<int> row_tokens_;  // (max_rows)
+  std::array<std::size_t, 3> used_inputs_{}, used_inner_{};
+  std::size_t used_floats_ = 0;
+  std::atomic<int> next_gated_ = 0, next_down_ = 0;
+  Buffers inputs_, quantized_inner_;
+  AlignedBuffer inner_;    // (rows, inner_size of the row's expert)
+  AlignedBuffer outputs_;  // (rows, hidden_size)
+  int scratch_floats_;
+  AlignedBuffer scratch_;  // (n_threads, 2, scratch_floats): gate and up of a unit
+};
+
+}  // namespace moebox

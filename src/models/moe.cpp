@@ -1,0 +1,161 @@
+#include "models/moe.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace moebox {
+namespace {
+
+ExpertBatch::Sizes batch_sizes(const MoeSizes& sizes, int max_tokens) {
+  const auto panels = [](int rows) { return (rows + panel_rows - 1) / panel_rows; };
+  const int top_k = sizes.gate.top_k, shared = sizes.shared_size > 0 ? 1 : 0;
+  const int hidden_panels = panels(sizes.hidden_size);
+  ExpertBatch::Sizes result;
+  result.hidden_size = sizes.hidden_size;
+  result.max_rows = max_tokens * std::max(top_k + shared, 1);
+  result.max_inner =
+      static_cast<std::size_t>(max_tokens) *
+      static_cast<std::size_t>(std::max(sizes.dense_size, top_k * sizes.expert_size + sizes.shared_size));
+  result.max_groups = std::max(1, sizes.gate.n_experts + shared);
+  result.max_panels = std::max({panels(sizes.dense_size), hidden_panels,
+                                sizes.gate.n_experts * std::max(panels(sizes.expert_size), hidden_panels) +
+                                    shared * std::max(panels(sizes.shared_size), hidden_panels)});
+  result.input_types = sizes.input_types;
+  result.inner_types = sizes.inner_types;
+  return result;
+}
+
+std::size_t place(int i) noexcept { return static_cast<std::size_t>(i); }
+
+}  // namespace
+
+MoeRunner::MoeRunner(const MoeSizes& sizes, int max_tokens, int n_threads)
+    : sizes_(sizes),
+      activations_(sizes.router_types, max_tokens, sizes.hidden_size),
+      batch_(batch_sizes(sizes, max_tokens), n_threads),
+      logits_(float_rows(max_tokens, std::max(1, sizes.gate.n_experts))),
+      scratch_(place(n_threads), GateScratch(sizes.gate)),
+      chosen_(place(max_tokens) * place(sizes.gate.top_k)),
+      n_chosen_(place(max_tokens)),
+      chosen_rows_(chosen_.size()),
+      tokens_by_expert_(chosen_.size()),
+      expert_begin_(place(sizes.gate.n_experts + 1)),
+      all_tokens_(place(max_tokens)) {
+  std::iota(all_tokens_.begin(), all_tokens_.end(), 0);
+}
+
+void MoeRunner::norm_rows(const Step& step, const std::vector<float>& norm, float epsilon, const AlignedBuffer& x,
+                          const AlignedBuffer& normed) const noexcept {
+  const auto part = step.member.part(step.n_tokens());
+  const int hidden = sizes_.hidden_size;
+  for (int t = part.first; t < part.last; ++t)
+    step.kernels.rms_norm(row_of(x, t, hidden), norm.data(), epsilon, hidden, row_of(normed, t, hidden));
+}
+
+void MoeRunner::run_dense(const Step& step, const GatedMlp& mlp, const std::vector<float>& norm, float epsilon,
+                          const AlignedBuffer& x, const AlignedBuffer& normed) noexcept {
+  norm_rows(step, norm, epsilon, x, normed);
+  if (step.member.index == 0) {
+    batch_.clear();
+    batch_.add_group(mlp, {all_tokens_.data(), place(step.n_tokens())});
+    batch_.finish_groups(step.member.size);
+  }
+  step.member.wait();
+  batch_.run(step, normed);
+  const auto part = step.member.part(step.n_tokens());
+  for (int t = part.first; t < part.last; ++t)
+    step.kernels.add(row_of(x, t, sizes_.hidden_size), batch_.output(t), sizes_.hidden_size);
+  step.member.wait();
+}
+
+void MoeRunner::run(const Step& step, const MoeWeights& weights, const std::vector<float>& norm, float epsilon,
+                    int moe_layer, const AlignedBuffer& x, const AlignedBuffer& normed) noexcept {
+  const int n_tokens = step.n_tokens(), hidden = sizes_.hidden_size;
+  norm_rows(step, norm, epsilon, x, normed);
+  const auto part = step.member.part(n_tokens);
+  activations_.quantize_rows(step.kernels, {&weights.router}, normed.floats(), hidden, n_tokens, hidden, part.first,
+                             part.last);
+  step.member.wait();
+  multiply(step.member, step.kernels, activations_, n_tokens,
+           {{&weights.router, logits_.floats(), sizes_.gate.n_experts}});
+  step.member.wait();
+  route(step, weights, moe_layer);
+  step.member.wait();
+  if (step.member.index == 0) group_tokens(step, weights);
+  step.member.wait();
+  batch_.run(step, normed);
+  add_outputs(step, weights, x, normed);
+  step.member.wait();
+}
+
+void MoeRunner::route(const Step& step, const MoeWeights& weights, int moe_layer) noexcept {
+  const int top_k = sizes_.gate.top_k, n_experts = sizes_.gate.n_experts, n_tokens = step.n_tokens();
+  const RoutingRecord& record = step.batch.routing;
+  for (const BatchSpan& span : step.batch.spans) {
+    const auto part = step.member.part(span.n_tokens);
+    for (int t = span.first_token + part.first; t < span.first_token + part.last; ++t) {
+      const std::span<ChosenExpert> chosen(chosen_.data() + place(t) * place(top_k), place(top_k));
+      const GateChoice choice =
+          choose_experts(sizes_.gate, {row_of(logits_, t, n_experts), place(n_experts)}, weights.router_bias,
+                         span.budget, scratch_[place(step.member.index)], chosen);
+      n_chosen_[place(t)] = choice.n_experts;
+      const std::size_t row = place(moe_layer) * place(n_tokens) + place(t);
+      if (record.dropped != nullptr) record.dropped[row] = choice.dropped_share;
+      if (record.experts == nullptr) continue;
+      for (int i = 0; i < top_k; ++i)
+        record.experts[row * place(top_k) + place(i)] = i < choice.n_experts ? chosen[place(i)].expert : -1;
+    }
+  }
+}
+
+/// Sorts the chosen pairs by expert, and by token within an expert.
+void MoeRunner::group_tokens(const Step& step, const MoeWeights& weights) noexcept {
+  const int n_tokens = step.n_tokens(), top_k = sizes_.gate.top_k, n_experts = sizes_.gate.n_experts;
+  const int first_row = weights.has_shared() ? n_tokens : 0;  // the shared expert's rows come first
+  std::fill(expert_begin_.begin(), expert_begin_.end(), 0);
+  for (int t = 0; t < n_tokens; ++t)
+    for (int i = 0; i < n_chosen_[place(t)]; ++i) ++expert_begin_[place(chosen_[place(t * top_k + i)].expert) + 1];
+  for (int e = 0; e < n_experts; ++e) expert_begin_[place(e) + 1] += expert_begin_[place(e)];
+  for (int t = 0; t < n_tokens; ++t) {
+    for (int i = 0; i < n_chosen_[place(t)]; ++i) {
+      const std::size_t pair = place(t * top_k + i);
+      const int row = expert_begin_[place(chosen_[pair].expert)]++;  // becomes the begin of the next expert
+      tokens_by_expert_[place(row)] = t;
+      chosen_rows_[pair] = first_row + row;
+    }
+  }
+  batch_.clear();
+  if (weights.has_shared()) batch_.add_group(weights.shared, {all_tokens_.data(), place(n_tokens)});
+  for (int e = 0; e < n_experts; ++e) {
+    const int begin = e == 0 ? 0 : expert_begin_[place(e) - 1], end = expert_begin_[place(e)];
+    batch_.add_group(weights.experts[place(e)], {tokens_by_expert_.data() + begin, place(end - begin)});
+  }
+  batch_.finish_groups(step.member.size);
+}
+
+/// Experts are added by ascending id, then the shared one, then all of it to x.
+void MoeRunner::add_outputs(const Step& step, const MoeWeights& weights, const AlignedBuffer& x,
+                            const AlignedBuffer& normed) noexcept {
+  const int hidden = sizes_.hidden_size, top_k = sizes_.gate.top_k;
+  const auto part = step.member.part(step.n_tokens());
+  for (int t = part.first; t < part.last; ++t) {
+    float factor = 1.0f;
+    float* sum = row_of(normed, t, hidden);
+    if (!weights.shared_gate.empty()) {
+      double dot = 0;
+      for (int i = 0; i < hidden; ++i)
+        dot += static_cast<double>(sum[i]) * static_cast<double>(weights.shared_gate[place(i)]);
+      factor = static_cast<float>(1.0 / (1.0 + std::exp(-dot)));
+    }
+    std::fill_n(sum, hidden, 0.0f);  // the normed row has been used
+    for (int i = 0; i < n_chosen_[place(t)]; ++i) {
+      const std::size_t pair = place(t * top_k + i);
+      step.kernels.add_scaled(sum, batch_.output(chosen_rows_[pair]), chosen_[pair].weight, hidden);
+    }
+    if (weights.has_shared()) step.kernels.add_scaled(sum, batch_.output(t), factor, hidden);
+    step.kernels.add(row_of(x, t, hidden), sum, hidden);
+  }
+}
+
+}  // namespace moebox

@@ -1,0 +1,86 @@
+// A layer of experts: the router's product, the gate (routing/gate.h), the experts, and the sum of what they say.
+// Dense layers take the same way with one expert for all tokens.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "models/experts.h"
+#include "models/weights.h"
+#include "routing/gate.h"
+#include "spec/tensor_table.h"
+
+namespace moebox {
+
+struct MoeWeights {
+  PackedMatrix router;             // (n_experts, hidden_size)
+  std::vector<float> router_bias;  // (n_experts): for the choice; empty: none
+  std::vector<GatedMlp> experts;   // (n_experts)
+  GatedMlp shared;                 // taken by every token; rows 0: none
+  std::vector<float> shared_gate;  // (hidden_size): sigmoid(x . gate) scales the shared expert; empty: none
+  bool has_shared() const noexcept { return shared.gate.n_rows > 0; }
+};
+
+/// Takes a layer's tensors by the roles "router", "router_bias", "expert_gate" and so on, "shared_gate" and so on
+/// (where there is a shared expert) and "shared_expert_gate" (where its output is scaled). `weights` must stay where it
+/// is until they are packed. Throws Error(invalid_file) when a router or its bias is not finite.
+struct MoeParts {
+  const GateSpec& gate;
+  bool shared = false, shared_gate = false;
+};
+void load_moe(const MoeParts& parts, TensorFinder& find, WeightPacker& packer, int layer, MoeWeights& weights);
+
+/// What the feed-forwards of a model have in common, for the memory of a step.
+struct MoeSizes {
+  int hidden_size = 0;
+  int dense_size = 0;   // inner size of dense layers; 0: none
+  int expert_size = 0;  // of one routed expert
+  int shared_size = 0;  // of the shared experts; 0: none
+  GateSpec gate;
+  ActivationTypes router_types, input_types, inner_types;
+
+  /// Notes the types that these feed-forwards need.
+  void add_mlps(std::span<const GatedMlp> mlps) {
+    for (const GatedMlp& mlp : mlps) {
+      input_types |= mlp.input_types();
+      inner_types |= mlp.inner_types();
+    }
+  }
+};
+
+/// Memory of a step, and the layers' forward.
+class MoeRunner {
+ public:
+  MoeRunner(const MoeSizes& sizes, int max_tokens, int n_threads);
+
+  /// x (n_tokens, hidden_size) += the layer of x, normed by `norm`. `moe_layer` counts layers with experts. All members
+  /// call it; ends with a barrier. `normed` like x is scratch.
+  void run(const Step& step, const MoeWeights& weights, const std::vector<float>& norm, float epsilon, int moe_layer,
+           const AlignedBuffer& x, const AlignedBuffer& normed) noexcept;
+  /// The same for a dense layer.
+  void run_dense(const Step& step, const GatedMlp& mlp, const std::vector<float>& norm, float epsilon,
+                 const AlignedBuffer& x, const AlignedBuffer& normed) noexcept;
+
+ private:
+  void norm_rows(const Step& step, const std::vector<float>& norm, float epsilon, const AlignedBuffer& x,
+                 const AlignedBuffer& normed) const noexcept;
+  void route(const Step& step, const MoeWeights& weights, int moe_layer) noexcept;
+  void group_tokens(const Step& step, const MoeWeights& weights) noexcept;
+  void add_outputs(const Step& step, const MoeWeights& weights, const AlignedBuffer& x,
+                   const AlignedBuffer& normed) noexcept;
+
+  MoeSizes sizes_;
+  Activations activations_;  // of the router's input
+  ExpertBatch batch_;
+  AlignedBuffer logits_;               // (max_tokens, n_experts)
+  std::vector<GateScratch> scratch_;   // (n_threads)
+  std::vector<ChosenExpert> chosen_;   // (max_tokens, top_k)
+  std::vector<int> n_chosen_;          // (max_tokens)
+  std::vector<int> chosen_rows_;       // (max_tokens, top_k): the row of ExpertBatch that holds the output
+  std::vector<int> tokens_by_expert_;  // (max_tokens * top_k), and where each expert's begin (n_experts + 1)
+  std::vector<int> expert_begin_;
+  std::vector<int> all_tokens_;  // 0, 1, 2 ...
+};
+
+}  // namespace moebox

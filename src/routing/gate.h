@@ -1,0 +1,72 @@
+// The one definition of what a gate does: scores of a token in, experts and weights out. The engine and the trainer
+// both use it: given equal logits they choose the same experts with the same weights (docs/routing.md).
+// It knows no tensors: who multiplies the router's matrix is the caller's business.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "routing/budget.h"
+
+namespace moebox {
+
+enum class GateScore { softmax, sigmoid };
+
+/// How a group of experts is judged in a group-limited choice.
+enum class GroupScore {
+  best,         // its best expert: DeepSeek-V2
+  sum_of_best2  // the sum of its two best: DeepSeek-V3
+};
+
+struct GateSpec {
+  int n_experts = 0;
+  int top_k = 0;  // experts of a token
+  GateScore score = GateScore::softmax;
+  int n_groups = 1;    // experts in equal groups of neighbours; 1: no groups
+  int top_groups = 1;  // groups from which experts may be taken
+  GroupScore group_score = GroupScore::best;
+  bool normalize = false;  // weights are divided by their sum (norm_topk_prob)
+  float scale = 1.0f;      // then multiplied by this (routed_scaling_factor)
+};
+
+inline constexpr int max_experts_of_a_layer = 4096;
+
+/// Throws Error(invalid_file) that names the field (as Hugging Face's config.json does) when the numbers do not hold
+/// together. `where` names the file.
+void validate(const GateSpec& spec, const std::string& where);
+/// Throws Error(invalid_file) when the bias has another length than n_experts, or holds a NaN or an infinity.
+void validate_bias(const GateSpec& spec, std::span<const float> bias, const std::string& where);
+
+struct ChosenExpert {
+  int expert;
+  float weight;
+};
+
+/// What the gate did for one token.
+struct GateChoice {
+  int n_experts = 0;        // written to `chosen`
+  float dropped_share = 0;  // of the mass of the model's own choice, by the budget
+};
+
+/// Memory for one choice at a time.
+struct GateScratch {
+  explicit GateScratch(const GateSpec& spec);
+
+  std::vector<float> scores, choice;  // (n_experts)
+  std::vector<float> group_scores;    // (n_groups)
+  std::vector<ChosenExpert> picked;   // (top_k)
+  std::vector<float> weights;         // (top_k)
+};
+
+/// Chooses a token's experts and writes them to `chosen` (top_k), by ascending expert: the order in which their outputs
+/// are added.
+///
+/// `logits` (n_experts) are the router's products. `bias` (n_experts, or empty) is added to the scores for the choice
+/// only: it balances the load and is no part of a weight (DeepSeek-V3, arXiv 2412.19437, equation 16). Every tie goes
+/// to the lower id; a NaN is chosen last. Allocates nothing.
+GateChoice choose_experts(const GateSpec& spec, std::span<const float> logits, std::span<const float> bias,
+                          const RoutingBudget& budget, GateScratch& scratch, std::span<ChosenExpert> chosen) noexcept;
+
+}  // namespace moebox

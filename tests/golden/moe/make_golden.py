@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""Writes tiny models of the architectures that share DeepSeek's parts, and what Hugging Face transformers computes for them.
+
+The same files as ../deepseek/make_golden.py writes (see there), with the same packages. Run it in this folder; it replaces what it
+wrote before.
+"""
+import json
+import pathlib
+import shutil
+import sys
+
+import torch
+from transformers import (MixtralConfig, MixtralForCausalLM, OlmoeConfig, OlmoeForCausalLM, Qwen2MoeConfig, Qwen2MoeForCausalLM,
+                          Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM)
+from transformers.models.mixtral import modeling_mixtral
+from transformers.models.olmoe import modeling_olmoe
+from transformers.models.qwen2_moe import modeling_qwen2_moe
+from transformers.models.qwen3 import modeling_qwen3
+from transformers.models.qwen3_moe import modeling_qwen3_moe
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "deepseek"))
+import make_golden as deepseek  # noqa: E402
+
+COMMON = dict(vocab_size=160, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+              max_position_embeddings=256, bos_token_id=0, eos_token_id=1, pad_token_id=None, initializer_range=0.2)
+SHAPES = {
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM, modeling_qwen3, dict(COMMON, head_dim=16, tie_word_embeddings=True)),
+    # A dense layer among those with experts; a shared expert that is scaled.
+    "qwen2moe": (Qwen2MoeConfig, Qwen2MoeForCausalLM, modeling_qwen2_moe, dict(
+        COMMON, num_experts=8, num_experts_per_tok=3, moe_intermediate_size=24, shared_expert_intermediate_size=40, mlp_only_layers=[1])),
+    "qwen3moe": (Qwen3MoeConfig, Qwen3MoeForCausalLM, modeling_qwen3_moe, dict(
+        COMMON, head_dim=16, num_experts=16, num_experts_per_tok=4, moe_intermediate_size=16, norm_topk_prob=True)),
+    # Experts in every second layer; weights that are not normalised.
+    "qwen3moe_step": (Qwen3MoeConfig, Qwen3MoeForCausalLM, modeling_qwen3_moe, dict(
+        COMMON, head_dim=8, num_experts=8, num_experts_per_tok=2, moe_intermediate_size=16, decoder_sparse_step=2)),
+    "olmoe": (OlmoeConfig, OlmoeForCausalLM, modeling_olmoe, dict(COMMON, intermediate_size=24, num_experts=8, num_experts_per_tok=3)),
+    "mixtral": (MixtralConfig, MixtralForCausalLM, modeling_mixtral, dict(COMMON, num_local_experts=6, num_experts_per_tok=2)),
+}
+
+
+def write_model(shape):
+    config_class, model_class, _, fields = SHAPES[shape]
+    torch.manual_seed(0)
+    model = model_class(config_class(**fields))
+    with torch.no_grad():  # fresh norms and biases are ones and zeros, which would hide a missing one
+        for name, tensor in model.named_parameters():
+            if "norm" in name:
+                tensor.add_(torch.randn_like(tensor) * 0.2)
+            elif name.endswith(".bias"):
+                tensor.copy_(torch.randn_like(tensor) * 0.5)
+    folder = HERE / "models" / shape
+    model.to(torch.bfloat16).save_pretrained(folder)
+    (folder / "generation_config.json").unlink()
+    (folder / "model.safetensors").chmod(0o644)
+
+
+def main():
+    shutil.rmtree(HERE / "models", ignore_errors=True)
+    cases = []
+    for seed, (shape, (_, _, module, fields)) in enumerate(SHAPES.items()):
+        write_model(shape)
+        cases.append(deepseek.write_case(HERE, shape, shape, fields["vocab_size"], 80, [0, 1, 15, 31, 32, 63, 64, 79], seed, module))
+    (HERE / "cases.json").write_text("[\n" + ",\n".join(json.dumps(case) for case in cases) + "\n]\n")
+
+
+if __name__ == "__main__":
+    main()
