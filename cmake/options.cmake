@@ -20,9 +20,10 @@ endif()
 # Contraction of a*b+c into fma would let the compiler decide the bits of a result: docs/determinism.md.
 add_compile_options(-Wall -Wextra -Werror -ffp-contract=off -fno-strict-aliasing -ffunction-sections -fdata-sections)
 add_link_options(-Wl,--gc-sections)
-# GCC 12 warns of overlapping copies inside std::string where there are none (GCC bug 105651).
+# GCC 12 warns of overlapping copies inside std::string where there are none (GCC bug 105651), and at -Os of an empty
+# std::optional's value.
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-  add_compile_options(-Wno-restrict)
+  add_compile_options(-Wno-restrict $<$<CONFIG:MinSizeRel>:-Wno-maybe-uninitialized>)
 endif()
 
 # libstdc++ 12's own std::stable_sort calls what it deprecates.

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include <fmt/core.h>
@@ -71,6 +72,28 @@ class FakeHub {
   /// Returns true when it has answered (or left the client alone).
   using Hook = std::function<bool(const ServerRequest&, ServerStream&)>;
 
+  /// A hook that a test sets while the servers' threads run.
+  class HookSlot {
+   public:
+    HookSlot& operator=(Hook hook) {
+      const std::lock_guard lock(mutex_);
+      hook_ = std::make_shared<const Hook>(std::move(hook));
+      return *this;
+    }
+    bool operator()(const ServerRequest& request, ServerStream& stream) const {
+      std::shared_ptr<const Hook> hook;
+      {
+        const std::lock_guard lock(mutex_);
+        hook = hook_;
+      }
+      return hook && *hook && (*hook)(request, stream);
+    }
+
+   private:
+    mutable std::mutex mutex_;
+    std::shared_ptr<const Hook> hook_;
+  };
+
   explicit FakeHub(std::map<std::string, File> files, const TestCertificate* certificate = nullptr)
       : files(std::move(files)) {
     // Another address and another port than the hub's.
@@ -85,7 +108,7 @@ class FakeHub {
   std::map<std::string, File> files;  // not to be changed while a pull runs
   std::string commit = std::string(40, 'c');
   std::string listing;  // instead of the right one
-  Hook on_hub, on_cdn;
+  HookSlot on_hub, on_cdn;
   std::atomic<std::uint64_t> cdn_bytes{0};
   std::unique_ptr<TestServer> cdn, hub;
 
@@ -114,7 +137,7 @@ class FakeHub {
 
  private:
   void serve_cdn(const ServerRequest& request, ServerStream& stream) {
-    if (on_cdn && on_cdn(request, stream)) return;
+    if (on_cdn(request, stream)) return;
     const auto file = files.find(request.target.substr(std::string("/cdn/").size()));
     if (file == files.end()) {
       stream.answer(404, "", "");
@@ -126,7 +149,7 @@ class FakeHub {
   }
 
   void serve_hub(const ServerRequest& request, ServerStream& stream) {
-    if (on_hub && on_hub(request, stream)) return;
+    if (on_hub(request, stream)) return;
     if (request.target.starts_with("/api/models/o/r/revision/")) {
       stream.answer(200, "Content-Type: application/json\r\n", listing.empty() ? right_listing() : listing);
       return;
