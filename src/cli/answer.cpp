@@ -146,16 +146,21 @@ const char* reason_name(FinishReason reason) {
 }
 
 nlohmann::ordered_json answer_json(const Answer& answer) {
-  return {{"text", answer.text},
-          {"finish_reason", reason_name(answer.reason)},
-          {"prompt_tokens", answer.stats.prompt_tokens},
-          {"generated_tokens", answer.stats.generated_tokens},
-          {"first_token_ms", answer.stats.first_token_ms},
-          {"prefill_ms", answer.stats.prefill_ms},
-          {"decode_ms", answer.stats.decode_ms},
-          {"prefill_tokens_per_second", answer.prefill_tokens_per_second()},
-          {"decode_tokens_per_second", answer.decode_tokens_per_second()},
-          {"resident_bytes", resident_memory_bytes()}};
+  nlohmann::ordered_json json = {{"text", answer.text},
+                                 {"finish_reason", reason_name(answer.reason)},
+                                 {"prompt_tokens", answer.stats.prompt_tokens},
+                                 {"generated_tokens", answer.stats.generated_tokens},
+                                 {"first_token_ms", answer.stats.first_token_ms},
+                                 {"prefill_ms", answer.stats.prefill_ms},
+                                 {"decode_ms", answer.stats.decode_ms},
+                                 {"prefill_tokens_per_second", answer.prefill_tokens_per_second()},
+                                 {"decode_tokens_per_second", answer.decode_tokens_per_second()},
+                                 {"resident_bytes", resident_memory_bytes()}};
+  if (const MoeUsage& moe = answer.stats.moe; moe.model.n_layers > 0)
+    json["moe"] = {{"experts_per_token", moe.experts_per_token()},
+                   {"active_parameters", moe.active_parameters()},
+                   {"dropped_mass", moe.dropped_share()}};
+  return json;
 }
 
 }  // namespace moebox::cli

@@ -26,9 +26,20 @@ constexpr std::string_view block_mark = "\"\"\"";
 
 const std::vector<std::string> command_names = {"/system", "/clear", "/save", "/load",
                                                 "/set",    "/show",  "/help", "/bye"};
-const std::vector<std::string> settable = {
-    "max_tokens",        "temperature",      "top_k", "top_p", "min_p", "typical_p", "repetition_penalty",
-    "frequency_penalty", "presence_penalty", "seed"};
+const std::vector<std::string> settable = {"max_tokens",
+                                           "temperature",
+                                           "top_k",
+                                           "top_p",
+                                           "min_p",
+                                           "typical_p",
+                                           "repetition_penalty",
+                                           "frequency_penalty",
+                                           "presence_penalty",
+                                           "moe_top_p",
+                                           "moe_threshold",
+                                           "moe_min_experts",
+                                           "moe_max_experts",
+                                           "seed"};
 
 std::string trimmed(const std::string& text) {
   const auto first = text.find_first_not_of(" \t\n\r");
@@ -351,6 +362,7 @@ TextRequest text_request(const Context& context, std::vector<TokenId> prompt,
   TextRequest request;
   request.generation.prompt = std::move(prompt);
   request.generation.sampling = sampling_params(context.settings);
+  request.generation.budget = routing_budget(context.settings);
   const auto longest = context.settings.integer("max_tokens");
   request.generation.max_new_tokens = longest > 0 ? static_cast<int>(longest) : std::numeric_limits<int>::max();
   request.stop_strings = stop_strings;

@@ -57,4 +57,13 @@ SamplingParams sampling_params(const Settings& settings) {
   return params;
 }
 
+RoutingBudget routing_budget(const Settings& settings) {
+  RoutingBudget budget;
+  budget.top_p = static_cast<float>(settings.number("moe_top_p"));
+  budget.threshold = static_cast<float>(settings.number("moe_threshold"));
+  budget.min_experts = static_cast<int>(settings.integer("moe_min_experts"));
+  budget.max_experts = static_cast<int>(settings.integer("moe_max_experts"));
+  return budget;
+}
+
 }  // namespace moebox::cli

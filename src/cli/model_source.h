@@ -21,5 +21,7 @@ std::filesystem::path fetch(const Context& context, Hub& hub, const std::string&
 /// Thread, context, cache and sampling settings as the engine wants them.
 LanguageModelOptions model_options(const Settings& settings);
 SamplingParams sampling_params(const Settings& settings);
+/// The settings moe_*. A model checks them when it is asked.
+RoutingBudget routing_budget(const Settings& settings);
 
 }  // namespace moebox::cli

@@ -158,7 +158,8 @@ void add_run(CLI::App& program, Context& context) {
   verb->add_flag("-v,--verbose", options->verbose, "tell about the model and its loading");
   add_settings(verb, context,
                {"system", "max_tokens", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty",
-                "frequency_penalty", "presence_penalty", "seed"},
+                "frequency_penalty", "presence_penalty", "moe_top_p", "moe_threshold", "moe_min_experts",
+                "moe_max_experts", "seed"},
                "Answer");
   add_settings(verb, context, {"context", "threads", "kv_type", "kv_memory", "isa"}, "Engine");
   on_chosen(verb, context, [&context, options] { return run(context, *options); });

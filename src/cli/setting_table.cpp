@@ -41,6 +41,12 @@ constexpr std::array table = {
     Setting{"repetition_penalty", number, "1", "above 1: discourage tokens of prompt and answer", 0.01, 100},
     Setting{"frequency_penalty", number, "0", "discourage tokens by how often the answer has them", -2, 2},
     Setting{"presence_penalty", number, "0", "discourage tokens that the answer has", -2, 2},
+    Setting{"moe_top_p", number, "1", "a token's experts are taken until their share of the router's mass reaches this",
+            0, 1},
+    Setting{"moe_threshold", number, "0", "drop experts whose weight is below this part of the best one's", 0, 1},
+    Setting{"moe_min_experts", integer, "1", "experts that a token gets whatever moe_top_p and moe_threshold say", 1,
+            4096},
+    Setting{"moe_max_experts", integer, "0", "experts that a token gets at most; 0: the model's own number", 0, 4096},
     Setting{"seed", text, "random", "the same seed gives the same answer; `random`: another one every time"},
     // How it looks.
     Setting{"color", choice, "auto", "colour on a terminal", 0, 0, "auto|always|never"},

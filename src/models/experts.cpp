@@ -34,7 +34,7 @@ ExpertBatch::ExpertBatch(const Sizes& sizes, int n_threads)
       quantized_inner_(activation_buffers(sizes.inner_types, sizes.max_rows, sizes.max_inner)),
       inner_(sizes.max_inner * sizeof(float)),
       outputs_(float_rows(sizes.max_rows, sizes.hidden_size)),
-      scratch_floats_(std::max(sizes.max_rows * panel_rows, least_scratch_floats)),
+      scratch_floats_(std::max(sizes.max_tokens * panel_rows, least_scratch_floats)),
       scratch_(float_rows(n_threads, 2 * scratch_floats_)) {
   groups_.reserve(static_cast<std::size_t>(sizes.max_groups));
   gated_units_.reserve(static_cast<std::size_t>(sizes.max_panels));

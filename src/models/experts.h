@@ -25,6 +25,7 @@ class ExpertBatch {
  public:
   struct Sizes {
     int hidden_size = 0;
+    int max_tokens = 0;         // of one expert
     int max_rows = 0;           // of all experts together
     std::size_t max_inner = 0;  // floats: sum of rows x inner_size
     int max_groups = 0;

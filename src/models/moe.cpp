@@ -13,6 +13,7 @@ ExpertBatch::Sizes batch_sizes(const MoeSizes& sizes, int max_tokens) {
   const int hidden_panels = panels(sizes.hidden_size);
   ExpertBatch::Sizes result;
   result.hidden_size = sizes.hidden_size;
+  result.max_tokens = max_tokens;
   result.max_rows = max_tokens * std::max(top_k + shared, 1);
   result.max_inner =
       static_cast<std::size_t>(max_tokens) *

@@ -180,7 +180,9 @@ RequestId Engine::submit(GenerationRequest request, std::shared_ptr<GenerationSi
   const auto n_prompt = static_cast<int>(request.prompt.size());
   const int max_tokens = request.max_new_tokens > context - n_prompt ? context : n_prompt + request.max_new_tokens;
   auto sequence = std::make_unique<Sequence>(std::move(request), std::move(sink), max_tokens);
-  if (info.moe.n_layers > 0) sequence->stats.moe.histogram.resize(static_cast<std::size_t>(info.moe.top_k) + 1);
+  if (info.moe.n_layers > 0)
+    sequence->stats.moe = {info.moe, info.n_parameters,
+                           std::vector<std::int64_t>(static_cast<std::size_t>(info.moe.top_k) + 1), 0};
   RequestId id;
   {
     const std::lock_guard lock(state_->mutex);

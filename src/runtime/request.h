@@ -70,14 +70,25 @@ enum class FinishReason {
   error,
 };
 
-/// What the gates did for one sequence, each token counted once.
+/// What the gates did for one sequence, or for several of one model; each token is counted once.
 struct MoeUsage {
-  std::vector<std::int64_t>
-      histogram;            // (top_k + 1): choices (tokens x layers) by their number of experts; empty: dense
-  double dropped_mass = 0;  // sum over choices of the share that the budget dropped
+  MoeInfo model;  // n_layers 0: dense, and nothing else is set
+  std::int64_t model_parameters = 0;
+  std::vector<std::int64_t> histogram;  // (top_k + 1): choices (tokens x layers) by their number of experts
+  double dropped_mass = 0;              // sum over choices of the share that the budget dropped
 
   std::int64_t n_choices() const noexcept;
   std::int64_t n_experts() const noexcept;  // of all choices together
+  double experts_per_token() const noexcept;
+  /// Share of the model's parameters that an average token used.
+  double active_parameters() const noexcept;
+  /// Share of the gates' mass that the budget dropped.
+  double dropped_share() const noexcept;
+  /// Multiply-adds that were not done: against the model's own k, and against all experts.
+  std::int64_t saved_against_own_k() const noexcept;
+  std::int64_t saved_against_dense() const noexcept;
+
+  MoeUsage& operator+=(const MoeUsage& other);
 };
 
 struct GenerationStats {

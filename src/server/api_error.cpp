@@ -7,7 +7,7 @@ namespace {
 
 bool is_field(const std::string& where) {
   return !where.empty() && where.size() <= 40 &&
-         where.find_first_not_of("abcdefghijklmnopqrstuvwxyz_") == std::string::npos;
+         where.find_first_not_of("abcdefghijklmnopqrstuvwxyz_.") == std::string::npos;
 }
 
 }  // namespace

@@ -192,6 +192,7 @@ void CompletionJob::submit() {
     TextRequest text;
     text.generation.prompt = prompt;
     text.generation.sampling = in.sampling;
+    text.generation.budget = in.budget;
     text.generation.max_new_tokens = answer_limit(static_cast<int>(prompt.size()));
     text.generation.stop_tokens = in.stop_token_ids;
     text.generation.choice = static_cast<int>(i % static_cast<std::size_t>(in.n));
@@ -374,6 +375,7 @@ Usage CompletionJob::usage() const {
   for (const auto& prompt : prompts_) sum.prompt_tokens += static_cast<long long>(prompt.size());
   for (const Choice& choice : choices_) {
     sum.completion_tokens += choice.n_tokens;
+    if (choice.finish) sum.moe += choice.finish->stats.moe;
     if (choice.finish && choice.finish->reason == FinishReason::stop && choice.finish->matched_stop.empty())
       ++sum.completion_tokens;
   }
@@ -449,6 +451,9 @@ void CompletionJob::account() {
                                                                 : ModelMetrics::abort;
     ++metrics.finished[reason];
     metrics.preemptions += static_cast<std::uint64_t>(stats.preemptions);
+    metrics.moe_choices += static_cast<std::uint64_t>(stats.moe.n_choices());
+    metrics.moe_experts += static_cast<std::uint64_t>(stats.moe.n_experts());
+    metrics.moe_dropped_mass += stats.moe.dropped_mass;
     metrics.prompt_length.observe(static_cast<double>(prompts_[i / static_cast<std::size_t>(request().n)].size()));
     metrics.output_length.observe(stats.generated_tokens);
     metrics.queue_s.observe(stats.queue_ms / 1000);

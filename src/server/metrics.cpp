@@ -140,6 +140,11 @@ std::string Metrics::text(const std::vector<ModelPool::Status>& models, const Ga
   counter("vllm:prompt_tokens_total", "Prompt tokens of finished requests.", &ModelMetrics::prompt_tokens);
   counter("vllm:generation_tokens_total", "Generated tokens.", &ModelMetrics::generation_tokens);
 
+  counter("moebox:moe_choices_total", "Choices of a gate, one a token and layer.", &ModelMetrics::moe_choices);
+  counter("moebox:moe_experts_total", "Experts that the gates chose.", &ModelMetrics::moe_experts);
+  counter("moebox:moe_dropped_mass_total", "Sum over choices of the share of the gate's mass that a budget dropped.",
+          &ModelMetrics::moe_dropped_mass);
+
   constexpr std::string_view reasons[ModelMetrics::n_reasons] = {"stop", "length", "abort", "error"};
   out.family("vllm:request_success_total", "counter", "Finished choices, by how they ended.");
   for (const Status& status : models) {

@@ -35,6 +35,8 @@ struct ModelMetrics {
 
   ModelMetrics();
   std::atomic<std::uint64_t> prompt_tokens{0}, generation_tokens{0}, preemptions{0};
+  std::atomic<std::uint64_t> moe_choices{0}, moe_experts{0};  // of models with experts: a choice is a token in a layer
+  std::atomic<double> moe_dropped_mass{0};
   std::array<std::atomic<std::uint64_t>, n_reasons> finished{};  // choices, by how they ended
   Histogram time_to_first_token_s, inter_token_s, time_per_output_token_s, e2e_s, queue_s, prefill_s, decode_s,
       prompt_length, output_length;

@@ -31,6 +31,7 @@ struct ApiRequest {
 
   // How.
   SamplingParams sampling;
+  RoutingBudget budget;  // on a token's experts
   int n = 1;
   std::optional<int> max_tokens;
   std::vector<std::string> stop;

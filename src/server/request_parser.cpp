@@ -2,6 +2,7 @@
 #include <charconv>
 #include <span>
 
+#include "routing/gate.h"
 #include "server/json_fields.h"
 #include "server/messages.h"
 #include "server/request.h"
@@ -168,6 +169,26 @@ void read_stream_options(const Context& context, const Json& value) {
   context.out.continuous_usage = flag("continuous_usage_stats");
 }
 
+/// What a model's own number of experts allows is checked by the engine.
+void read_moe(const Context& context, const Json& value) {
+  RoutingBudget& budget = context.out.budget;
+  for (const auto& [key, item] : read_object(value, context.field).items()) {
+    const std::string field = context.field + "." + key;
+    const auto count = [&] { return static_cast<int>(read_integer(item, field, 1, max_experts_of_a_layer)); };
+    if (item.is_null()) continue;
+    if (key == "top_p")
+      budget.top_p = static_cast<float>(read_real(item, field, 0, 1));
+    else if (key == "threshold")
+      budget.threshold = static_cast<float>(read_real(item, field, 0, 1));
+    else if (key == "min_experts")
+      budget.min_experts = count();
+    else if (key == "max_experts")
+      budget.max_experts = count();
+    else
+      refuse_value(field, "is not a field of a budget: top_p, threshold, min_experts and max_experts are.");
+  }
+}
+
 const OtherField other_fields[] = {
     {"model", all,
      [](const Context& c, const Json& v) {
@@ -198,6 +219,7 @@ const OtherField other_fields[] = {
        if (c.out.stop_token_ids.size() > 256) refuse_value(c.field, "holds more than 256 tokens.");
      }},
     {"logit_bias", generating, read_logit_bias},
+    {"moe", generating, read_moe},
     {"logprobs", completions,
      [](const Context& c, const Json& v) {
        c.out.sampling.n_logprobs = static_cast<int>(read_integer(v, c.field, 0, c.limits.top_logprobs));

@@ -66,10 +66,20 @@ Json head_json(const AnswerHead& head, const char* object) {
 
 std::string to_text(const Json& document) { return document.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
+Json moe_json(const MoeUsage& usage) {
+  return {{"experts_per_token", {{"mean", usage.experts_per_token()}, {"histogram", usage.histogram}}},
+          {"active_parameters", usage.active_parameters()},
+          {"dropped_mass", usage.dropped_share()},
+          {"multiply_adds_saved",
+           {{"against_own_k", usage.saved_against_own_k()}, {"against_dense", usage.saved_against_dense()}}}};
+}
+
 Json usage_json(const Usage& usage) {
-  return {{"prompt_tokens", usage.prompt_tokens},
-          {"completion_tokens", usage.completion_tokens},
-          {"total_tokens", usage.prompt_tokens + usage.completion_tokens}};
+  Json json = {{"prompt_tokens", usage.prompt_tokens},
+               {"completion_tokens", usage.completion_tokens},
+               {"total_tokens", usage.prompt_tokens + usage.completion_tokens}};
+  if (usage.moe.model.n_layers > 0) json["moe"] = moe_json(usage.moe);
+  return json;
 }
 
 const char* finish_name(FinishReason reason) { return reason == FinishReason::length ? "length" : "stop"; }

@@ -27,9 +27,13 @@ struct AnswerHead {
 
 struct Usage {
   long long prompt_tokens = 0, completion_tokens = 0;
+  MoeUsage moe;
 };
 
+/// OpenAI's counts, and for a model with experts "moe": what its gates chose. The histogram counts pairs of token and
+/// layer by their number of experts, from 0 on.
 Json usage_json(const Usage& usage);
+Json moe_json(const MoeUsage& usage);
 
 /// "stop", "length" ... as OpenAI calls it.
 const char* finish_name(FinishReason reason);

@@ -56,9 +56,9 @@ void read_hf_gate(const ConfigReader& config, bool v3, GateSpec& gate, bool& bia
   gate.top_groups = config.integer("topk_group", 1, max_experts_of_a_layer, v3 ? 4 : 1);
 }
 
-bool read_hf_fp8(const nlohmann::json& json) {
-  const ConfigReader config(json, "config.json");
-  if (!config.has("quantization_config")) return false;
+/// A quantised checkpoint must be DeepSeek's FP8: what its tensors say of themselves is all that is needed then.
+void check_hf_quantization(const nlohmann::json& json) {
+  if (!ConfigReader(json, "config.json").has("quantization_config")) return;
   const auto& field = json.at("quantization_config");
   const ConfigReader quantization(field, "config.json: quantization_config");
   const std::string method = quantization.string("quant_method", "");
@@ -68,7 +68,6 @@ bool read_hf_fp8(const nlohmann::json& json) {
     throw Error(ErrorKind::unsupported,
                 "only FP8 (e4m3) with blocks of 128 x 128 is implemented, found " + field.dump().substr(0, 120),
                 "config.json: quantization_config", "use the BF16 checkpoint or a GGUF file");
-  return true;
 }
 
 DeepseekSpec read_hf_deepseek(const Checkpoint& checkpoint) {
@@ -99,7 +98,7 @@ DeepseekSpec read_hf_deepseek(const Checkpoint& checkpoint) {
     throw Error(ErrorKind::unsupported, "biases of the feed-forward are not implemented for this architecture",
                 "config.json: mlp_bias");
   read_hf_gate(config, v3, spec.gate, spec.gate_bias);
-  spec.fp8 = read_hf_fp8(json);
+  check_hf_quantization(json);
 
   MlaSpec& mla = spec.mla;
   mla.n_heads = config.integer("num_attention_heads", 1, max_heads);

@@ -45,7 +45,6 @@ struct DeepseekSpec {
   float rms_epsilon = 1e-6f;
   bool tied_embeddings = false;
   bool gate_bias = false;  // a correction bias for the choice of experts
-  bool fp8 = false;        // matrices in e4m3 with a scale for each block of 128 x 128
   MlaSpec mla;
   GateSpec gate;
 };

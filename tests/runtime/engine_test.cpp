@@ -129,6 +129,44 @@ TEST_P(EngineRoles, AnswersAreTheSameAloneTogetherAndAfterPreemption) {
   EXPECT_GT(preemptions, 0);
 }
 
+TEST(Engine, CountsWhatTheGatesChose) {
+  EngineOptions options;
+  options.context_tokens = 64;
+  const auto engine = tiny_engine(options, true);
+  const MoeInfo& moe = engine->model().moe;
+  for (const int most : {0, 1, 2}) {
+    GenerationRequest request = request_of(6, 5, 3, engine->model().vocab_size);
+    request.budget.max_experts = most;
+    const auto sink = std::make_shared<Collector>();
+    engine->submit(std::move(request), sink);
+    sink->wait();
+    const MoeUsage& usage = sink->stats.moe;
+    const std::int64_t choices = moe.n_layers * (6 + 5 - 1);  // the last token of an answer is not computed any more
+    const int kept = most == 0 ? moe.top_k : most;
+    ASSERT_EQ(usage.histogram.size(), static_cast<std::size_t>(moe.top_k) + 1);
+    EXPECT_EQ(usage.histogram[static_cast<std::size_t>(kept)], choices);
+    EXPECT_EQ(usage.n_choices(), choices);
+    EXPECT_EQ(usage.experts_per_token(), kept);
+    EXPECT_EQ(usage.dropped_share() > 0, most != 0);
+    EXPECT_EQ(usage.saved_against_own_k(), choices * (moe.top_k - kept) * moe.parameters_per_expert);
+    EXPECT_GT(usage.active_parameters(), 0.0);
+    EXPECT_LT(usage.active_parameters(), 1.0);
+  }
+}
+
+TEST(Engine, ABudgetThatTheModelCannotKeepIsRefused) {
+  EngineOptions options;
+  options.context_tokens = 64;
+  GenerationRequest request = request_of(6, 5, 3, 100);
+  request.budget.max_experts = 4;  // the model's own number is 3
+  const auto latent = tiny_engine(options, true);
+  EXPECT_THROW(latent->submit(request, std::make_shared<Collector>()), Error);
+  request.budget = {};
+  request.budget.top_p = 0.5f;
+  const auto dense = tiny_engine(options);
+  EXPECT_THROW(dense->submit(request, std::make_shared<Collector>()), Error);
+}
+
 TEST(Engine, ACancelledSequenceEndsAndFreesItsBlocks) {
   EngineOptions options;
   options.context_tokens = 64;

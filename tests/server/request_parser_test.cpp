@@ -36,8 +36,10 @@ TEST(RequestParser, ReadsEveryField) {
       R"("model":"m","temperature":0.5,"top_p":0.9,"top_k":40,"min_p":0.05,"typical_p":0.8,"repetition_penalty":1.1,
     "frequency_penalty":-0.5,"presence_penalty":1.5,"logit_bias":{"5":-100,"7":2.5},"max_completion_tokens":12,"ignore_eos":true,
     "seed":42,"stop":["a","b"],"stop_token_ids":[3],"n":3,"logprobs":true,"top_logprobs":2,"stream":true,"stream_options":{"include_usage":true},
-    "user":"u","chat_template_kwargs":{"enable_thinking":false},"skip_special_tokens":false)");
+    "user":"u","chat_template_kwargs":{"enable_thinking":false},"skip_special_tokens":false,
+    "moe":{"top_p":0.7,"threshold":0.125,"min_experts":2,"max_experts":6})");
   EXPECT_EQ(in.model, "m");
+  EXPECT_EQ(in.budget, (RoutingBudget{0.7f, 0.125f, 2, 6}));
   EXPECT_FLOAT_EQ(in.sampling.temperature, 0.5f);
   EXPECT_FLOAT_EQ(in.sampling.top_p, 0.9f);
   EXPECT_EQ(in.sampling.top_k, 40);
@@ -162,7 +164,15 @@ TEST(RequestParser, RefusesBadChatFields) {
                        {R"("stop_token_ids":[-1])", "stop_token_ids"},
                        {R"("repetition_penalty":0)", "repetition_penalty"},
                        {R"("presence_penalty":2.5)", "presence_penalty"},
-                       {R"("min_p":-1)", "min_p"}};
+                       {R"("min_p":-1)", "min_p"},
+                       {R"("moe":[])", "moe"},
+                       {R"("moe":{"top_p":1.5})", "moe.top_p"},
+                       {R"("moe":{"top_p":"1"})", "moe.top_p"},
+                       {R"("moe":{"threshold":-0.5})", "moe.threshold"},
+                       {R"("moe":{"min_experts":0})", "moe.min_experts"},
+                       {R"("moe":{"max_experts":1.5})", "moe.max_experts"},
+                       {R"("moe":{"max_experts":99999})", "moe.max_experts"},
+                       {R"("moe":{"top_k":2})", "moe.top_k"}};
   for (const Bad& bad : cases) EXPECT_EQ(refusal_of(chat, bad.text).param, bad.param) << bad.text;
 }
 
