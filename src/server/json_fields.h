@@ -26,7 +26,7 @@ inline std::string describe(const Json& value) {
     case Json::value_t::number_unsigned:
       return "the number " + value.dump();
     default:
-      return "a number with a fraction";
+      return "a number that has a fraction, an exponent or too many digits";
   }
 }
 

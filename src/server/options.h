@@ -56,6 +56,7 @@ struct ServerLimits {
   int stop_strings = 16;                               // 400
   int stop_string_bytes = 256;                         // 400
   int top_logprobs = 20;                               // 400
+  int template_variables = 64;                         // names in chat_template_kwargs: 400
   int json_depth = 64;                                 // 400
   int json_values = 1'000'000;                         // 400
 };

@@ -233,7 +233,12 @@ const OtherField other_fields[] = {
     {"add_generation_prompt", chat | tokenize,
      [](const Context& c, const Json& v) { c.out.template_options.add_generation_prompt = read_flag(v, c.field); }},
     {"chat_template_kwargs", chat | tokenize,
-     [](const Context& c, const Json& v) { c.out.template_options.variables = read_object(v, c.field); }},
+     [](const Context& c, const Json& v) {
+       if (read_object(v, c.field).size() > static_cast<std::size_t>(c.limits.template_variables)) {
+         refuse_value(c.field, "holds more than " + std::to_string(c.limits.template_variables) + " names.");
+       }
+       c.out.template_options.variables = v;
+     }},
 };
 
 /// Fields that would change the answer and are not there (yet). Null and the values in `harmless` (a JSON array) are

@@ -58,7 +58,7 @@ std::optional<HttpResponse> Service::check(HttpRequest& request) {
   request.request_id = is_sane_id(request.request_id_header) ? request.request_id_header : random_id("req_");
   request.answer_headers = {{"X-Request-Id", request.request_id}, {"X-Content-Type-Options", "nosniff"}};
   if (!host_allowed(request.host)) {
-    return error_response(refusal(403, "This server does not answer to that Host; --allow-host names further ones.",
+    return error_response(refusal(403, "This server does not answer to that Host; --allowed-hosts names further ones.",
                                   "permission_error", "host_not_allowed"));
   }
   if (auto preflight = cross_origin(request)) return preflight;

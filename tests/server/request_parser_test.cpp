@@ -233,6 +233,18 @@ TEST(RequestParser, RefusesBadMessages) {
   for (const Bad& bad : cases) EXPECT_EQ(refusal_of(parse, bad.text).param, bad.param) << bad.text;
 }
 
+TEST(RequestParser, BoundsTheTemplatesVariables) {
+  const auto body = [](int n) {
+    std::string names;
+    for (int i = 0; i < n; ++i) names += (i > 0 ? ",\"k" : "\"k") + std::to_string(i) + "\":1";
+    return R"({"messages":[{"role":"user","content":"a"}],"chat_template_kwargs":{)" + names + "}}";
+  };
+  const auto parse = [](const std::string& text) { return parse_api_request(Endpoint::chat, text, limits); };
+  EXPECT_EQ(parse(body(limits.template_variables)).template_options.variables.size(),
+            static_cast<std::size_t>(limits.template_variables));
+  EXPECT_EQ(refusal_of(parse, body(limits.template_variables + 1)).param, "chat_template_kwargs");
+}
+
 TEST(RequestParser, RefusesBadPrompts) {
   const auto parse = [](const std::string& body) { return parse_api_request(Endpoint::completions, body, limits); };
   std::string many = "{\"prompt\":[\"a\"";

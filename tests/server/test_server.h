@@ -26,6 +26,7 @@ class TestServer {
     if (!options.loader) {
       options.loader = [this, behaviour](const ServedModel&, const LanguageModelOptions&) {
         auto backend = std::make_shared<FakeBackend>(behaviour);
+        const std::lock_guard lock(mutex_);
         backend_ = backend;
         return backend;
       };
@@ -41,7 +42,11 @@ class TestServer {
   std::uint16_t port() const { return server_->port(); }
   Server& server() { return *server_; }
   EngineStats stats() const {
-    const auto backend = backend_.lock();
+    std::shared_ptr<FakeBackend> backend;
+    {
+      const std::lock_guard lock(mutex_);
+      backend = backend_.lock();
+    }
     return backend ? backend->stats() : EngineStats{};
   }
 
@@ -68,6 +73,7 @@ class TestServer {
   }
 
  private:
+  mutable std::mutex mutex_;
   std::weak_ptr<FakeBackend> backend_;
   std::optional<Server> server_;
   std::thread thread_;

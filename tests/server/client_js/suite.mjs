@@ -40,6 +40,9 @@ const eventually = async (condition, ms = 30_000) => {
   return condition();
 };
 
+/** No request is running, waiting, or still to be counted. */
+const idle = () => eventually(async () => (await metric("moebox:requests_in_flight")) === 0);
+
 describe("models", () => {
   it("lists and retrieves", async () => {
     const names = [];
@@ -147,8 +150,16 @@ describe("errors", () => {
     assert.equal((await refused({ temperature: 3 })).param, "temperature");
     assert.equal((await refused({ max_tokens: 100_000 })).code, "context_length_exceeded");
     assert.equal((await refused({ response_format: { type: "json_object" } })).code, "unsupported_parameter");
-    await assert.rejects(ask({ model: "gpt-none" }), OpenAI.NotFoundError);
-    await assert.rejects(strict({ apiKey: "wrong-key-entirely" }).models.list(), OpenAI.AuthenticationError);
+    const expected = { status: 400, type: "invalid_request_error", param: "n", code: "invalid_value" };
+    assert.deepEqual({ ...expected, ...(await refused({ n: 0 })).error, message: "", status: 400 }, { ...expected, message: "" });
+    await assert.rejects(ask({ model: "gpt-none" }), { constructor: OpenAI.NotFoundError, status: 404, code: "model_not_found" });
+    await assert.rejects(strict({ apiKey: "wrong-key-entirely" }).models.list(), {
+      constructor: OpenAI.AuthenticationError,
+      status: 401,
+      type: "authentication_error",
+      code: "invalid_api_key",
+    });
+    await assert.rejects(ask({ messages: [{ role: "user", content: "word ".repeat(1_200_000) }] }, { maxRetries: 0 }), { status: 413 });
   });
 
   it("include time-outs and servers that are not there", async () => {
@@ -156,7 +167,7 @@ describe("errors", () => {
       ask({ max_tokens: 1900, ignore_eos: true, n: 4 }, { timeout: 300, maxRetries: 0 }),
       OpenAI.APIConnectionTimeoutError,
     );
-    assert.ok(await eventually(async () => (await metric("vllm:num_requests_running")) === 0));
+    assert.ok(await idle());
     const nobody = new OpenAI({ baseURL: "http://127.0.0.1:9/v1", apiKey: "none", maxRetries: 0 });
     await assert.rejects(nobody.models.list(), OpenAI.APIConnectionError);
   });
@@ -164,13 +175,17 @@ describe("errors", () => {
 
 describe("cancellation", () => {
   it("frees the slot of a stream that is left or aborted", async () => {
+    assert.ok(await idle());
     const before = await metric("vllm:request_success_total");
+    const generated = await metric("vllm:generation_tokens_total");
     const left = await ask({ stream: true, max_tokens: 1900, ignore_eos: true });
     for await (const _ of left) break;
     const aborted = await ask({ stream: true, max_tokens: 1900, ignore_eos: true });
     for await (const _ of aborted) aborted.controller.abort();
-    assert.ok(await eventually(async () => (await metric("vllm:num_requests_running")) === 0));
-    assert.ok(await eventually(async () => (await metric("vllm:request_success_total")) === before + 2));
+    assert.ok(await idle());
+    assert.equal(await metric("vllm:num_requests_running"), 0);
+    assert.equal(await metric("vllm:request_success_total"), before + 2);
+    assert.ok((await metric("vllm:generation_tokens_total")) - generated < 1000, "they ended when the client left");
   });
 });
 

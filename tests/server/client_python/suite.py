@@ -39,6 +39,11 @@ def eventually(condition, seconds=30):
     return condition()
 
 
+def idle():
+    """Waits until no request is running, waiting, or still to be counted."""
+    return eventually(lambda: metric("moebox:requests_in_flight") == 0)
+
+
 def ask(**options):
     return client.chat.completions.create(**{"model": "chat", "messages": QUESTION, "temperature": 0, "max_tokens": 24, **options})
 
@@ -86,11 +91,17 @@ class Chat(unittest.TestCase):
         self.assertEqual(roles, ["assistant"])
 
     def test_stream_helper(self):
-        with client.chat.completions.stream(model="chat", messages=QUESTION, temperature=0, max_tokens=8) as stream:
+        # The helper takes an answer that was cut off for an error: this one ends at a stop string.
+        whole = ask(max_tokens=16, extra_body={"ignore_eos": True}).choices[0].message.content
+        options = {"stop": whole[-4:], "max_tokens": 16, "extra_body": {"ignore_eos": True}}
+        with client.chat.completions.stream(model="chat", messages=QUESTION, temperature=0, **options) as stream:
             deltas = [event.delta for event in stream if event.type == "content.delta"]
             final = stream.get_final_completion()
         self.assertEqual("".join(deltas), final.choices[0].message.content)
-        self.assertEqual(final.choices[0].finish_reason, "length")
+        self.assertEqual(final.choices[0].finish_reason, "stop")
+        with self.assertRaises(openai.LengthFinishReasonError):
+            with client.chat.completions.stream(model="chat", messages=QUESTION, max_tokens=2) as stream:
+                stream.get_final_completion()
 
     def test_length_and_usage(self):
         for limit in ({"max_tokens": 5}, {"max_tokens": openai.omit, "max_completion_tokens": 5}):
@@ -303,13 +314,32 @@ class Errors(unittest.TestCase):
             self.assertEqual(caught.exception.code, "invalid_api_key")
         self.assertEqual(strict_client().models.list().data[0].id, "chat")
 
+    def test_statuses_and_types(self):
+        with self.assertRaises(openai.APIStatusError) as caught:
+            client.with_options(max_retries=0).completions.create(model="chat", prompt="word " * 1_200_000)
+        self.assertEqual(caught.exception.status_code, 413)
+        self.assertEqual(caught.exception.type, "invalid_request_error")
+        for error, status, kind in (
+            (self.refused(temperature=-1), 400, "invalid_request_error"),
+            (self.failure(openai.NotFoundError, model="gpt-none"), 404, "invalid_request_error"),
+            (self.failure(openai.AuthenticationError, with_client=strict_client(api_key="not-the-key")), 401, "authentication_error"),
+        ):
+            self.assertEqual((error.status_code, error.type), (status, kind))
+            self.assertTrue(error.message)
+
+    def failure(self, expected, with_client=client, **options):
+        with self.assertRaises(expected) as caught:
+            with_client.chat.completions.create(**{"model": "chat", "messages": QUESTION, "max_tokens": 1, **options})
+        return caught.exception
+
     def test_timeout_frees_the_slot(self):
         impatient = client.with_options(timeout=0.3, max_retries=0)
         with self.assertRaises(openai.APITimeoutError):
             impatient.chat.completions.create(
                 model="chat", messages=QUESTION, max_tokens=1900, extra_body={"ignore_eos": True}, n=4
             )
-        self.assertTrue(eventually(lambda: metric("vllm:num_requests_running") == 0))
+        self.assertTrue(idle())
+        self.assertEqual(metric("vllm:num_requests_running"), 0)
 
     def test_nobody_there(self):
         nobody = openai.OpenAI(base_url="http://127.0.0.1:9/v1", api_key="none", max_retries=0)
@@ -319,15 +349,19 @@ class Errors(unittest.TestCase):
 
 class Cancellation(unittest.TestCase):
     def test_leaving_a_stream_frees_the_slot(self):
+        self.assertTrue(idle())
         aborted = metric("vllm:request_success_total")
+        generated = metric("vllm:generation_tokens_total")
         stream = ask(stream=True, max_tokens=1900, extra_body={"ignore_eos": True})
         for number, _ in enumerate(stream):
             if number == 3:
                 break
         self.assertEqual(metric("vllm:num_requests_running"), 1)
         stream.close()
-        self.assertTrue(eventually(lambda: metric("vllm:num_requests_running") == 0))
-        self.assertTrue(eventually(lambda: metric("vllm:request_success_total") == aborted + 1))
+        self.assertTrue(idle())
+        self.assertEqual(metric("vllm:num_requests_running"), 0)
+        self.assertEqual(metric("vllm:request_success_total"), aborted + 1)
+        self.assertLess(metric("vllm:generation_tokens_total") - generated, 500, "it ended when the client left, long before 1900 tokens")
         self.assertTrue(ask(max_tokens=2).choices[0].message.content)
 
 
