@@ -2,6 +2,7 @@
 #include "tokenizer/normal_form.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <iterator>
 #include <new>
 #include <utility>
@@ -107,13 +108,27 @@ class Stretch {
     for (auto begin = points_.begin(); begin != points_.end();) {
       begin = std::find_if(begin, points_.end(), [](auto c) { return combining_class(c) != 0; });
       const auto end = std::find_if(begin, points_.end(), [](auto c) { return combining_class(c) == 0; });
-      std::stable_sort(begin, end, [](auto a, auto b) { return combining_class(a) < combining_class(b); });
+      if (end - begin > 1) order_run(begin, end);
       begin = end;
     }
   }
 
+  /// Sorts by class; marks of one class keep their order. (std::stable_sort of GCC 12 uses what clang calls
+  /// deprecated.)
+  void order_run(std::vector<utf8proc_int32_t>::iterator begin, std::vector<utf8proc_int32_t>::iterator end) {
+    constexpr int kPointBits = 21, kClassShift = 56;
+    keys_.clear();
+    for (auto at = begin; at != end; ++at) {
+      keys_.push_back(static_cast<std::uint64_t>(combining_class(*at)) << kClassShift |
+                      static_cast<std::uint64_t>(at - begin) << kPointBits | static_cast<std::uint64_t>(*at));
+    }
+    std::sort(keys_.begin(), keys_.end());
+    for (const std::uint64_t key : keys_) *begin++ = static_cast<utf8proc_int32_t>(key & ((1u << kPointBits) - 1));
+  }
+
   NormalForm form_;
   std::vector<utf8proc_int32_t> points_;
+  std::vector<std::uint64_t> keys_;  // class, place and code point of each mark of a run
 };
 
 }  // namespace

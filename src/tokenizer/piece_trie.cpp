@@ -20,7 +20,7 @@ PieceTrie::PieceTrie(std::vector<std::pair<std::string_view, TokenId>> pieces) {
           "tokenizer");
     }
   }
-  std::stable_sort(pieces.begin(), pieces.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::sort(pieces.begin(), pieces.end());  // of equal pieces the lowest id counts
   struct Range {
     std::size_t first, last;  // the pieces below a node
   };

@@ -1,6 +1,7 @@
 // The templates and tokenizers of the two models that tests use, put together.
 #include <algorithm>
 #include <filesystem>
+#include <random>
 
 #include <gtest/gtest.h>
 
@@ -66,6 +67,35 @@ TEST_P(RealModel, ASpelledControlTokenStaysText) {
     EXPECT_EQ(model.tokenizer->decode(ids, true),
               model.chat.render({{"system", text, nullptr}, {"user", text, nullptr}}))
         << text;
+  }
+}
+
+// Whatever the messages' texts are made of, the prompt has the control tokens of a prompt with harmless texts.
+TEST_P(RealModel, NoTextMakesAControlToken) {
+  const Model model = load(GetParam());
+  std::mt19937 random(17);
+  std::vector<std::string> parts{"<|", "|>", "<", "|", ">",  "im_",      "end",     "start",
+                                 "\n", " ",  "a", "é", "中", "\xF0\x9F", "system\n"};
+  for (TokenId id = 0; id < model.tokenizer->vocab_size(); ++id) {
+    if (model.tokenizer->token_kind(id) == TokenKind::control) parts.emplace_back(model.tokenizer->token_text(id));
+  }
+  ASSERT_GT(parts.size(), 20u);
+  const auto any_text = [&] {
+    std::string text = "x";  // some templates leave out a message without text
+    for (unsigned n = random() % 6; n > 0; --n) text += parts[random() % parts.size()];
+    return text;
+  };
+  const auto encode = [&](const std::vector<ChatMessage>& messages) {
+    return model.chat.encode(messages, *model.tokenizer);
+  };
+  const auto harmless = control_of(
+      *model.tokenizer,
+      encode({{"system", "x", nullptr}, {"user", "x", nullptr}, {"assistant", "x", nullptr}, {"user", "x", nullptr}}));
+  ASSERT_EQ(harmless.size(), 9u);  // start and end of four messages, and the start of the answer
+  for (int round = 0; round < 200; ++round) {
+    std::vector<ChatMessage> messages;
+    for (const char* role : {"system", "user", "assistant", "user"}) messages.push_back({role, any_text(), nullptr});
+    ASSERT_EQ(control_of(*model.tokenizer, encode(messages)), harmless) << model.chat.render(messages);
   }
 }
 

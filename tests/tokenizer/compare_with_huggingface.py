@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
 """Compares the ids of moebox's tokenizers with those of Hugging Face tokenizers and of sentencepiece, on at least 20 MB of text.
 
-  compare_with_huggingface.py ENCODE_FILE WORK_FOLDER --gguf FILE ... [--json FILE ...] [--bytes N]
+  compare_with_huggingface.py ENCODE_FILE WORK_FOLDER --gguf FILE ... [--json FILE ...] [--model FILE ...] [--bytes N] [--write DIGESTS]
 
 ENCODE_FILE is the program of encode_file.cpp. For a GGUF the reference is built from its vocabulary and merges; with --json the file
-is the reference and is also loaded by moebox, and with --pair GGUF JSON the GGUF is compared with the file of its author.
-Exits 1 when one id differs. Needs the packages of requirements.txt.
+is the reference and is also loaded by moebox, and with --pair GGUF JSON the GGUF is compared with the file of its author. SentencePiece
+models are those of --model, or two that are trained here. Exits 1 when one id differs. Needs the packages of requirements.txt.
+
+--write makes tests/golden/tokenizer/digests.json: a digest of the references' ids of every document, of a corpus that is the same on every
+machine. check_digests.py compares with them, and needs no reference.
 """
 import argparse
 import hashlib
 import json
 import pathlib
-import struct
 import subprocess
 import sys
 import time
@@ -51,12 +53,6 @@ def reference_of_gguf(path):
                       "fuse_unk": False, "byte_fallback": False, "vocab": {t: i for i, t in enumerate(tokens)}, "merges": values("merges")}}
 
 
-def write_documents(path, documents):
-    with open(path, "wb") as out:
-        for document in documents:
-            out.write(struct.pack("<I", len(document)) + document)
-
-
 def read_ids(path):
     data = numpy.fromfile(path, dtype=numpy.int32)
     at, out = 0, []
@@ -66,14 +62,20 @@ def read_ids(path):
     return out
 
 
+def digest(ids):
+    """Eight hexadecimal digits for the ids of a document."""
+    return hashlib.sha256(numpy.asarray(ids, dtype="<i4").tobytes()).hexdigest()[:8]
+
+
 class Comparison:
-    def __init__(self, program, folder, size):
+    def __init__(self, program, folder, size, code_share):
         self.program, self.folder, self.failed = program, folder, False
-        self.documents = list(corpus.documents(size))
+        self.documents = list(corpus.documents(size, code_share=code_share))
+        self.digests = {}  # of the references' ids, by the tokenizer's file
         self.texts = [d.decode(errors="replace") for d in self.documents]
         self.bytes = sum(map(len, self.documents))
         self.input = folder / "documents.bin"
-        write_documents(self.input, self.documents)
+        self.input.write_bytes(corpus.pack(self.documents))
         print(f"{len(self.documents)} documents, {self.bytes} bytes, sha256 {hashlib.sha256(self.input.read_bytes()).hexdigest()[:16]}", flush=True)
 
     def encode(self, tokenizer, trusted):
@@ -83,6 +85,7 @@ class Comparison:
         return read_ids(output), run.stdout.strip()
 
     def report(self, name, expected, found, figures):
+        self.digests[name] = "".join(digest(ids) for ids in expected)
         differing = [i for i, (a, b) in enumerate(zip(expected, found)) if not numpy.array_equal(a, b)]
         if len(expected) != len(found):
             differing.append(min(len(expected), len(found)))
@@ -94,7 +97,7 @@ class Comparison:
             yield i, at
         self.failed |= bool(differing)
 
-    def with_huggingface(self, name, reference, tokenizer_files):
+    def with_huggingface(self, reference, tokenizer_files):
         started = time.time()
         huggingface = tokenizers.Tokenizer.from_file(str(reference))
         expected = []
@@ -104,14 +107,14 @@ class Comparison:
         print(f"  Hugging Face took {time.time() - started:.1f} s", flush=True)
         for file in tokenizer_files:
             found, figures = self.encode(file, trusted=True)
-            for i, at in self.report(f"{name} by {pathlib.Path(file).suffix[1:]}", expected, found, figures):
+            for i, at in self.report(pathlib.Path(file).name, expected, found, figures):
                 print("  text:", ascii(huggingface.decode(expected[i][max(0, at - 3):at + 6].tolist(), skip_special_tokens=False)))
 
-    def with_sentencepiece(self, name, model):
+    def with_sentencepiece(self, model):
         processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
         expected = [numpy.array(ids, dtype=numpy.int32) for ids in processor.encode(self.texts, num_threads=2)]
         found, figures = self.encode(model, trusted=False)
-        for i, at in self.report(name, expected, found, figures):
+        for i, at in self.report(model.name, expected, found, figures):
             print("  pieces:", ascii([processor.id_to_piece(int(p)) for p in expected[i][max(0, at - 3):at + 6]]))
 
 
@@ -132,21 +135,26 @@ def main():
     parser.add_argument("--gguf", action="append", default=[])
     parser.add_argument("--json", action="append", default=[])
     parser.add_argument("--pair", action="append", nargs=2, default=[])
+    parser.add_argument("--model", action="append", type=pathlib.Path, default=[])
     parser.add_argument("--bytes", type=int, default=20_500_000)
+    parser.add_argument("--write", type=pathlib.Path)
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
-    comparison = Comparison(args.program, args.folder, args.bytes)
+    comparison = Comparison(args.program, args.folder, args.bytes, code_share=0 if args.write else 0.3)
     for path in args.gguf:
         name = pathlib.Path(path).stem
         reference = args.folder / (name + ".tokenizer.json")
         reference.write_text(json.dumps(reference_of_gguf(path), ensure_ascii=False), encoding="utf-8")
-        comparison.with_huggingface(name, reference, [path, reference])
+        comparison.with_huggingface(reference, [path] if args.write else [path, reference])
     for path in args.json:
-        comparison.with_huggingface(path, path, [path])
+        comparison.with_huggingface(path, [path])
     for gguf, path in args.pair:
-        comparison.with_huggingface(gguf, path, [gguf, path])
-    for kind in ("unigram", "bpe"):
-        comparison.with_sentencepiece(f"sentencepiece {kind}", train_sentencepiece(args.folder, kind))
+        comparison.with_huggingface(path, [gguf, path])
+    for model in args.model or [train_sentencepiece(args.folder, kind) for kind in ("unigram", "bpe")]:
+        comparison.with_sentencepiece(model)
+    if args.write:
+        corpus_digest = hashlib.sha256(comparison.input.read_bytes()).hexdigest()
+        args.write.write_text(json.dumps({"bytes": args.bytes, "corpus": corpus_digest, "digests": comparison.digests}, indent=1) + "\n")
     print("ids differ" if comparison.failed else "all ids are equal", flush=True)
     return 1 if comparison.failed else 0
 

@@ -1,9 +1,12 @@
-"""Texts for comparing tokenizers: made from seeds, the same on every machine but for the version of Python's library.
+"""Texts for comparing and measuring tokenizers: made from seeds, the same on every machine but for what is taken from Python's library.
 
 `documents(size)` gives bytes (some of them no UTF-8): prose in many scripts, code, emoji, numbers, white space, random code points.
+  corpus.py FILE [BYTES]     writes them as encode_file and tokenizer_bench read them: each with its length before it
 """
 import pathlib
 import random
+import struct
+import sys
 import sysconfig
 
 CHINESE = """今天早上下了一场小雨，院子里的石榴花落了一地。爷爷说，雨后的空气最适合读书，于是我们搬了两把竹椅，坐在屋檐下。
@@ -202,3 +205,12 @@ def documents(size, seed=1, code_share=0.3, lengths=(100, 1000, 20000, 60000)):
             data = spoil(rng, data)
         made += len(data)
         yield data
+
+
+def pack(texts):
+    """Each with its length before it, 32 bits little-endian."""
+    return b"".join(struct.pack("<I", len(text)) + text for text in texts)
+
+
+if __name__ == "__main__":
+    pathlib.Path(sys.argv[1]).write_bytes(pack(documents(int(sys.argv[2]) if len(sys.argv) > 2 else 20_500_000)))

