@@ -37,6 +37,7 @@ struct Way {
   int chunk = 64;
   int n_prompt = -1;  // tokens from here on are generated ones; -1: none
   RoutingBudget budget{};
+  int answer_chunk = 0;  // of generated tokens; 0: chunk
 };
 
 Said run_text(LoadedModel& loaded, const std::vector<TokenId>& tokens, const std::vector<int>& positions,
@@ -55,7 +56,8 @@ Said run_text(LoadedModel& loaded, const std::vector<TokenId>& tokens, const std
   const int border = way.n_prompt < 0 ? n_tokens : way.n_prompt;
   for (int first = 0; first < n_tokens;) {
     const bool prompt = first < border;
-    const int last = std::min({first + way.chunk, n_tokens, prompt ? border : n_tokens}), count = last - first;
+    const int chunk = prompt || way.answer_chunk == 0 ? way.chunk : way.answer_chunk;
+    const int last = std::min({first + chunk, n_tokens, prompt ? border : n_tokens}), count = last - first;
     std::vector<int> rows(static_cast<std::size_t>(count));
     std::iota(rows.begin(), rows.end(), 0);
     std::vector<float> logits(rows.size() * vocab);
@@ -146,6 +148,14 @@ TEST_P(MoeGolden, LogitsAndExpertsEqualTransformers) {
   expect_golden(loaded, {64, n_tokens / 2}, "half a prompt, half an answer");
   RecordProperty("largest_difference", std::to_string(largest_));
   std::printf("%s: largest difference %.2e, tolerance %.2e\n", GetParam().c_str(), largest_, tolerance_);
+}
+
+// One token of a long text: its positions are split over the threads in segments.
+TEST_P(MoeGolden, SplitSegmentsChangeNoBit) {
+  const int n_tokens = static_cast<int>(tokens_.size());
+  const Way way{n_tokens, n_tokens - 3, {}, 1};
+  LoadedModel one(model(), KvType::f16, 1), two(model(), KvType::f16, 2);
+  EXPECT_EQ(run_text(one, tokens_, positions_, way).logits, run_text(two, tokens_, positions_, way).logits);
 }
 
 TEST_P(MoeGolden, AHalfPrecisionCacheCostsLittle) {

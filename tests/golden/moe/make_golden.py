@@ -10,8 +10,9 @@ import shutil
 import sys
 
 import torch
-from transformers import (MixtralConfig, MixtralForCausalLM, OlmoeConfig, OlmoeForCausalLM, Qwen2MoeConfig, Qwen2MoeForCausalLM,
+from transformers import (DeepseekV3Config, DeepseekV3ForCausalLM, MixtralConfig, MixtralForCausalLM, OlmoeConfig, OlmoeForCausalLM, Qwen2MoeConfig, Qwen2MoeForCausalLM,
                           Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM)
+from transformers.models.deepseek_v3 import modeling_deepseek_v3
 from transformers.models.mixtral import modeling_mixtral
 from transformers.models.olmoe import modeling_olmoe
 from transformers.models.qwen2_moe import modeling_qwen2_moe
@@ -35,6 +36,14 @@ SHAPES = {
     "qwen3moe_step": (Qwen3MoeConfig, Qwen3MoeForCausalLM, modeling_qwen3_moe, dict(
         COMMON, head_dim=8, num_experts=8, num_experts_per_tok=2, moe_intermediate_size=16, decoder_sparse_step=2)),
     "olmoe": (OlmoeConfig, OlmoeForCausalLM, modeling_olmoe, dict(COMMON, intermediate_size=24, num_experts=8, num_experts_per_tok=3)),
+    # What DeepSeek's own models do not have: more than 16 heads in two groups of lanes, biases, halves rotated, two different mscales, no
+    # q_lora under a sigmoid gate without groups, odd sizes.
+    "deepseek_odd": (DeepseekV3Config, DeepseekV3ForCausalLM, modeling_deepseek_v3, dict(
+        COMMON, hidden_size=40, num_attention_heads=20, num_key_value_heads=20, n_routed_experts=6, num_experts_per_tok=2, n_group=1,
+        topk_group=1, moe_intermediate_size=20, n_shared_experts=1, first_k_dense_replace=1, kv_lora_rank=20, q_lora_rank=None,
+        qk_rope_head_dim=4, qk_nope_head_dim=6, v_head_dim=5, rope_interleave=False, attention_bias=True, norm_topk_prob=False,
+        routed_scaling_factor=1.5, rope_parameters=dict(rope_type="yarn", rope_theta=1000.0, factor=4.0, beta_fast=32, beta_slow=1,
+                                                        original_max_position_embeddings=32, mscale=1.2, mscale_all_dim=0.7))),
     "mixtral": (MixtralConfig, MixtralForCausalLM, modeling_mixtral, dict(COMMON, num_local_experts=6, num_experts_per_tok=2)),
 }
 
@@ -49,6 +58,9 @@ def write_model(shape):
                 tensor.add_(torch.randn_like(tensor) * 0.2)
             elif name.endswith(".bias"):
                 tensor.copy_(torch.randn_like(tensor) * 0.5)
+        for name, tensor in model.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                tensor.copy_(torch.randn_like(tensor) * 0.1)
     folder = HERE / "models" / shape
     model.to(torch.bfloat16).save_pretrained(folder)
     (folder / "generation_config.json").unlink()
