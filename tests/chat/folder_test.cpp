@@ -10,7 +10,7 @@ namespace moebox {
 namespace {
 
 using golden::Json;
-using testing::expect_error;
+using test::expect_error;
 
 class Folder {
  public:
@@ -21,7 +21,7 @@ class Folder {
     std::filesystem::copy_file(MOEBOX_TEST_DIR "/golden/tokenizer/small_bpe.json", folder_ / "tokenizer.json");
   }
   Folder& add(const char* name, const std::string& content) {
-    testing::write_file(folder_ / name, content);
+    test::write_file(folder_ / name, content);
     return *this;
   }
   Folder& add(const char* name, const Json& content) { return add(name, content.dump()); }
@@ -33,7 +33,7 @@ class Folder {
   }
 
  private:
-  testing::TemporaryFolder folder_;
+  test::TemporaryFolder folder_;
 };
 
 const std::string kTemplate = "{{ bos_token }}1{{ messages[0].content }}{{ eos_token }}";

@@ -15,11 +15,11 @@ namespace moebox {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::expect_error;
-using testing::GgufBuilder;
-using testing::golden;
-using testing::TemporaryFolder;
-using testing::write_file;
+using test::expect_error;
+using test::GgufBuilder;
+using test::golden;
+using test::TemporaryFolder;
+using test::write_file;
 
 TEST(Checkpoint, TypedLookUpsAreStrict) {
   const Checkpoint checkpoint = Checkpoint::open(golden / "small.gguf");
@@ -169,8 +169,8 @@ class HfFolder : public ::testing::Test {
   }
 
   static std::string one_tensor(const char* name) {
-    return testing::safetensors_file(
-        fmt::format(R"({{"{}":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}})", name), 4);
+    return test::safetensors_file(fmt::format(R"({{"{}":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}})", name),
+                                  4);
   }
 
   void write_index(std::string_view weight_map) {

@@ -12,9 +12,9 @@
 namespace moebox {
 namespace {
 
-using testing::exact_bytes;
-using testing::expect_error;
-using testing::GgufBuilder;
+using test::exact_bytes;
+using test::expect_error;
+using test::GgufBuilder;
 
 constexpr std::uint32_t u8 = 0, u32 = 4, f32 = 6, boolean = 7, string = 8, array = 9, u64 = 10;
 constexpr std::uint32_t type_f32 = 0, type_q8_0 = 8, type_q4_k = 12;
@@ -172,7 +172,7 @@ TEST(HostileGguf, UnknownTensorTypesAreNamed) {
 }
 
 TEST(HostileGguf, AFileCutAtAnyByteIsAnErrorOrLacksOnlyPadding) {
-  const std::string whole = testing::read_file(testing::golden / "small.gguf");
+  const std::string whole = test::read_file(test::golden / "small.gguf");
   const auto whole_bytes = exact_bytes(whole);
   const TensorView last = parse_gguf(whole_bytes, "whole").tensors.back();
   const auto end_of_data = static_cast<std::size_t>(last.data.data() + last.data.size() - whole_bytes.data());
@@ -187,7 +187,7 @@ TEST(HostileGguf, AFileCutAtAnyByteIsAnErrorOrLacksOnlyPadding) {
 }
 
 TEST(HostileGguf, AFileWithAnyByteChangedIsReadOrRefused) {
-  const std::string whole = testing::read_file(testing::golden / "small.gguf");
+  const std::string whole = test::read_file(test::golden / "small.gguf");
   int refused = 0;
   for (std::size_t i = 0; i < whole.size(); ++i) {
     for (const unsigned char mask : {0x01, 0x80, 0xff}) {

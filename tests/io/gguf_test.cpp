@@ -10,9 +10,9 @@
 namespace moebox {
 namespace {
 
-using testing::exact_bytes;
-using testing::expect_error;
-using testing::GgufBuilder;
+using test::exact_bytes;
+using test::expect_error;
+using test::GgufBuilder;
 
 template <class T>
 const T& value(const GgufFile& file, const char* key) {
@@ -23,7 +23,7 @@ const T& value(const GgufFile& file, const char* key) {
 
 class SmallGguf : public ::testing::Test {
  protected:
-  std::vector<std::byte> bytes = exact_bytes(testing::read_file(testing::golden / "small.gguf"));
+  std::vector<std::byte> bytes = exact_bytes(test::read_file(test::golden / "small.gguf"));
   GgufFile file = parse_gguf(bytes, "small.gguf");
 };
 

@@ -8,7 +8,7 @@
 
 #include <gtest/gtest.h>
 
-namespace moebox::testing {
+namespace moebox::test {
 
 std::string read_file(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
@@ -90,4 +90,4 @@ std::string safetensors_file(std::string_view header, std::size_t n_data_bytes) 
   return file;
 }
 
-}  // namespace moebox::testing
+}  // namespace moebox::test

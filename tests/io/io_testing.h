@@ -13,7 +13,7 @@
 
 #include "base/error.h"
 
-namespace moebox::testing {
+namespace moebox::test {
 
 inline const std::filesystem::path golden = MOEBOX_TEST_DIR "/golden/io";
 
@@ -75,4 +75,4 @@ class GgufBuilder {
 /// A safetensors file with this header and this much data.
 std::string safetensors_file(std::string_view header, std::size_t n_data_bytes);
 
-}  // namespace moebox::testing
+}  // namespace moebox::test

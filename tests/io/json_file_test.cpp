@@ -11,7 +11,7 @@
 namespace moebox {
 namespace {
 
-using testing::expect_error;
+using test::expect_error;
 
 TEST(JsonFile, ReadsJson) {
   EXPECT_EQ(parse_json(R"({"a":[1,2.5,"x"],"b":{"a":null}})", "x").at("a").at(1), 2.5);
@@ -33,8 +33,8 @@ TEST(JsonFile, RefusesKeysThatOccurTwiceAndDepth) {
 }
 
 TEST(JsonFile, RefusesFilesThatAreTooLarge) {
-  const testing::TemporaryFolder folder;
-  testing::write_file(folder / "a.json", "[" + std::string(100, ' ') + "]");
+  const test::TemporaryFolder folder;
+  test::write_file(folder / "a.json", "[" + std::string(100, ' ') + "]");
   EXPECT_NO_THROW(read_json_file(folder / "a.json", 102));
   expect_error(ErrorKind::invalid_file, {"a.json", "at most 101 bytes"},
                [&] { read_json_file(folder / "a.json", 101); });

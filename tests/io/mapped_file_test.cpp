@@ -28,22 +28,22 @@ long sum(std::span<const std::byte> bytes) {
 }
 
 TEST(MappedFile, ShowsTheFileAndMoves) {
-  const testing::TemporaryFolder folder;
-  testing::write_file(folder / "f", "content");
+  const test::TemporaryFolder folder;
+  test::write_file(folder / "f", "content");
   MappedFile first(folder / "f");
   MappedFile second(std::move(first));
   EXPECT_EQ(second.bytes().size(), 7u);
   EXPECT_EQ(static_cast<char>(second.bytes()[6]), 't');
   EXPECT_TRUE(first.bytes().empty());
-  testing::write_file(folder / "empty", "");
+  test::write_file(folder / "empty", "");
   second = MappedFile(folder / "empty");
   EXPECT_TRUE(second.bytes().empty());
 }
 
 TEST(MappedFile, ReleasedPagesLeaveMemoryAndStayReadable) {
   constexpr std::size_t n_bytes = std::size_t{32} << 20;
-  const testing::TemporaryFolder folder;
-  testing::write_file(folder / "f", std::string(n_bytes, '\x01'));
+  const test::TemporaryFolder folder;
+  test::write_file(folder / "f", std::string(n_bytes, '\x01'));
   const MappedFile file(folder / "f");
   ASSERT_EQ(sum(file.bytes()), static_cast<long>(n_bytes));
   const long before = resident_bytes();

@@ -44,7 +44,7 @@ std::string text_of(const std::vector<T>& values) {
 class RealModel : public ::testing::TestWithParam<const char*> {
  protected:
   std::string file = GetParam();
-  nlohmann::json expected = nlohmann::json::parse(testing::read_file(testing::golden / "models.json")).at(file);
+  nlohmann::json expected = nlohmann::json::parse(test::read_file(test::golden / "models.json")).at(file);
   Checkpoint checkpoint = Checkpoint::open(std::string(MOEBOX_MODEL_DIR "/") + file);
 };
 

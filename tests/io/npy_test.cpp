@@ -11,9 +11,9 @@
 namespace moebox {
 namespace {
 
-using testing::exact_bytes;
-using testing::expect_error;
-using testing::golden;
+using test::exact_bytes;
+using test::expect_error;
+using test::golden;
 
 using Shape = std::vector<std::int64_t>;
 
@@ -35,22 +35,22 @@ TEST(Npy, ReadsWhatNumPyWrote) {
 }
 
 TEST(Npy, WritesTheSameBytesAsNumPyUpToPadding) {
-  const testing::TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   for (const char* name : {"f32.npy", "i32.npy", "i64.npy", "empty.npy"}) {
     const NpyArray array = read_npy(golden / name);
     std::visit([&](const auto& values) { write_npy(folder / name, std::span(values), array.shape); }, array.values);
     const NpyArray again = read_npy(folder / name);
     EXPECT_EQ(again.shape, array.shape);
     EXPECT_EQ(again.values, array.values);
-    const std::string found = testing::read_file(folder / name);
-    const std::string expected = testing::read_file(golden / name);
+    const std::string found = test::read_file(folder / name);
+    const std::string expected = test::read_file(golden / name);
     EXPECT_EQ(found.size() % 64, expected.size() % 64);
     EXPECT_EQ(found.substr(0, 60), expected.substr(0, 60));  // the magic, the version, descr and fortran_order
   }
 }
 
 TEST(Npy, AShapeThatDoesNotFitIsRefused) {
-  const testing::TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   const std::vector<float> values(6);
   expect_error(ErrorKind::invalid_argument, {"6 elements"},
                [&] { write_npy(folder / "a.npy", std::span<const float>(values), Shape{2, 4}); });
@@ -90,7 +90,7 @@ TEST(Npy, HeadersThatLieAreRefused) {
 }
 
 TEST(Npy, AFileCutAtAnyByteIsAnError) {
-  const std::string whole = testing::read_file(golden / "i32.npy");
+  const std::string whole = test::read_file(golden / "i32.npy");
   for (std::size_t n = 0; n < whole.size(); ++n) {
     EXPECT_THROW(parse_npy(exact_bytes(whole.substr(0, n)), "cut"), Error) << n;
   }

@@ -12,9 +12,9 @@
 namespace moebox {
 namespace {
 
-using testing::exact_bytes;
-using testing::expect_error;
-using testing::safetensors_file;
+using test::exact_bytes;
+using test::expect_error;
+using test::safetensors_file;
 
 /// Every message starts with the file's name.
 void expect_refused(ErrorKind kind, std::string_view file, std::initializer_list<std::string_view> parts) {
@@ -28,7 +28,7 @@ void expect_invalid(std::string_view header, std::size_t n_data_bytes, std::init
 }
 
 TEST(Safetensors, ReadsWhatThePackageWrote) {
-  const auto bytes = exact_bytes(testing::read_file(testing::golden / "hf_single/model.safetensors"));
+  const auto bytes = exact_bytes(test::read_file(test::golden / "hf_single/model.safetensors"));
   const std::vector<TensorView> tensors = parse_safetensors(bytes, "golden");
   ASSERT_EQ(tensors.size(), 3u);
   EXPECT_EQ(tensors[0].name, "a.f32");
@@ -186,14 +186,14 @@ TEST(HostileSafetensors, AHundredThousandEntriesAreRead) {
 }
 
 TEST(HostileSafetensors, AFileCutAtAnyByteIsAnError) {
-  const std::string whole = testing::read_file(testing::golden / "hf_single/model.safetensors");
+  const std::string whole = test::read_file(test::golden / "hf_single/model.safetensors");
   for (std::size_t n = 0; n < whole.size(); ++n) {
     EXPECT_THROW(parse_safetensors(exact_bytes(whole.substr(0, n)), "cut"), Error) << n;
   }
 }
 
 TEST(HostileSafetensors, AFileWithAnyByteChangedIsReadOrRefused) {
-  const std::string whole = testing::read_file(testing::golden / "hf_single/model.safetensors");
+  const std::string whole = test::read_file(test::golden / "hf_single/model.safetensors");
   int refused = 0;
   for (std::size_t i = 0; i < whole.size(); ++i) {
     for (const unsigned char mask : {0x01, 0x80, 0xff}) {

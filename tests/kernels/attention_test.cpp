@@ -4,7 +4,7 @@
 
 #include "kernel_cases.h"
 
-namespace moebox::testing {
+namespace moebox::test {
 namespace {
 
 struct Shape {
@@ -243,4 +243,4 @@ INSTANTIATE_TEST_SUITE_P(Isas, Attention, ::testing::ValuesIn(available_isas().b
                          isa_name);
 
 }  // namespace
-}  // namespace moebox::testing
+}  // namespace moebox::test

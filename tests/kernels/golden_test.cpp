@@ -6,7 +6,7 @@
 
 #include "kernel_cases.h"
 
-namespace moebox::testing {
+namespace moebox::test {
 namespace {
 
 constexpr int n_tokens = 4;
@@ -112,4 +112,4 @@ INSTANTIATE_TEST_SUITE_P(Isas, GoldenProducts, ::testing::ValuesIn(available_isa
                          isa_name);
 
 }  // namespace
-}  // namespace moebox::testing
+}  // namespace moebox::test

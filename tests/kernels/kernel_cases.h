@@ -18,7 +18,7 @@
 #include "tensor/dequantize.h"
 #include "tensor/dtype.h"
 
-namespace moebox::testing {
+namespace moebox::test {
 
 inline constexpr float infinity = std::numeric_limits<float>::infinity();
 
@@ -191,4 +191,4 @@ inline ::testing::AssertionResult same_bits(const std::vector<float>& a, const s
   return ::testing::AssertionSuccess();
 }
 
-}  // namespace moebox::testing
+}  // namespace moebox::test

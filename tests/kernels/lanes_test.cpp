@@ -84,7 +84,7 @@ std::vector<Case> cases() {
 /// probability; 4 deviations, and the exponential's and the sums' own.
 double tolerance(const Case& c) { return 4 * 0x1p-24 * (std::sqrt(static_cast<double>(c.key_dim)) + 8); }
 
-class Lanes : public testing::TestWithParam<Isa> {};
+class Lanes : public ::testing::TestWithParam<Isa> {};
 
 TEST_P(Lanes, IsTheSoftmaxOverWhatALaneSees) {
   for (const Case& c : cases()) {
@@ -170,7 +170,7 @@ TEST_P(Lanes, AScaledSumIsRoundedOnce) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Lanes, testing::ValuesIn(available_isas().begin(), available_isas().end()),
+INSTANTIATE_TEST_SUITE_P(All, Lanes, ::testing::ValuesIn(available_isas().begin(), available_isas().end()),
                          [](const auto& info) { return std::string(name(info.param)); });
 
 }  // namespace

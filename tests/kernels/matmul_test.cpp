@@ -5,7 +5,7 @@
 
 #include "kernel_cases.h"
 
-namespace moebox::testing {
+namespace moebox::test {
 namespace {
 
 using Case = std::tuple<Isa, DType>;
@@ -251,4 +251,4 @@ INSTANTIATE_TEST_SUITE_P(All, Matmul, ::testing::ValuesIn(all_cases()), [](const
 });
 
 }  // namespace
-}  // namespace moebox::testing
+}  // namespace moebox::test

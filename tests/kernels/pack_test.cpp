@@ -2,7 +2,7 @@
 
 #include "kernel_cases.h"
 
-namespace moebox::testing {
+namespace moebox::test {
 namespace {
 
 class Pack : public ::testing::TestWithParam<DType> {};
@@ -54,4 +54,4 @@ INSTANTIATE_TEST_SUITE_P(All, Pack, ::testing::ValuesIn(all_dtypes),
                          [](const auto& info) { return std::string(name(info.param)); });
 
 }  // namespace
-}  // namespace moebox::testing
+}  // namespace moebox::test

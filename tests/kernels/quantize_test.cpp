@@ -5,7 +5,7 @@
 #include "kernel_cases.h"
 #include "kernels/activations.h"
 
-namespace moebox::testing {
+namespace moebox::test {
 namespace {
 
 class Quantize : public ::testing::TestWithParam<Isa> {
@@ -126,4 +126,4 @@ INSTANTIATE_TEST_SUITE_P(Isas, Quantize, ::testing::ValuesIn(available_isas().be
                          isa_name);
 
 }  // namespace
-}  // namespace moebox::testing
+}  // namespace moebox::test

@@ -4,7 +4,7 @@
 
 #include "kernel_cases.h"
 
-namespace moebox::testing {
+namespace moebox::test {
 namespace {
 
 constexpr double unit = 0x1p-24;  // half a unit in the last place of 1
@@ -159,4 +159,4 @@ TEST_P(Vector, LogSumExp) {
 INSTANTIATE_TEST_SUITE_P(Isas, Vector, ::testing::ValuesIn(available_isas().begin(), available_isas().end()), isa_name);
 
 }  // namespace
-}  // namespace moebox::testing
+}  // namespace moebox::test

@@ -16,7 +16,7 @@
 #include "io/checkpoint.h"
 #include "models/weights.h"
 
-namespace moebox::testing {
+namespace moebox::test {
 
 class GgufTwin {
  public:
@@ -226,4 +226,4 @@ class GgufTwin {
   std::uint64_t n_pairs_ = 0;
 };
 
-}  // namespace moebox::testing
+}  // namespace moebox::test

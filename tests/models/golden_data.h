@@ -19,7 +19,7 @@
 #include "models/model.h"
 #include "runtime/evaluate.h"
 
-namespace moebox::testing {
+namespace moebox::test {
 
 inline std::filesystem::path golden_dir() { return std::filesystem::path(MOEBOX_TEST_DIR) / "golden"; }
 
@@ -80,4 +80,4 @@ inline double relative_rms(std::span<const float> a, std::span<const float> b) {
   return std::sqrt(error / size);
 }
 
-}  // namespace moebox::testing
+}  // namespace moebox::test

@@ -8,7 +8,7 @@
 
 #include "models/golden_data.h"
 
-namespace moebox::testing {
+namespace moebox::test {
 namespace {
 
 constexpr int n_threads = 2;
@@ -178,4 +178,4 @@ INSTANTIATE_TEST_SUITE_P(Models, CatalogueModel,
 INSTANTIATE_TEST_SUITE_P(Models, GreedyAnswers, ::testing::Values("smollm2-135m-instruct-q4_1"), short_name);
 
 }  // namespace
-}  // namespace moebox::testing
+}  // namespace moebox::test

@@ -9,7 +9,7 @@
 #include "models/golden_data.h"
 #include "runtime/block_pool.h"
 
-namespace moebox::testing {
+namespace moebox::test {
 namespace {
 
 /// Every case, with the folder that it stands in.
@@ -250,4 +250,4 @@ INSTANTIATE_TEST_SUITE_P(Cases, MoeGolden, ::testing::ValuesIn(moe_case_names())
 });
 
 }  // namespace
-}  // namespace moebox::testing
+}  // namespace moebox::test

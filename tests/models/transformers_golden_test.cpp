@@ -6,7 +6,7 @@
 
 #include "models/golden_data.h"
 
-namespace moebox::testing {
+namespace moebox::test {
 namespace {
 
 std::filesystem::path folder() { return golden_dir() / "transformers"; }
@@ -107,4 +107,4 @@ TEST(TransformersGoldenCausality, LaterTokensChangeNothingBefore) {
 }
 
 }  // namespace
-}  // namespace moebox::testing
+}  // namespace moebox::test

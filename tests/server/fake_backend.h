@@ -11,7 +11,7 @@
 
 #include "server/backend.h"
 
-namespace moebox::testing {
+namespace moebox::test {
 
 /// Bytes are tokens 0 .. 255; 256 begins, 257 ends, 258 .. 260 fill in the middle.
 class ByteTokenizer final : public Tokenizer {
@@ -230,4 +230,4 @@ class FakeBackend final : public Backend {
   std::thread thread_;
 };
 
-}  // namespace moebox::testing
+}  // namespace moebox::test

@@ -25,7 +25,7 @@ struct Loader {
       std::this_thread::sleep_for(time);
       if (error) throw *error;
       ++alive;
-      return std::shared_ptr<Backend>(new testing::FakeBackend(), [this](Backend* backend) {
+      return std::shared_ptr<Backend>(new test::FakeBackend(), [this](Backend* backend) {
         delete backend;
         --alive;
       });

@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-namespace moebox::testing {
+namespace moebox::test {
 
 class RawClient {
  public:
@@ -112,4 +112,4 @@ inline std::string body_of(std::string_view response) {
   return end == std::string_view::npos ? std::string() : std::string(response.substr(end + 4));
 }
 
-}  // namespace moebox::testing
+}  // namespace moebox::test

@@ -52,7 +52,7 @@ TEST(Responses, InternalErrorsTellNothing) {
 }
 
 TEST(Responses, ChatLogprobsHaveBytesAndTops) {
-  const testing::ByteTokenizer tokenizer;
+  const test::ByteTokenizer tokenizer;
   const GeneratedToken tokens[] = {token('A', -0.25f, {{'A', -0.25f}, {0xe4, -2.f}}),
                                    token(0xbd, -std::numeric_limits<float>::infinity())};
   const json logprobs = chat_logprobs(tokenizer, tokens);
@@ -66,7 +66,7 @@ TEST(Responses, ChatLogprobsHaveBytesAndTops) {
 }
 
 TEST(Responses, CompletionLogprobsCountCharacters) {
-  const testing::ByteTokenizer tokenizer;
+  const test::ByteTokenizer tokenizer;
   long long offset = 3;
   const GeneratedToken tokens[] = {token('a', -1, {{'b', -0.5f}}), token('b', -2)};
   const json logprobs = completion_logprobs(tokenizer, tokens, offset);
@@ -82,7 +82,7 @@ TEST(Responses, WholeAnswers) {
   ChoiceNews news;
   news.text = "hi";
   news.finish = "stop";
-  const json answer = answer_json(head, Json::array({choice_json(Endpoint::chat, news)}), {3, 2});
+  const json answer = answer_json(head, Json::array({choice_json(Endpoint::chat, news)}), {3, 2, {}});
   EXPECT_EQ(answer["object"], "chat.completion");
   EXPECT_EQ(answer["choices"][0]["message"]["content"], "hi");
   EXPECT_EQ(answer["choices"][0]["finish_reason"], "stop");

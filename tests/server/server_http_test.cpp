@@ -7,7 +7,7 @@
 namespace moebox {
 namespace {
 
-using namespace testing;
+using namespace test;
 using nlohmann::json;
 using namespace std::chrono_literals;
 

@@ -9,7 +9,7 @@
 #include "raw_client.h"
 #include "server/server.h"
 
-namespace moebox::testing {
+namespace moebox::test {
 
 inline ServerOptions test_options() {
   ServerOptions options;
@@ -111,4 +111,4 @@ bool eventually(Condition condition, int ms = 5000) {
   return false;
 }
 
-}  // namespace moebox::testing
+}  // namespace moebox::test

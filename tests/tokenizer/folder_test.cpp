@@ -10,7 +10,7 @@ namespace moebox {
 namespace {
 
 using nlohmann::json;
-using testing::expect_error;
+using test::expect_error;
 
 /// A folder with a model's tensors, to which a test adds its files.
 class Folder {
@@ -25,7 +25,7 @@ class Folder {
   }
   Folder& add(const char* name, const json& content) { return add_bytes(name, content.dump()); }
   Folder& add_bytes(const char* name, const std::string& content) {
-    testing::write_file(folder_ / name, content);
+    test::write_file(folder_ / name, content);
     return *this;
   }
   Folder& with_tokenizer() { return add_bytes("tokenizer.json", test::read_file(test::golden_path("small_bpe.json"))); }
@@ -33,7 +33,7 @@ class Folder {
   std::vector<TokenId> ends() const { return load()->special().end_of_generation; }
 
  private:
-  testing::TemporaryFolder folder_;
+  test::TemporaryFolder folder_;
 };
 
 using Ids = std::vector<TokenId>;

@@ -11,9 +11,9 @@
 namespace moebox {
 namespace {
 
-using testing::expect_error;
-using testing::GgufBuilder;
-using testing::TemporaryFolder;
+using test::expect_error;
+using test::GgufBuilder;
+using test::TemporaryFolder;
 
 constexpr std::uint32_t kU32 = 4, kI32 = 5, kF32 = 6, kBool = 7, kString = 8;
 
@@ -59,7 +59,7 @@ class Entries {
   }
   std::shared_ptr<const Tokenizer> load() const {
     const TemporaryFolder folder;
-    testing::write_file(folder / "a.gguf", file());
+    test::write_file(folder / "a.gguf", file());
     return Tokenizer::load(Checkpoint::open(folder / "a.gguf"));
   }
   void refused(ErrorKind kind, std::initializer_list<std::string_view> parts) const {
@@ -236,7 +236,7 @@ TEST(HostileGguf, EveryCutIsHarmless) {
     const std::string good = entries.file();
     const TemporaryFolder folder;
     for (std::size_t size = 0; size < good.size(); ++size) {
-      testing::write_file(folder / "a.gguf", good.substr(0, size));
+      test::write_file(folder / "a.gguf", good.substr(0, size));
       EXPECT_THROW(Tokenizer::load(Checkpoint::open(folder / "a.gguf")), Error) << size;
     }
   }
