@@ -1,0 +1,63 @@
+// Any config.json beside the tensors of a tiny DeepSeek: it is refused with an Error, or the model loads and computes.
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include <unistd.h>
+
+#include "base/error.h"
+#include "io/checkpoint.h"
+#include "models/model.h"
+
+namespace {
+
+/// A folder in memory where there is one, removed at exit.
+class ModelFolder {
+ public:
+  ModelFolder() {
+    std::string pattern =
+        std::filesystem::is_directory("/dev/shm") ? "/dev/shm/moebox-fuzz-XXXXXX" : "/tmp/moebox-fuzz-XXXXXX";
+    if (mkdtemp(pattern.data()) == nullptr) std::abort();
+    path = pattern;
+    std::filesystem::copy_file(MOEBOX_TEST_DIR "/golden/deepseek/models/tiny-v3/model.safetensors",
+                               path / "model.safetensors");
+  }
+  ~ModelFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
+  }
+  std::filesystem::path path;
+};
+
+/// One prompt token and one generated one.
+void compute(const moebox::Model& model, moebox::ThreadTeam& team) {
+  const moebox::ModelInfo& info = model.info();
+  const auto workspace = model.make_workspace(2, 1, 2, 1);
+  std::vector<std::byte> cache(info.kv_block_bytes());
+  const moebox::KvBlocks kv{cache.data(), 1, info.kv.block_bytes()};
+  const std::vector<moebox::TokenId> tokens = {0, info.vocab_size - 1};
+  const std::vector<int> rows = {1}, blocks = {0};
+  const moebox::BatchSpan spans[] = {{0, 1, 0, blocks, moebox::Role::prompt, {}},
+                                     {1, 1, 1, blocks, moebox::Role::generated, {}}};
+  std::vector<float> logits(static_cast<std::size_t>(info.vocab_size));
+  model.forward(team, *workspace, kv, {tokens, spans, rows, logits.data(), {}});
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static const ModelFolder folder;
+  static moebox::ThreadTeam team(1);
+  std::ofstream(folder.path / "config.json", std::ios::binary)
+      << std::string_view(reinterpret_cast<const char*>(data), size);
+  try {
+    const auto checkpoint = moebox::Checkpoint::open(folder.path);
+    compute(*moebox::load_model(checkpoint, team), team);
+  } catch (const moebox::Error&) {
+  }
+  return 0;
+}
