@@ -6,6 +6,7 @@ The clients are installed below --work with pip or npm, in the versions that req
 """
 
 import argparse
+import json
 import os
 import pathlib
 import shutil
@@ -43,6 +44,25 @@ def install_javascript(work):
     return ["node", "--test", "suite.mjs"], target
 
 
+def problems_of_logs(text_log, json_log):
+    """Prompts must not be in a log; a log of JSON is one object a line, and every request has its id."""
+    problems = [f"a prompt in the log: {line}" for line in text_log + json_log if "rainbow" in line.lower()]
+    requests = 0
+    for line in json_log:
+        if line.startswith("listening on "):
+            continue
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            problems.append(f"not JSON: {line}")
+            continue
+        if entry.get("event", entry.get("message")) == "request":
+            requests += 1
+            if not entry.get("request_id"):
+                problems.append(f"no request id: {line}")
+    return problems if requests else [*problems, "the log of JSON tells of no request"]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("client", choices=["python", "javascript"])
@@ -56,7 +76,7 @@ def main():
     command, folder = (install_python if options.client == "python" else install_javascript)(work)
     chat = f"chat={options.models.resolve() / 'smollm2-135m-instruct-q4_1.gguf'}"
     coder = f"coder={options.models.resolve() / 'qwen2.5-coder-0.5b-instruct-q4_k_m.gguf'}"
-    strict_options = ["--requests-per-minute", "30", "--output-tokens", "64"]
+    strict_options = ["--requests-per-minute", "30", "--output-tokens", "64", "--log-format", "json"]
     with Serving(options.binary, [chat, coder], ["--context", "2048"]) as server, Serving(
         options.binary, [chat], ["--context", "512", *strict_options], {"MOEBOX_API_KEY": STRICT_KEY}
     ) as strict:
@@ -69,11 +89,13 @@ def main():
         }
         failed = subprocess.run(command, cwd=folder, env=variables, check=False).returncode != 0
         codes = [server.stop(), strict.stop()]
+    problems = problems_of_logs(server.log, strict.log)
     if failed or any(codes):
         print("".join(server.log[-60:] + strict.log[-60:]), file=sys.stderr)
     if any(codes):
         print(f"a server ended with {codes}", file=sys.stderr)
-    return 1 if failed or any(codes) else 0
+    print("\n".join(problems[:20]), file=sys.stderr)
+    return 1 if failed or any(codes) or problems else 0
 
 
 if __name__ == "__main__":

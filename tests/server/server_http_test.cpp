@@ -215,6 +215,22 @@ TEST(ServerHttp, LimitsBodiesHeadersAndMediaTypes) {
             200);
 }
 
+TEST(ServerHttp, LimitsPromptsAndAnswers) {
+  ServerOptions options = test_options();
+  options.limits.prompt_tokens = 5;
+  options.limits.output_tokens = 3;
+  const TestServer server(options);
+  const auto complete = [&](const std::string& body) { return server.exchange(post("/v1/completions", body)); };
+  EXPECT_EQ(status_of(complete(R"({"prompt":"abcd"})")), 200);
+  const std::string too_long = complete(R"({"prompt":"abcde"})");  // and the token that begins
+  EXPECT_EQ(status_of(too_long), 400);
+  EXPECT_EQ(error_of(too_long)["code"], "context_length_exceeded");
+  EXPECT_EQ(error_of(complete(R"({"prompt":"a","max_tokens":4})"))["param"], "max_tokens");
+  const json answer = json::parse(body_of(complete(R"({"prompt":"a"})")));
+  EXPECT_EQ(answer["choices"][0]["text"], "Hel");
+  EXPECT_EQ(answer["choices"][0]["finish_reason"], "length");
+}
+
 TEST(ServerHttp, ABodyThatIsTooLongStillGetsItsAnswer) {
   ServerOptions options = test_options();
   options.limits.body_bytes = 1000;
