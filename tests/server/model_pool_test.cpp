@@ -5,11 +5,13 @@
 #include <gtest/gtest.h>
 
 #include "fake_backend.h"
+#include "test_server.h"
 
 namespace moebox {
 namespace {
 
 using namespace std::chrono_literals;
+using test::eventually;
 using Result = std::variant<ModelLease, ApiError>;
 
 struct Loader {
@@ -39,12 +41,6 @@ std::future<Result> acquire(ModelPool& pool, std::string_view name) {
   auto future = promise->get_future();
   pool.acquire(*pool.find(name), [promise](Result result) { promise->set_value(std::move(result)); });
   return future;
-}
-
-template <class Condition>
-bool eventually(Condition condition) {
-  for (int i = 0; i < 500 && !condition(); ++i) std::this_thread::sleep_for(10ms);
-  return condition();
 }
 
 TEST(ModelPool, FindsByNameAliasAndDefault) {
