@@ -176,10 +176,8 @@ void Connection::start() {
 void Connection::drain() {
   boost::asio::post(executor_, [self = shared_from_this()] {
     self->draining_ = true;
-    const bool idle = self->phase_ == Phase::handshake || (self->phase_ == Phase::header && !self->header_begun_);
-    // A request that has come but is not read yet is answered: closing now would reset the connection.
-    error_code ignored;
-    if (idle && self->socket().available(ignored) == 0) self->close_politely();
+    if (self->phase_ == Phase::handshake || (self->phase_ == Phase::header && !self->header_begun_))
+      self->close_politely();
   });
 }
 

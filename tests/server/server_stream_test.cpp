@@ -202,9 +202,12 @@ TEST(ServerStream, DrainingFinishesWhatRuns) {
   RawClient running(server->port()), idle(server->port()), late(server->port());
   idle.send(get("/health"));
   EXPECT_EQ(status_of(idle.receive_until("}")), 200);
+  // Has begun to ask, and the server has read that: it came with a request that was answered.
+  late.send(get("/health") + "GET /rea");
+  EXPECT_EQ(status_of(late.receive_until("}")), 200);
   running.send(post("/v1/completions", R"({"prompt":"a","stream":true})"));
   ASSERT_TRUE(eventually([&] { return server->stats().running == 1; }));
-  late.send("GET /rea");  // has begun to ask, whether it has been read or not
+  std::this_thread::sleep_for(30ms);
   server->server().drain();
   EXPECT_EQ(idle.receive(1000), "");
   EXPECT_TRUE(idle.ended) << "idle connections close at once";
