@@ -17,8 +17,9 @@ void RopeTable::fill(const TeamMember& member, const Batch& batch) noexcept {
       float* cos = table_.floats() + static_cast<std::ptrdiff_t>(span.first_token + t) * 2 * half_;
       const int position = span.first_position + t;
       if (depends_on_position(spec_) && position >= spec_.original_context) {
-        const RopeFrequencies own = rope_frequencies(spec_, position);
-        fill_token(cos, static_cast<float>(position), own.inverse.data(), own.attention_scale);
+        // A step allocates nothing: the frequencies stand where each one's sine will.
+        write_rope_frequencies(spec_, position, {cos + half_, static_cast<std::size_t>(half_)});
+        fill_token(cos, static_cast<float>(position), cos + half_, frequencies_.attention_scale);
       } else {
         fill_token(cos, static_cast<float>(position), frequencies_.inverse.data(), frequencies_.attention_scale);
       }

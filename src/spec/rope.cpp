@@ -18,7 +18,7 @@ double correction_dimension(double rotations, const RopeSpec& spec) {
          (2.0 * std::log(static_cast<double>(spec.theta)));
 }
 
-void apply_yarn(const RopeSpec& spec, RopeFrequencies& result) {
+void apply_yarn(const RopeSpec& spec, std::span<float> inverse) {
   double low = correction_dimension(spec.beta_fast, spec);
   double high = correction_dimension(spec.beta_slow, spec);
   if (spec.truncate) {
@@ -28,27 +28,28 @@ void apply_yarn(const RopeSpec& spec, RopeFrequencies& result) {
   low = std::max(low, 0.0);
   high = std::min(high, static_cast<double>(spec.dim - 1));
   if (low == high) high += 0.001;  // no division by zero
-  for (std::size_t i = 0; i < result.inverse.size(); ++i) {
+  for (std::size_t i = 0; i < inverse.size(); ++i) {
     const float ramp = std::clamp(static_cast<float>((static_cast<double>(i) - low) / (high - low)), 0.0f, 1.0f);
-    const float extrapolated = result.inverse[i];
+    const float extrapolated = inverse[i];
     const float interpolated = extrapolated / spec.factor;
     const float keep = 1.0f - ramp;
-    result.inverse[i] = interpolated * (1.0f - keep) + extrapolated * keep;
-  }
-  if (spec.attention_factor > 0.0f) {
-    result.attention_scale = spec.attention_factor;
-  } else if (spec.mscale > 0.0f && spec.mscale_all_dim > 0.0f) {
-    result.attention_scale = yarn_mscale(spec.factor, spec.mscale) / yarn_mscale(spec.factor, spec.mscale_all_dim);
-  } else {
-    result.attention_scale = yarn_mscale(spec.factor, 1.0f);
+    inverse[i] = interpolated * (1.0f - keep) + extrapolated * keep;
   }
 }
 
-void apply_llama3(const RopeSpec& spec, RopeFrequencies& result) {
+float attention_scale(const RopeSpec& spec) {
+  if (spec.scaling != RopeScaling::yarn) return 1.0f;
+  if (spec.attention_factor > 0.0f) return spec.attention_factor;
+  if (spec.mscale > 0.0f && spec.mscale_all_dim > 0.0f)
+    return yarn_mscale(spec.factor, spec.mscale) / yarn_mscale(spec.factor, spec.mscale_all_dim);
+  return yarn_mscale(spec.factor, 1.0f);
+}
+
+void apply_llama3(const RopeSpec& spec, std::span<float> frequencies) {
   const float original = static_cast<float>(spec.original_context);
   const float low_wavelength = original / spec.low_freq_factor;
   const float high_wavelength = original / spec.high_freq_factor;
-  for (float& inverse : result.inverse) {
+  for (float& inverse : frequencies) {
     const float wavelength = 2.0f * std::numbers::pi_v<float> / inverse;
     if (wavelength < high_wavelength) continue;
     if (wavelength > low_wavelength) {
@@ -87,8 +88,7 @@ float yarn_mscale(float factor, float mscale) {
   return factor <= 1.0f ? 1.0f : 0.1f * mscale * std::log(factor) + 1.0f;
 }
 
-RopeFrequencies rope_frequencies(const RopeSpec& spec, int position) {
-  RopeFrequencies result;
+void write_rope_frequencies(const RopeSpec& spec, int position, std::span<float> inverse) noexcept {
   const double exponent = static_cast<double>(spec.dim) / (spec.dim - 2);
   double raised = spec.theta;
   if (spec.scaling == RopeScaling::ntk) raised *= std::pow(static_cast<double>(spec.factor), exponent);
@@ -98,16 +98,20 @@ RopeFrequencies rope_frequencies(const RopeSpec& spec, int position) {
     raised *= std::pow(stretch, exponent);
   }
   const auto base = static_cast<float>(raised);
-  result.inverse.resize(static_cast<std::size_t>(spec.dim / 2));
   for (int i = 0; i < spec.dim / 2; ++i)
-    result.inverse[static_cast<std::size_t>(i)] =
+    inverse[static_cast<std::size_t>(i)] =
         1.0f / std::pow(base, static_cast<float>(2 * i) / static_cast<float>(spec.dim));
   if (spec.scaling == RopeScaling::linear)
-    for (float& inverse : result.inverse) inverse /= spec.factor;
-  if (spec.scaling == RopeScaling::llama3) apply_llama3(spec, result);
+    for (float& frequency : inverse) frequency /= spec.factor;
+  if (spec.scaling == RopeScaling::llama3) apply_llama3(spec, inverse);
   if (!spec.frequency_divisors.empty())
-    for (std::size_t i = 0; i < result.inverse.size(); ++i) result.inverse[i] /= spec.frequency_divisors[i];
-  if (spec.scaling == RopeScaling::yarn) apply_yarn(spec, result);
+    for (std::size_t i = 0; i < inverse.size(); ++i) inverse[i] /= spec.frequency_divisors[i];
+  if (spec.scaling == RopeScaling::yarn) apply_yarn(spec, inverse);
+}
+
+RopeFrequencies rope_frequencies(const RopeSpec& spec, int position) {
+  RopeFrequencies result{std::vector<float>(static_cast<std::size_t>(spec.dim / 2)), attention_scale(spec)};
+  write_rope_frequencies(spec, position, result.inverse);
   return result;
 }
 

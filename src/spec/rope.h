@@ -2,6 +2,7 @@
 // kernel.
 #pragma once
 
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -53,6 +54,8 @@ float yarn_mscale(float factor, float mscale);
 /// alone, where it makes the rotation a function of the position: what transformers computes when it is fed token by
 /// token through its cache.
 RopeFrequencies rope_frequencies(const RopeSpec& spec, int position = 0);
+/// The same into `inverse` (dim / 2), for those who must not allocate.
+void write_rope_frequencies(const RopeSpec& spec, int position, std::span<float> inverse) noexcept;
 
 /// Whether the frequencies depend on the position.
 inline bool depends_on_position(const RopeSpec& spec) { return spec.scaling == RopeScaling::dynamic_ntk; }
