@@ -15,9 +15,11 @@ ExpertBatch::Sizes batch_sizes(const MoeSizes& sizes, int max_tokens) {
   result.hidden_size = sizes.hidden_size;
   result.max_tokens = max_tokens;
   result.max_rows = max_tokens * std::max(top_k + shared, 1);
+  // In 64 bits: the limits of both factors together are beyond an int.
+  const std::size_t routed_inner = static_cast<std::size_t>(top_k) * static_cast<std::size_t>(sizes.expert_size);
   result.max_inner =
       static_cast<std::size_t>(max_tokens) *
-      static_cast<std::size_t>(std::max(sizes.dense_size, top_k * sizes.expert_size + sizes.shared_size));
+      std::max(static_cast<std::size_t>(sizes.dense_size), routed_inner + static_cast<std::size_t>(sizes.shared_size));
   result.max_groups = std::max(1, sizes.gate.n_experts + shared);
   result.max_panels = std::max({panels(sizes.dense_size), hidden_panels,
                                 sizes.gate.n_experts * std::max(panels(sizes.expert_size), hidden_panels) +
