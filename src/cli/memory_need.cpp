@@ -34,8 +34,9 @@ MemoryNeed memory_need(const Checkpoint& checkpoint, const Settings& settings) {
         "--context");
   }
   if (need.context_tokens == 0) need.context_tokens = std::min(need.trained_context, default_context_limit);
-  // No format grows when it is packed; padding to whole panels is below a percent.
-  for (const TensorView& tensor : checkpoint.tensors()) need.weight_bytes += tensor.data.size();
+  // No format but FP8, which becomes BF16, grows when it is packed; padding to whole panels is below a percent.
+  for (const TensorView& tensor : checkpoint.tensors())
+    need.weight_bytes += tensor.data.size() * (tensor.dtype == DType::f8_e4m3 ? 2 : 1);
   const auto blocks = static_cast<std::uint64_t>((need.context_tokens + kv_block_tokens - 1) / kv_block_tokens);
   need.kv_bytes = blocks * info.kv_block_bytes();
   need.kv_bytes_per_token = info.kv_block_bytes() / kv_block_tokens;
