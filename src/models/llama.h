@@ -1,5 +1,5 @@
-// The forward of dense decoders of the Llama kind (Llama, Mistral in Llama's clothes, SmolLM2, Qwen2): see
-// spec/llama.h.
+// The forward of decoders of the Llama kind, dense ones and those with experts (Llama, SmolLM2, Mixtral, Qwen2, Qwen3,
+// OLMoE): see spec/llama.h.
 #pragma once
 
 #include <memory>

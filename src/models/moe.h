@@ -22,13 +22,16 @@ struct MoeWeights {
   bool has_shared() const noexcept { return shared.gate.n_rows > 0; }
 };
 
+/// What a layer of experts consists of.
+struct MoeParts {
+  const GateSpec& gate;
+  bool shared = false;       // an expert that every token takes
+  bool shared_gate = false;  // whose output is scaled by a sigmoid
+};
+
 /// Takes a layer's tensors by the roles "router", "router_bias", "expert_gate" and so on, "shared_gate" and so on
 /// (where there is a shared expert) and "shared_expert_gate" (where its output is scaled). `weights` must stay where it
 /// is until they are packed. Throws Error(invalid_file) when a router or its bias is not finite.
-struct MoeParts {
-  const GateSpec& gate;
-  bool shared = false, shared_gate = false;
-};
 void load_moe(const MoeParts& parts, TensorFinder& find, WeightPacker& packer, int layer, MoeWeights& weights);
 
 /// What the feed-forwards of a model have in common, for the memory of a step.

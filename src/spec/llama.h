@@ -1,5 +1,5 @@
-// What a dense decoder of the Llama kind is: pre-norm blocks of grouped-query attention with RoPE and a SwiGLU network.
-// Qwen2 is the same with biases on q, k and v; each architecture reads its own file into this one description.
+// What a decoder of the Llama kind is: pre-norm blocks of grouped-query attention with RoPE, and a SwiGLU network or
+// experts. Qwen2 is the same with biases on q, k and v; each architecture reads its own file into this one description.
 #pragma once
 
 #include <string>
