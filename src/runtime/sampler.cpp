@@ -10,6 +10,8 @@ namespace moebox {
 namespace {
 
 constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
+// Colder is greedy: logits divided by less would overflow, and the largest could no longer be told from the others.
+constexpr float least_temperature = 1e-6f;
 
 /// Larger first, the lower id on a tie.
 bool better(float a, TokenId id_a, float b, TokenId id_b) { return a > b || (a == b && id_a < id_b); }
@@ -43,7 +45,7 @@ GeneratedToken Sampler::sample(const KernelTable& kernels, std::span<float> logi
   const int best = kernels.argmax(logits.data(), static_cast<int>(logits.size()));
   if (!(logits[static_cast<std::size_t>(best)] > minus_infinity))
     throw Error(ErrorKind::internal, "no token is left to choose from: every logit is -inf or NaN");
-  result.id = params_.temperature == 0.0f ? best : draw(logits, static_cast<std::uint32_t>(tokens.size()));
+  result.id = params_.temperature < least_temperature ? best : draw(logits, static_cast<std::uint32_t>(tokens.size()));
   if (wants_logprobs) result.logprob = raw[static_cast<std::size_t>(result.id)] - normaliser;
   for (const auto& processor : processors_) processor->accept(result.id);
   if (penalised_) ++seen_[result.id].in_answer;
@@ -136,10 +138,12 @@ void Sampler::keep_typical() {
   if (params_.typical_p >= 1.0f) return;
   double total = 0, entropy = 0;
   for (const Candidate& c : candidates_) total += c.weight;
+  // A share, not a weight, is compared with 0: the smallest weight divided by the total is 0, and 0 * log(0) is a NaN.
   for (const Candidate& c : candidates_)
-    if (c.weight > 0) entropy -= c.weight / total * std::log(c.weight / total);
+    if (const double share = c.weight / total; share > 0) entropy -= share * std::log(share);
   const auto surprise = [&](const Candidate& c) {
-    return c.weight > 0 ? std::abs(-std::log(c.weight / total) - entropy) : std::numeric_limits<double>::infinity();
+    const double share = c.weight / total;
+    return share > 0 ? std::abs(-std::log(share) - entropy) : std::numeric_limits<double>::infinity();
   };
   std::sort(candidates_.begin(), candidates_.end(), [&](const Candidate& a, const Candidate& b) {
     const double sa = surprise(a), sb = surprise(b);

@@ -62,6 +62,30 @@ TEST(Sampler, TemperatureZeroTakesTheLargestAndTheLowerIdOnATie) {
   EXPECT_EQ(sample_once(greedy, {NAN, -3, NAN, -2}), 3);
 }
 
+// 1 / temperature overflows there: every positive logit would become infinity, and a zero NaN.
+TEST(Sampler, ATemperatureNextToZeroIsGreedy) {
+  for (const float temperature : {1e-45f, 1e-39f, 1e-38f, 1e-7f}) {
+    SamplingParams cold;
+    cold.temperature = temperature;
+    for (std::uint64_t seed = 0; seed < 20; ++seed) {
+      cold.seed = seed;
+      ASSERT_EQ(sample_once(cold, {0, 1, 5, 3, -2}), 2) << temperature;
+      ASSERT_EQ(sample_once(cold, {0, -1, -5}), 0) << temperature;
+    }
+  }
+}
+
+// exp(-744.5) is the smallest double above 0; its share of the total is 0, which once made the entropy a NaN and the
+// order that of the ids.
+TEST(Sampler, TypicalSamplingBearsWeightsNextToZero) {
+  SamplingParams params;
+  params.typical_p = 0.4f;
+  for (std::uint64_t seed = 0; seed < 50; ++seed) {
+    params.seed = seed;
+    ASSERT_GT(sample_once(params, {-744.5f, -1, 0, 0, 0}), 1);
+  }
+}
+
 TEST(Sampler, TheSameSeedPositionAndChoiceGiveTheSameToken) {
   SamplingParams params;
   params.seed = 99;
