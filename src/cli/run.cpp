@@ -96,6 +96,10 @@ int run(Context& context, RunOptions options) {
   }
   // What was asked is read before minutes of fetching.
   const std::optional<std::string> prompt = question(context.console, options);
+  if (prompt && !options.load.empty()) {
+    throw Error(ErrorKind::invalid_argument, "expected a chat to go on with, found a question", "--load",
+                "leave the question out, and type it in the chat");
+  }
   Hub hub = make_hub(context);
   const auto path = fetch(context, hub, options.model);
 

@@ -2,6 +2,8 @@
 #include <cmath>
 #include <string>
 
+#include <fmt/core.h>
+
 #include "runtime/request.h"
 
 namespace moebox {
@@ -9,8 +11,7 @@ namespace {
 
 void check(bool good, const char* field, const char* expected, double found) {
   if (good) return;
-  std::string text = std::to_string(found);
-  throw Error(ErrorKind::invalid_argument, std::string("expected ") + expected + ", found " + text, field);
+  throw Error(ErrorKind::invalid_argument, fmt::format("expected {}, found {}", expected, found), field);
 }
 
 }  // namespace

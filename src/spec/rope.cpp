@@ -75,6 +75,13 @@ void validate(const RopeSpec& spec, const std::string& where) {
   if (needs_original && spec.original_context < 1) fail("the RoPE scaling needs the original context length");
   if (spec.scaling == RopeScaling::yarn && !(spec.beta_fast > 0.0f && spec.beta_slow > 0.0f))
     fail("expected beta_fast and beta_slow above 0");
+  // Published models have 0.7 to 2; what is far beyond makes infinities of the products.
+  for (const auto& [name, value] : {std::pair{"attention_factor", spec.attention_factor},
+                                    {"mscale", spec.mscale},
+                                    {"mscale_all_dim", spec.mscale_all_dim}}) {
+    if (!(value >= 0.0f && value <= 100.0f))
+      fail(std::string("expected ") + name + " between 0 and 100, found " + std::to_string(value));
+  }
   if (spec.scaling == RopeScaling::llama3 &&
       !(spec.low_freq_factor > 0.0f && spec.high_freq_factor > spec.low_freq_factor))
     fail("expected 0 < low_freq_factor < high_freq_factor");

@@ -10,6 +10,10 @@ from program import MODELS, PATIENCE, PROGRAM, SMOL, TESTS, ProgramTest, read_by
 
 
 class ExitCodesTest(ProgramTest):
+    def test_2_a_chat_to_go_on_with_and_a_question(self):
+        _, err = self.run_program("run", SMOL, "--load", "chat.json", "hello", code=2)
+        self.assertIn("--load", err)
+
     def test_3_a_model_that_is_not_there(self):
         _, err = self.run_program("run", "smollm2-135m-instrut", "hello", code=3)
         self.assertRegex(err, r"^moebox: error: .*smollm2-135m-instrut")

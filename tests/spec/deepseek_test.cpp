@@ -114,6 +114,16 @@ TEST(DeepseekSpec, TheTinyModelsLoad) {
     EXPECT_NO_THROW(load(models / model));
 }
 
+TEST(DeepseekSpec, ScalesThatMakeInfinitiesAreRefused) {
+  for (const char* name : {"attention_factor", "mscale", "mscale_all_dim"}) {
+    for (const double value : {-1.0, 1e19}) {
+      Folder folder("tiny-v3-yarn");
+      folder.config["rope_parameters"][name] = value;
+      expect_refused(folder, name);
+    }
+  }
+}
+
 TEST(DeepseekSpec, ReadsWhatTheConfigSays) {
   const DeepseekSpec spec = read_deepseek(Checkpoint::open(models / "tiny-v3-yarn"));
   EXPECT_EQ(spec.mla.latent_dim(), 48);
