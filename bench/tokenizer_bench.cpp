@@ -16,22 +16,10 @@
 #include <vector>
 
 #include "base/error.h"
-#include "io/checkpoint.h"
+#include "tokenizer/any_tokenizer.h"
 #include "tokenizer/tokenizer.h"
 
 namespace {
-
-std::string read_file(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw moebox::Error(moebox::ErrorKind::not_found, "cannot open the file", path.string());
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-std::shared_ptr<const moebox::Tokenizer> load(const std::filesystem::path& path) {
-  if (path.extension() == ".json") return moebox::Tokenizer::from_json(read_file(path));
-  if (path.extension() == ".model") return moebox::Tokenizer::from_sentencepiece(read_file(path));
-  return moebox::Tokenizer::load(moebox::Checkpoint::open(path));
-}
 
 std::vector<std::string_view> cut(std::string_view packed) {
   std::vector<std::string_view> documents;
@@ -58,8 +46,8 @@ double seconds(Action&& action) {
 
 int run(const char* tokenizer_path, const char* documents_path, int repeats) {
   std::shared_ptr<const moebox::Tokenizer> tokenizer;
-  const double load_seconds = seconds([&] { tokenizer = load(tokenizer_path); });
-  const std::string packed = read_file(documents_path);
+  const double load_seconds = seconds([&] { tokenizer = moebox::test::load_any_tokenizer(tokenizer_path); });
+  const std::string packed = moebox::test::read_any_file(documents_path);
   const std::vector<std::string_view> documents = cut(packed);
   std::vector<std::vector<moebox::TokenId>> ids(documents.size());
   std::size_t bytes = 0, count = 0, decoded = 0;

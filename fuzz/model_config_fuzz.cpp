@@ -7,31 +7,12 @@
 #include <string>
 #include <vector>
 
-#include <unistd.h>
-
 #include "base/error.h"
 #include "io/checkpoint.h"
+#include "memory_folder.h"
 #include "models/model.h"
 
 namespace {
-
-/// A folder in memory where there is one, removed at exit.
-class ModelFolder {
- public:
-  ModelFolder() {
-    std::string pattern =
-        std::filesystem::is_directory("/dev/shm") ? "/dev/shm/moebox-fuzz-XXXXXX" : "/tmp/moebox-fuzz-XXXXXX";
-    if (mkdtemp(pattern.data()) == nullptr) std::abort();
-    path = pattern;
-    std::filesystem::copy_file(MOEBOX_TEST_DIR "/golden/deepseek/models/tiny-v3/model.safetensors",
-                               path / "model.safetensors");
-  }
-  ~ModelFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path, ignored);
-  }
-  std::filesystem::path path;
-};
 
 /// One prompt token and one generated one.
 void compute(const moebox::Model& model, moebox::ThreadTeam& team) {
@@ -50,12 +31,15 @@ void compute(const moebox::Model& model, moebox::ThreadTeam& team) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const ModelFolder folder;
+  static const moebox::MemoryFolder folder;
+  static const bool has_tensors = std::filesystem::copy_file(
+      MOEBOX_TEST_DIR "/golden/deepseek/models/tiny-v3/model.safetensors", folder / "model.safetensors");
+  if (!has_tensors) std::abort();
   static moebox::ThreadTeam team(1);
-  std::ofstream(folder.path / "config.json", std::ios::binary)
+  std::ofstream(folder / "config.json", std::ios::binary)
       << std::string_view(reinterpret_cast<const char*>(data), size);
   try {
-    const auto checkpoint = moebox::Checkpoint::open(folder.path);
+    const auto checkpoint = moebox::Checkpoint::open(folder.path());
     compute(*moebox::load_model(checkpoint, team), team);
   } catch (const moebox::Error&) {
   }

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "io/checkpoint.h"
+#include "models/decoder_info.h"
 #include "models/mla.h"
 #include "models/moe.h"
 #include "models/vocabulary.h"
@@ -81,7 +82,7 @@ Deepseek::Deepseek(const DeepseekSpec& spec, const ModelInfo& info, const Checkp
     else
       load_moe({spec_.gate, spec.shared_intermediate_size > 0}, find, packer, i, layer.moe);
   }
-  vocabulary_.load(find, packer, spec.tied_embeddings, spec.rms_epsilon);
+  vocabulary_.load(find, packer, spec.rms_epsilon);
   find.finish();
   memory_ = packer.pack(checkpoint, team);
   info_.weight_bytes = memory_.size();
@@ -124,25 +125,13 @@ void Deepseek::step(const Step& step, DeepseekWorkspace& memory, const KvBlocks&
 }
 
 ModelInfo deepseek_info(const DeepseekSpec& spec, const Checkpoint& checkpoint, const ModelOptions& options) {
-  ModelInfo info;
-  info.architecture = spec.architecture;
-  info.vocab_size = spec.vocab_size;
-  info.max_context = spec.max_context;
-  info.n_layers = spec.n_layers;
-  info.hidden_size = spec.hidden_size;
-  info.kv.type = options.kv_type;
+  ModelInfo info = decoder_info(spec, options);
+  info.n_parameters = count_parameters(checkpoint, deepseek_ignored(spec, checkpoint.format()));
   info.kv.latent_dim = spec.mla.latent_dim();
   info.moe.n_layers = spec.n_layers - spec.n_dense_layers;
   info.moe.n_experts = spec.gate.n_experts;
   info.moe.top_k = spec.gate.top_k;
   info.moe.parameters_per_expert = std::int64_t{3} * spec.hidden_size * spec.moe_intermediate_size;
-  const auto ignored = deepseek_ignored(spec, checkpoint.format());
-  for (const TensorView& tensor : checkpoint.tensors()) {
-    const bool left_out = std::any_of(ignored.begin(), ignored.end(), [&](const std::string& part) {
-      return tensor.name.find(part) != std::string::npos;
-    });
-    if (!left_out) info.n_parameters += tensor.n_elements();
-  }
   return info;
 }
 

@@ -6,6 +6,7 @@
 
 #include "io/checkpoint.h"
 #include "models/attention.h"
+#include "models/decoder_info.h"
 #include "models/moe.h"
 #include "models/rope_table.h"
 #include "models/vocabulary.h"
@@ -96,14 +97,14 @@ class Llama final : public Model {
 
 Llama::Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam& team, const ModelOptions& options)
     : spec_(spec), kernels_(options.kernels != nullptr ? *options.kernels : kernel_table()) {
-  TensorFinder find(checkpoint, llama_tensors(spec, checkpoint.format()), {"rope_freqs.", "rotary_emb.inv_freq"});
+  TensorFinder find(checkpoint, llama_tensors(spec, checkpoint.format()), llama_ignored(spec));
   WeightPacker packer;
   layers_.resize(static_cast<std::size_t>(spec.n_layers));
   for (int i = 0; i < spec.n_layers; ++i) {
     load_layer(find, packer, i);
     load_feed_forward(find, packer, i);
   }
-  vocabulary_.load(find, packer, spec.tied_embeddings, spec.rms_epsilon);
+  vocabulary_.load(find, packer, spec.rms_epsilon);
   find.finish();
   memory_ = packer.pack(checkpoint, team);
 
@@ -263,19 +264,13 @@ void Llama::gated(const Step& step, LlamaWorkspace& memory, const LlamaLayer& la
 }  // namespace
 
 ModelInfo llama_info(const LlamaSpec& spec, const Checkpoint& checkpoint, const ModelOptions& options) {
-  ModelInfo info;
-  info.architecture = spec.architecture;
-  info.vocab_size = spec.vocab_size;
-  info.max_context = spec.max_context;
-  info.n_layers = spec.n_layers;
-  info.hidden_size = spec.hidden_size;
-  info.kv.type = options.kv_type;
+  ModelInfo info = decoder_info(spec, options);
+  info.n_parameters = count_parameters(checkpoint, llama_ignored(spec));
   info.kv.n_kv_heads = spec.n_kv_heads;
   info.kv.head_dim = spec.head_dim;
   if (const ExpertsSpec& experts = spec.experts; experts.n_layers() > 0)
     info.moe = {experts.n_layers(), experts.gate.n_experts, experts.gate.top_k,
                 std::int64_t{3} * spec.hidden_size * experts.intermediate_size};
-  for (const TensorView& tensor : checkpoint.tensors()) info.n_parameters += tensor.n_elements();
   return info;
 }
 

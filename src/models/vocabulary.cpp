@@ -5,14 +5,13 @@
 
 namespace moebox {
 
-void Vocabulary::load(TensorFinder& find, WeightPacker& packer, bool tied, float rms_epsilon) {
+void Vocabulary::load(TensorFinder& find, WeightPacker& packer, float rms_epsilon) {
   rms_epsilon_ = rms_epsilon;
   output_norm_ = to_floats(&find.get("output_norm"));
   const TensorView& embedding = find.get("embedding");
   if (embedding.dtype == DType::f8_e4m3)
     throw Error(ErrorKind::unsupported, "an embedding in FP8 is not implemented", "tensor " + embedding.name);
   const TensorView* output = find.find("output");
-  if (tied) output = nullptr;  // some files carry a copy
   embedding_ = output == nullptr ? nullptr : &embedding;
   packer.add(output == nullptr ? embedding : *output, &output_);
 }

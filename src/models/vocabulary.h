@@ -11,9 +11,10 @@ namespace moebox {
 
 class Vocabulary {
  public:
-  /// Takes the tensors of the roles "embedding", "output" and "output_norm". The output is packed by `packer`; rows of
-  /// an embedding that is not tied to it are read from the checkpoint, which must outlive this.
-  void load(TensorFinder& find, WeightPacker& packer, bool tied, float rms_epsilon);
+  /// Takes the tensors of the roles "embedding", "output_norm" and, where the model has one, "output". The output is
+  /// packed by `packer`; rows of an embedding that is not tied to it are read from the checkpoint, which must outlive
+  /// this.
+  void load(TensorFinder& find, WeightPacker& packer, float rms_epsilon);
 
   ActivationTypes activation_types() const { return {&output_}; }
   /// x (n_tokens, hidden_size): this member's rows; ends with a barrier.

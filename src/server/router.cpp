@@ -18,12 +18,12 @@ constexpr Route routes[] = {
 }  // namespace
 
 RouteMatch find_route(std::string_view method, std::string_view path) {
-  constexpr std::string_view placeholder = "{id}";
+  constexpr std::string_view variable = "{id}";  // stands for the rest of a path
   RouteMatch match;
   for (const Route& route : routes) {
     std::string_view id;
-    if (route.path.ends_with(placeholder)) {
-      const std::string_view stem = route.path.substr(0, route.path.size() - placeholder.size());
+    if (route.path.ends_with(variable)) {
+      const std::string_view stem = route.path.substr(0, route.path.size() - variable.size());
       if (!path.starts_with(stem) || path.size() == stem.size()) continue;
       id = path.substr(stem.size());
     } else if (route.path != path) {

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "spec/config_reader.h"
+#include "spec/gguf_reader.h"
 #include "spec/limits.h"
 
 namespace moebox {
@@ -120,34 +121,12 @@ DeepseekSpec read_hf_deepseek(const Checkpoint& checkpoint) {
 
 // ---- GGUF ----
 
-class DeepseekKeys {
- public:
-  explicit DeepseekKeys(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
-
-  static std::string key(const char* name) { return std::string("deepseek2.") + name; }
-  int integer(const char* name, int low, int high, std::optional<std::int64_t> fallback = {}) const {
-    const std::int64_t value = checkpoint_.integer(key(name), fallback);
-    if (value < low || value > high)
-      throw Error(
-          ErrorKind::invalid_file,
-          "expected " + std::to_string(low) + " to " + std::to_string(high) + ", found " + std::to_string(value),
-          key(name));
-    return static_cast<int>(value);
-  }
-  float number(const char* name, std::optional<double> fallback = {}) const {
-    return static_cast<float>(checkpoint_.number(key(name), fallback));
-  }
-
- private:
-  const Checkpoint& checkpoint_;
-};
-
-void read_gguf_gate(const Checkpoint& checkpoint, const DeepseekKeys& read, GateSpec& gate) {
+void read_gguf_gate(const GgufReader& read, GateSpec& gate) {
   gate.n_experts = read.integer("expert_count", 1, max_experts_of_a_layer);
   gate.top_k = read.integer("expert_used_count", 1, max_experts_of_a_layer);
   gate.scale = read.number("expert_weights_scale", 1.0);
   if (gate.scale == 0.0f) gate.scale = 1.0f;  // how some converters write "none"
-  gate.normalize = checkpoint.boolean(DeepseekKeys::key("expert_weights_norm"), false);
+  gate.normalize = read.boolean("expert_weights_norm", false);
   constexpr int softmax = 1, sigmoid = 2;  // files of V2 from before the key existed have a softmax
   gate.score = read.integer("expert_gating_func", softmax, sigmoid, softmax) == sigmoid ? GateScore::sigmoid
                                                                                         : GateScore::softmax;
@@ -157,9 +136,9 @@ void read_gguf_gate(const Checkpoint& checkpoint, const DeepseekKeys& read, Gate
 }
 
 DeepseekSpec read_gguf_deepseek(const Checkpoint& checkpoint) {
-  const DeepseekKeys read(checkpoint);
   DeepseekSpec spec;
   spec.architecture = "deepseek2";
+  const GgufReader read(checkpoint, spec.architecture);
   const int n_blocks = read.integer("block_count", 1, max_layers);
   spec.n_mtp_layers = read.integer("nextn_predict_layers", 0, n_blocks - 1, 0);
   spec.n_layers = n_blocks - spec.n_mtp_layers;
@@ -171,12 +150,8 @@ DeepseekSpec read_gguf_deepseek(const Checkpoint& checkpoint) {
   spec.moe_intermediate_size = read.integer("expert_feed_forward_length", 1, max_dimension);
   spec.shared_intermediate_size = spec.moe_intermediate_size * read.integer("expert_shared_count", 0, 256, 0);
   spec.tied_embeddings = checkpoint.find_tensor("output.weight") == nullptr;
-  const TensorView& embedding = checkpoint.tensor("token_embd.weight");
-  if (embedding.rank != 2 || embedding.shape[0] < 1 || embedding.shape[0] > max_vocabulary)
-    throw Error(ErrorKind::invalid_file, "expected a matrix (vocab_size, hidden_size), found " + shape_text(embedding),
-                "token_embd.weight");
-  spec.vocab_size = static_cast<int>(embedding.shape[0]);
-  read_gguf_gate(checkpoint, read, spec.gate);
+  spec.vocab_size = read.vocab_size();
+  read_gguf_gate(read, spec.gate);
   const std::string layer = "blk." + std::to_string(spec.n_dense_layers) + ".";
   spec.gate_bias = checkpoint.find_tensor(layer + "exp_probs_b.bias") != nullptr;
 
@@ -187,14 +162,14 @@ DeepseekSpec read_gguf_deepseek(const Checkpoint& checkpoint) {
   mla.qk_rope_head_dim = read.integer("rope.dimension_count", 2, max_head_dim);
   mla.split_kv_b = checkpoint.find_tensor("blk.0.attn_k_b.weight") != nullptr;
   // Files with k_b and v_b apart give the sizes of the absorbed heads as key_length, and the real ones as *_mla.
-  const bool absorbed = checkpoint.find(DeepseekKeys::key("attention.key_length_mla")) != nullptr;
+  const bool absorbed = read.has("attention.key_length_mla");
   const int key_length =
       read.integer(absorbed ? "attention.key_length_mla" : "attention.key_length", 1, 2 * max_head_dim);
   mla.v_head_dim = read.integer(absorbed ? "attention.value_length_mla" : "attention.value_length", 1, max_head_dim);
   mla.qk_nope_head_dim = key_length - mla.qk_rope_head_dim;
   if (mla.qk_nope_head_dim < 1)
     refuse_number("more than the " + std::to_string(mla.qk_rope_head_dim) + " rotated values", key_length,
-                  DeepseekKeys::key(absorbed ? "attention.key_length_mla" : "attention.key_length"));
+                  read.key(absorbed ? "attention.key_length_mla" : "attention.key_length"));
   mla.rope = read_gguf_rope(checkpoint, "deepseek2", mla.qk_rope_head_dim, spec.max_context);
   mla.rope.interleaved = true;
   if (mla.rope.scaling == RopeScaling::yarn) {
@@ -266,8 +241,8 @@ std::vector<TensorRule> deepseek_tensors(const DeepseekSpec& spec) {
        mla.bias},
       {"attn_kv_a_norm", "blk.{}.attn_kv_a_norm.weight", "model.layers.{}.self_attn.kv_a_layernorm.weight", {rank}},
       {"attn_kv_b", "blk.{}.attn_kv_b.weight", "model.layers.{}.self_attn.kv_b_proj.weight", {heads * nope + v, rank}},
-      {"attn_k_b", "blk.{}.attn_k_b.weight", "", {heads, rank, nope}},
-      {"attn_v_b", "blk.{}.attn_v_b.weight", "", {heads, mla.v_head_dim, rank}},
+      {"attn_k_b", "blk.{}.attn_k_b.weight", "", {heads, rank, nope}, mla.split_kv_b},
+      {"attn_v_b", "blk.{}.attn_v_b.weight", "", {heads, mla.v_head_dim, rank}, mla.split_kv_b},
       {"attn_output", "blk.{}.attn_output.weight", "model.layers.{}.self_attn.o_proj.weight", {hidden, v}},
       {"attn_output_bias", "blk.{}.attn_output.bias", "model.layers.{}.self_attn.o_proj.bias", {hidden}, mla.bias},
       {"ffn_norm", "blk.{}.ffn_norm.weight", "model.layers.{}.post_attention_layernorm.weight", {hidden}},
@@ -311,6 +286,7 @@ std::vector<TensorRule> deepseek_tensors(const DeepseekSpec& spec) {
 
 std::vector<std::string> deepseek_ignored(const DeepseekSpec& spec, Checkpoint::Format format) {
   std::vector<std::string> ignored = {"rotary_emb.inv_freq"};
+  if (spec.tied_embeddings) ignored.push_back("lm_head.weight");
   const std::string layers = format == Checkpoint::Format::gguf ? "blk." : "model.layers.";
   for (int i = 0; i < spec.n_mtp_layers; ++i) ignored.push_back(layers + std::to_string(spec.n_layers + i) + ".");
   return ignored;

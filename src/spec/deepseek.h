@@ -55,7 +55,8 @@ DeepseekSpec read_deepseek(const Checkpoint& checkpoint);
 
 /// Every tensor of such a model. Rules of experts hold one expert's shape (see TensorFinder::experts()).
 std::vector<TensorRule> deepseek_tensors(const DeepseekSpec& spec);
-/// Parts of the names of tensors that are left out: rotary frequencies, the layers that predict further tokens.
+/// Parts of the names of tensors that are left out: rotary frequencies, the layers that predict further tokens, a copy
+/// of a tied embedding.
 std::vector<std::string> deepseek_ignored(const DeepseekSpec& spec, Checkpoint::Format format);
 
 }  // namespace moebox

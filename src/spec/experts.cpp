@@ -6,18 +6,24 @@
 
 #include "base/error.h"
 #include "spec/config_reader.h"
+#include "spec/gguf_reader.h"
 #include "spec/limits.h"
 
 namespace moebox {
 namespace {
 
-int gguf_size(const Checkpoint& checkpoint, const std::string& key, int low, int high, std::int64_t fallback) {
-  const std::int64_t value = checkpoint.integer(key, fallback);
-  if (value < low || value > high)
-    throw Error(ErrorKind::invalid_file,
-                "expected " + std::to_string(low) + " to " + std::to_string(high) + ", found " + std::to_string(value),
-                key);
-  return static_cast<int>(value);
+/// This kind's gate is a softmax without groups and without a factor: a file that states another one is not of this
+/// kind.
+void refuse_other_gates(const GgufReader& read) {
+  const auto refuse = [&read](const char* name) {
+    throw Error(ErrorKind::unsupported, "another gate than a plain softmax is not implemented for this architecture",
+                read.key(name));
+  };
+  constexpr int softmax = 1;
+  if (read.integer("expert_gating_func", 0, 1 << 20, softmax) != softmax) refuse("expert_gating_func");
+  if (read.integer("expert_group_count", 0, max_experts_of_a_layer, 1) > 1) refuse("expert_group_count");
+  const float scale = read.number("expert_weights_scale", 1.0);
+  if (scale != 1.0f && scale != 0.0f) refuse("expert_weights_scale");  // 0 is how some converters write "none"
 }
 
 }  // namespace
@@ -26,20 +32,19 @@ int ExpertsSpec::n_layers() const { return static_cast<int>(std::count(layers.be
 
 ExpertsSpec read_gguf_experts(const Checkpoint& checkpoint, const std::string& architecture, int n_layers,
                               int intermediate_size, bool normalize) {
-  const std::string prefix = architecture + ".";
+  const GgufReader read(checkpoint, architecture);
   ExpertsSpec spec;
-  spec.gate.n_experts = gguf_size(checkpoint, prefix + "expert_count", 0, max_experts_of_a_layer, 0);
+  spec.gate.n_experts = read.integer("expert_count", 0, max_experts_of_a_layer, 0);
   if (spec.gate.n_experts == 0) return spec;
-  spec.gate.top_k = gguf_size(checkpoint, prefix + "expert_used_count", 1, max_experts_of_a_layer, 0);
-  spec.gate.normalize = normalize;
-  spec.intermediate_size =
-      gguf_size(checkpoint, prefix + "expert_feed_forward_length", 1, max_dimension, intermediate_size);
-  spec.shared_intermediate_size =
-      gguf_size(checkpoint, prefix + "expert_shared_feed_forward_length", 0, max_dimension, 0);
-  spec.shared_gate = spec.shared_intermediate_size > 0;
+  spec.gate.top_k = read.integer("expert_used_count", 1, max_experts_of_a_layer);
+  spec.gate.normalize = read.boolean("expert_weights_norm", normalize);
+  refuse_other_gates(read);
+  spec.intermediate_size = read.integer("expert_feed_forward_length", 1, max_dimension, intermediate_size);
+  spec.shared_intermediate_size = read.integer("expert_shared_feed_forward_length", 0, max_dimension, 0);
+  spec.shared_gate = spec.shared_intermediate_size > 0;  // Qwen2's: the only kind here with a shared expert
   for (int i = 0; i < n_layers; ++i)
     spec.layers.push_back(checkpoint.find_tensor("blk." + std::to_string(i) + ".ffn_gate_inp.weight") != nullptr);
-  validate(spec.gate, prefix + "*");
+  validate(spec.gate, read.key("*"));
   return spec;
 }
 

@@ -6,49 +6,31 @@
 
 #include "base/error.h"
 #include "spec/config_reader.h"
+#include "spec/gguf_reader.h"
 #include "spec/limits.h"
 
 namespace moebox {
 namespace {
 
-int ranged(const Checkpoint& checkpoint, const std::string& key, int low, int high,
-           std::optional<std::int64_t> fallback = {}) {
-  const std::int64_t value = checkpoint.integer(key, fallback);
-  if (value < low || value > high)
-    throw Error(ErrorKind::invalid_file,
-                "expected " + std::to_string(low) + " to " + std::to_string(high) + ", found " + std::to_string(value),
-                key);
-  return static_cast<int>(value);
-}
-
-int embedding_rows(const Checkpoint& checkpoint, const char* name) {
-  const TensorView& embedding = checkpoint.tensor(name);
-  if (embedding.rank != 2 || embedding.shape[0] < 1 || embedding.shape[0] > max_vocabulary)
-    throw Error(ErrorKind::invalid_file, "expected a matrix (vocab_size, hidden_size), found " + shape_text(embedding),
-                name);
-  return static_cast<int>(embedding.shape[0]);
-}
-
 LlamaSpec read_gguf(const Checkpoint& checkpoint, const std::string& architecture) {
-  const std::string prefix = architecture + ".";
+  const GgufReader read(checkpoint, architecture);
   LlamaSpec spec;
-  spec.n_layers = ranged(checkpoint, prefix + "block_count", 1, max_layers);
-  spec.hidden_size = ranged(checkpoint, prefix + "embedding_length", 1, max_dimension);
-  spec.intermediate_size = ranged(checkpoint, prefix + "feed_forward_length", 1, max_dimension);
-  spec.n_heads = ranged(checkpoint, prefix + "attention.head_count", 1, max_dimension);
-  spec.n_kv_heads = ranged(checkpoint, prefix + "attention.head_count_kv", 1, max_dimension, spec.n_heads);
-  spec.head_dim =
-      ranged(checkpoint, prefix + "attention.key_length", 1, max_dimension, spec.hidden_size / spec.n_heads);
-  if (ranged(checkpoint, prefix + "attention.value_length", 1, max_dimension, spec.head_dim) != spec.head_dim)
+  spec.n_layers = read.integer("block_count", 1, max_layers);
+  spec.hidden_size = read.integer("embedding_length", 1, max_dimension);
+  spec.intermediate_size = read.integer("feed_forward_length", 1, max_dimension);
+  spec.n_heads = read.integer("attention.head_count", 1, max_dimension);
+  spec.n_kv_heads = read.integer("attention.head_count_kv", 1, max_dimension, spec.n_heads);
+  spec.head_dim = read.integer("attention.key_length", 1, max_dimension, spec.hidden_size / spec.n_heads);
+  if (read.integer("attention.value_length", 1, max_dimension, spec.head_dim) != spec.head_dim)
     throw Error(ErrorKind::unsupported,
                 "keys and values of different lengths are not implemented for this architecture",
-                prefix + "attention.value_length");
-  if (ranged(checkpoint, prefix + "attention.sliding_window", 0, max_context_tokens, 0) != 0)
+                read.key("attention.value_length"));
+  if (read.integer("attention.sliding_window", 0, max_context_tokens, 0) != 0)
     throw Error(ErrorKind::unsupported, "sliding-window attention is not implemented",
-                prefix + "attention.sliding_window");
-  spec.max_context = ranged(checkpoint, prefix + "context_length", 1, max_context_tokens);
-  spec.rms_epsilon = static_cast<float>(checkpoint.number(prefix + "attention.layer_norm_rms_epsilon"));
-  spec.vocab_size = embedding_rows(checkpoint, "token_embd.weight");
+                read.key("attention.sliding_window"));
+  spec.max_context = read.integer("context_length", 1, max_context_tokens);
+  spec.rms_epsilon = read.number("attention.layer_norm_rms_epsilon");
+  spec.vocab_size = read.vocab_size();
   spec.tied_embeddings = checkpoint.find_tensor("output.weight") == nullptr;
   spec.rope = read_gguf_rope(checkpoint, architecture, spec.head_dim, spec.max_context);
   return spec;
@@ -104,9 +86,10 @@ LlamaSpec read_decoder(const Checkpoint& checkpoint, const std::string& architec
 }
 
 LlamaSpec read_dense_decoder(const Checkpoint& checkpoint, const std::string& architecture) {
-  const std::string key = architecture + ".expert_count";
-  if (checkpoint.format() == Checkpoint::Format::gguf && ranged(checkpoint, key, 0, max_dimension, 0) != 0)
-    throw Error(ErrorKind::unsupported, "experts are not implemented for the architecture " + architecture, key);
+  const GgufReader read(checkpoint, architecture);
+  if (checkpoint.format() == Checkpoint::Format::gguf && read.integer("expert_count", 0, max_dimension, 0) != 0)
+    throw Error(ErrorKind::unsupported, "experts are not implemented for the architecture " + architecture,
+                read.key("expert_count"));
   return read_decoder(checkpoint, architecture);
 }
 
@@ -177,6 +160,12 @@ std::vector<TensorRule> llama_tensors(const LlamaSpec& spec, Checkpoint::Format 
   };
   for (TensorRule& rule : expert_tensors(spec.experts, spec.hidden_size, format)) rules.push_back(std::move(rule));
   return rules;
+}
+
+std::vector<std::string> llama_ignored(const LlamaSpec& spec) {
+  std::vector<std::string> ignored = {"rope_freqs.", "rotary_emb.inv_freq"};
+  if (spec.tied_embeddings) ignored.push_back("lm_head.weight");
+  return ignored;
 }
 
 }  // namespace moebox

@@ -49,6 +49,8 @@ LlamaSpec read_mixtral(const Checkpoint& checkpoint);
 
 /// Every tensor of such a model, with shapes from the spec.
 std::vector<TensorRule> llama_tensors(const LlamaSpec& spec, Checkpoint::Format format);
+/// Parts of the names of tensors that are left out: rotary frequencies, a copy of a tied embedding.
+std::vector<std::string> llama_ignored(const LlamaSpec& spec);
 
 /// The part that all architectures share: sizes from GGUF's `<architecture>.*` or from config.json. Not yet: biases,
 /// RoPE pairing, experts.

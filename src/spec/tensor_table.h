@@ -16,20 +16,23 @@ struct TensorRule {
   std::string_view role;      // "attn_q": how the model asks for it
   std::string_view gguf, hf;  // names in the two formats
   std::vector<std::int64_t> shape;
-  bool required = true;
+  bool present = true;  // in this model; where not, a file that has the tensor all the same is refused
 };
+
+/// Parameters of a checkpoint without the tensors whose names hold one of `ignored`.
+std::int64_t count_parameters(const Checkpoint& checkpoint, const std::vector<std::string>& ignored);
 
 /// Finds tensors by role and checks their shapes. At the end, finish() fails on tensors that no rule explains: a file
 /// with a feature that is not implemented must not load as if it had none.
 class TensorFinder {
  public:
-  /// `ignored` are parts of names of tensors that carry nothing (precomputed RoPE frequencies, for instance).
+  /// `ignored` are parts of names of tensors that carry nothing for this model (precomputed RoPE frequencies, say).
   TensorFinder(const Checkpoint& checkpoint, std::vector<TensorRule> rules, std::vector<std::string> ignored = {});
 
-  /// The tensor, or nullptr when it is optional and absent. `layer` is -1 outside the layers. Throws Error: not_found,
-  /// or invalid_file when the shape is another one.
+  /// The tensor, or nullptr when the model has none (TensorRule::present). `layer` is -1 outside the layers. Throws
+  /// Error: not_found, or invalid_file when the shape is another one.
   const TensorView* find(std::string_view role, int layer = -1);
-  /// The tensor of a required rule.
+  /// The tensor of a role that the model has.
   const TensorView& get(std::string_view role, int layer = -1);
   /// The matrices of `n` experts, whose rule has one expert's shape (rows, columns): tensors of their own in a Hugging
   /// Face folder, slices of one tensor (n, rows, columns) in GGUF.
@@ -40,7 +43,7 @@ class TensorFinder {
 
  private:
   const TensorRule& rule(std::string_view role) const;
-  const TensorView* look_up(const std::string& name, const std::vector<std::int64_t>& shape, bool required);
+  const TensorView& look_up(const std::string& name, const std::vector<std::int64_t>& shape);
 
   const Checkpoint& checkpoint_;
   std::vector<TensorRule> rules_;

@@ -4,107 +4,29 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <map>
 #include <string>
-#include <vector>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "models/model.h"
+#include "spec/edited_model.h"
 
 namespace moebox {
 namespace {
+
+using test::EditedFolder;
+using test::expect_refused;
+using test::load;
 
 namespace fs = std::filesystem;
 
 const fs::path models = MOEBOX_TEST_DIR "/golden/deepseek/models";
 
-/// A copy of a tiny model whose files a test may change.
-class Folder {
- public:
-  explicit Folder(const std::string& model) {
-    static int count = 0;
-    path_ = fs::temp_directory_path() / ("moebox_spec_" + std::to_string(::getpid()) + "_" + std::to_string(count++));
-    fs::create_directories(path_);
-    std::ifstream(models / model / "config.json") >> config;
-    fs::copy_file(fs::canonical(models / model / "model.safetensors"), path_ / "model.safetensors");
-    read_tensors();
-  }
-  ~Folder() { fs::remove_all(path_); }
-
-  const fs::path& write() {
-    std::ofstream(path_ / "config.json") << config.dump();
-    write_tensors();
-    return path_;
-  }
-
-  nlohmann::json config;
-
-  struct Tensor {
-    std::string dtype;
-    std::vector<std::int64_t> shape;
-    std::string data;
-  };
-  std::map<std::string, Tensor> tensors;
-
- private:
-  void read_tensors() {
-    std::ifstream in(path_ / "model.safetensors", std::ios::binary);
-    std::string file((std::istreambuf_iterator<char>(in)), {});
-    std::uint64_t size = 0;
-    std::memcpy(&size, file.data(), 8);
-    const auto header = nlohmann::json::parse(file.substr(8, size));
-    for (const auto& [name, entry] : header.items()) {
-      if (name == "__metadata__") continue;
-      const auto begin = entry.at("data_offsets")[0].get<std::size_t>(),
-                 end = entry.at("data_offsets")[1].get<std::size_t>();
-      tensors[name] = {entry.at("dtype"), entry.at("shape"), file.substr(8 + size + begin, end - begin)};
-    }
-  }
-  void write_tensors() const {
-    nlohmann::json header;
-    std::string data;
-    for (const auto& [name, tensor] : tensors) {
-      header[name] = {{"dtype", tensor.dtype},
-                      {"shape", tensor.shape},
-                      {"data_offsets", {data.size(), data.size() + tensor.data.size()}}};
-      data += tensor.data;
-    }
-    std::string text = header.dump();
-    text.resize((text.size() + 7) / 8 * 8, ' ');
-    const std::uint64_t size = text.size();
-    std::ofstream out(path_ / "model.safetensors", std::ios::binary);
-    out.write(reinterpret_cast<const char*>(&size), 8);
-    out << text << data;
-  }
-
-  fs::path path_;
-};
-
-void load(const fs::path& path) {
-  const Checkpoint checkpoint = Checkpoint::open(path);
-  ThreadTeam team(1);
-  load_model(checkpoint, team);
-}
-
-void expect_refused(Folder& folder, const std::string& part) {
-  const fs::path& path = folder.write();
-  try {
-    load(path);
-    ADD_FAILURE() << "loaded in spite of " << part;
-  } catch (const Error& error) {
-    EXPECT_NE(error.kind(), ErrorKind::internal);
-    EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
-  }
-}
-
 void expect_config_refused(const std::string& model, const std::string& field, const nlohmann::json& value,
                            const std::string& named = "") {
-  Folder folder(model);
+  EditedFolder folder(models / model);
   folder.config[field] = value;
   expect_refused(folder, named.empty() ? field : named);
 }
@@ -117,7 +39,7 @@ TEST(DeepseekSpec, TheTinyModelsLoad) {
 TEST(DeepseekSpec, ScalesThatMakeInfinitiesAreRefused) {
   for (const char* name : {"attention_factor", "mscale", "mscale_all_dim"}) {
     for (const double value : {-1.0, 1e19}) {
-      Folder folder("tiny-v3-yarn");
+      EditedFolder folder(models / "tiny-v3-yarn");
       folder.config["rope_parameters"][name] = value;
       expect_refused(folder, name);
     }
@@ -178,19 +100,19 @@ TEST(DeepseekSpec, WhatIsNotImplementedIsRefusedByName) {
 
 TEST(DeepseekTensors, MissingAndExtraOnesAreRefusedByName) {
   const std::string expert = "model.layers.1.mlp.experts.7.up_proj.weight";
-  Folder missing("tiny-v3");
+  EditedFolder missing(models / "tiny-v3");
   missing.tensors.erase(expert);
   expect_refused(missing, expert);
-  Folder extra("tiny-v3");
+  EditedFolder extra(models / "tiny-v3");
   extra.tensors["model.layers.1.mlp.experts.8.up_proj.weight"] = extra.tensors.at(expert);
   expect_refused(extra, "experts.8");
-  Folder no_bias("tiny-v3");
+  EditedFolder no_bias(models / "tiny-v3");
   no_bias.tensors.erase("model.layers.1.mlp.gate.e_score_correction_bias");
   expect_refused(no_bias, "e_score_correction_bias");
 }
 
 TEST(DeepseekTensors, TheLayersThatPredictFurtherTokensAreLeftOut) {
-  Folder folder("tiny-v3");
+  EditedFolder folder(models / "tiny-v3");
   folder.tensors["model.layers.3.eh_proj.weight"] = {"BF16", {1, 2}, std::string(4, 'a')};
   EXPECT_NO_THROW(load(folder.write()));
   folder.tensors["model.layers.4.eh_proj.weight"] = {"BF16", {1, 2}, std::string(4, 'a')};
@@ -199,7 +121,7 @@ TEST(DeepseekTensors, TheLayersThatPredictFurtherTokensAreLeftOut) {
 
 TEST(DeepseekTensors, NanInAGateOrItsBiasIsRefused) {
   for (const std::string name : {"model.layers.2.mlp.gate.weight", "model.layers.2.mlp.gate.e_score_correction_bias"}) {
-    Folder folder("tiny-v3");
+    EditedFolder folder(models / "tiny-v3");
     std::string& data = folder.tensors.at(name).data;
     data[4] = data[5] = static_cast<char>(0x7f);
     data[4] = static_cast<char>(0xff);  // BF16 0x7fff
@@ -210,8 +132,8 @@ TEST(DeepseekTensors, NanInAGateOrItsBiasIsRefused) {
 // ---- FP8 ----
 
 /// Turns a BF16 matrix into E4M3 with one scale a block; returns the values that it then stands for, as BF16.
-std::string make_fp8(Folder& folder, const std::string& name, float scale) {
-  Folder::Tensor& tensor = folder.tensors.at(name);
+std::string make_fp8(EditedFolder& folder, const std::string& name, float scale) {
+  EditedFolder::Tensor& tensor = folder.tensors.at(name);
   std::string exact = tensor.data;
   const std::size_t n = tensor.data.size() / 2;
   std::string bytes(n, 0);
@@ -264,7 +186,7 @@ const std::vector<std::string> quantised = {"model.layers.0.self_attn.kv_b_proj.
 const nlohmann::json fp8_config = {{"quant_method", "fp8"}, {"fmt", "e4m3"}, {"weight_block_size", {128, 128}}};
 
 TEST(DeepseekFp8, LogitsAreThoseOfTheWeightsThatItStandsFor) {
-  Folder fp8("tiny-v3"), exact("tiny-v3");
+  EditedFolder fp8(models / "tiny-v3"), exact(models / "tiny-v3");
   fp8.config["quantization_config"] = fp8_config;
   for (const std::string& name : quantised) exact.tensors.at(name).data = make_fp8(fp8, name, 0.0625f);
   const auto logits = logits_of(fp8.write());
@@ -274,22 +196,22 @@ TEST(DeepseekFp8, LogitsAreThoseOfTheWeightsThatItStandsFor) {
 
 TEST(DeepseekFp8, ScalesThatDoNotFitAreRefusedByName) {
   const std::string& name = quantised.front();
-  Folder missing("tiny-v3");
+  EditedFolder missing(models / "tiny-v3");
   missing.config["quantization_config"] = fp8_config;
   make_fp8(missing, name, 1.0f);
   missing.tensors.erase(name + "_scale_inv");
   expect_refused(missing, name + "_scale_inv");
-  Folder shape("tiny-v3");
+  EditedFolder shape(models / "tiny-v3");
   shape.config["quantization_config"] = fp8_config;
   make_fp8(shape, name, 1.0f);
   shape.tensors.at(name + "_scale_inv") = {"F32", {1, 1}, std::string(4, 'a')};
   expect_refused(shape, name + "_scale_inv");
-  Folder type("tiny-v3");
+  EditedFolder type(models / "tiny-v3");
   type.config["quantization_config"] = fp8_config;
   make_fp8(type, name, 1.0f);
   type.tensors.at(name + "_scale_inv") = {"BF16", {2, 1}, std::string(4, 'a')};
   expect_refused(type, name + "_scale_inv");
-  Folder extra("tiny-v3");
+  EditedFolder extra(models / "tiny-v3");
   extra.tensors[name + "_scale_inv"] = {"F32", {2, 1}, std::string(8, 'a')};
   expect_refused(extra, name + "_scale_inv");
 }

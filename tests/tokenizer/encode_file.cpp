@@ -11,23 +11,11 @@
 #include <iterator>
 #include <string>
 
+#include "any_tokenizer.h"
 #include "base/error.h"
-#include "io/checkpoint.h"
 #include "tokenizer/tokenizer.h"
 
 namespace {
-
-std::string read_file(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw moebox::Error(moebox::ErrorKind::not_found, "cannot open the file", path.string());
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-std::shared_ptr<const moebox::Tokenizer> load(const std::filesystem::path& path) {
-  if (path.extension() == ".json") return moebox::Tokenizer::from_json(read_file(path));
-  if (path.extension() == ".model") return moebox::Tokenizer::from_sentencepiece(read_file(path));
-  return moebox::Tokenizer::load(moebox::Checkpoint::open(path));
-}
 
 /// Processor time of this program: other programs do not count.
 double processor_seconds() {
@@ -38,9 +26,9 @@ double processor_seconds() {
 
 int run(const char* tokenizer_path, const char* documents_path, const char* ids_path, bool trusted) {
   double start = processor_seconds();
-  const auto tokenizer = load(tokenizer_path);
+  const auto tokenizer = moebox::test::load_any_tokenizer(tokenizer_path);
   const double load_seconds = processor_seconds() - start;
-  const std::string documents = read_file(documents_path);
+  const std::string documents = moebox::test::read_any_file(documents_path);
   std::ofstream out(ids_path, std::ios::binary);
   std::size_t bytes = 0, ids = 0;
   double seconds = 0;

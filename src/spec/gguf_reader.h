@@ -1,0 +1,53 @@
+// Typed look-ups in a GGUF file's metadata, with errors that name the key: ConfigReader's counterpart.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+#include "io/checkpoint.h"
+#include "spec/limits.h"
+
+namespace moebox {
+
+/// Reads `<architecture>.<name>`. A missing key takes the fallback, or is an Error when there is none.
+class GgufReader {
+ public:
+  GgufReader(const Checkpoint& checkpoint, const std::string& architecture)
+      : checkpoint_(checkpoint), prefix_(architecture + ".") {}
+
+  std::string key(const char* name) const { return prefix_ + name; }
+  bool has(const char* name) const { return checkpoint_.find(key(name)) != nullptr; }
+
+  /// An integer in [low, high].
+  int integer(const char* name, int low, int high, std::optional<std::int64_t> fallback = {}) const {
+    const std::int64_t value = checkpoint_.integer(key(name), fallback);
+    if (value < low || value > high)
+      throw Error(
+          ErrorKind::invalid_file,
+          "expected " + std::to_string(low) + " to " + std::to_string(high) + ", found " + std::to_string(value),
+          key(name));
+    return static_cast<int>(value);
+  }
+  float number(const char* name, std::optional<double> fallback = {}) const {
+    return static_cast<float>(checkpoint_.number(key(name), fallback));
+  }
+  bool boolean(const char* name, std::optional<bool> fallback = {}) const {
+    return checkpoint_.boolean(key(name), fallback);
+  }
+
+  /// Rows of the embedding: the size of the vocabulary, which GGUF states nowhere else.
+  int vocab_size() const {
+    const TensorView& embedding = checkpoint_.tensor("token_embd.weight");
+    if (embedding.rank != 2 || embedding.shape[0] < 1 || embedding.shape[0] > max_vocabulary)
+      throw Error(ErrorKind::invalid_file,
+                  "expected a matrix (vocab_size, hidden_size), found " + shape_text(embedding), embedding.name);
+    return static_cast<int>(embedding.shape[0]);
+  }
+
+ private:
+  const Checkpoint& checkpoint_;
+  const std::string prefix_;
+};
+
+}  // namespace moebox

@@ -1,0 +1,67 @@
+// Models of the Llama kind whose files say what their tensors are not, or ask for what is not implemented: refused at
+// load, by name.
+#include "spec/llama.h"
+
+#include <filesystem>
+#include <string>
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "models/model.h"
+#include "spec/edited_model.h"
+
+namespace moebox {
+namespace {
+
+using test::add_gguf_integers;
+using test::EditedFolder;
+using test::expect_refused;
+using test::load;
+
+namespace fs = std::filesystem;
+
+const fs::path llamas = MOEBOX_TEST_DIR "/golden/transformers/models";
+
+std::string bytes_of(std::size_t n_values) { return std::string(n_values * sizeof(float), '\0'); }
+
+TEST(LlamaTensors, ABiasThatTheConfigDeniesIsRefused) {
+  EditedFolder folder(llamas / "llama_gqa");
+  EXPECT_NO_THROW(load(folder.write()));
+  const auto& norm = folder.tensors.at("model.layers.0.input_layernorm.weight");
+  folder.config["attention_bias"] = false;
+  folder.tensors["model.layers.0.self_attn.o_proj.bias"] = {"F32", norm.shape,
+                                                            bytes_of(static_cast<std::size_t>(norm.shape[0]))};
+  expect_refused(folder, "model.layers.0.self_attn.o_proj.bias");
+}
+
+TEST(LlamaTensors, ABiasThatTheConfigPromisesMustBeThere) {
+  EditedFolder folder(llamas / "llama_gqa");
+  folder.config["attention_bias"] = true;
+  expect_refused(folder, "_proj.bias");
+}
+
+TEST(LlamaTensors, ATiedModelMayCarryACopyOfItsEmbedding) {
+  EditedFolder folder(llamas / "qwen2_tied");
+  folder.tensors["lm_head.weight"] = folder.tensors.at("model.embed_tokens.weight");
+  EXPECT_NO_THROW(load(folder.write()));
+}
+
+class LlamaGate : public testing::Test {
+ protected:
+  ~LlamaGate() override { fs::remove(path_); }
+  void expect_key_refused(const std::string& key, std::uint32_t value) {
+    add_gguf_integers(llamas / "llama_gqa/f16.gguf", path_,
+                      {{"llama.expert_count", 4}, {"llama.expert_used_count", 2}, {key, value}});
+    expect_refused(path_, key);
+  }
+  const fs::path path_ = fs::temp_directory_path() / ("moebox_gate_" + std::to_string(::getpid()) + ".gguf");
+};
+
+TEST_F(LlamaGate, AnotherThanASoftmaxIsRefused) {
+  expect_key_refused("llama.expert_gating_func", 2);
+  expect_key_refused("llama.expert_group_count", 2);
+}
+
+}  // namespace
+}  // namespace moebox
