@@ -25,7 +25,7 @@ struct HttpRequest {
   std::optional<std::uint64_t> content_length;  // absent for chunked bodies too
 
   // The headers that matter here. None of them is trusted; Host decides nothing but who is refused.
-  std::string authorization, content_type, host, origin, request_id_header, requested_method;
+  std::string authorization, content_type, content_encoding, host, origin, request_id_header, requested_method;
 
   std::string body;
 

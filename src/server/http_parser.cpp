@@ -1,5 +1,7 @@
 #include "server/http_parser.h"
 
+#include <algorithm>
+
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
@@ -8,6 +10,8 @@ namespace moebox {
 namespace {
 
 namespace http = boost::beast::http;
+
+constexpr int most_empty_lines = 8;
 
 std::string_view view(boost::beast::string_view text) { return {text.data(), text.size()}; }
 
@@ -60,6 +64,48 @@ struct HttpParser::Impl {
     return std::string(view(range.first->value()));
   }
 
+  /// The values of a header that is a list, as if they had come in one line.
+  std::string list(http::field field) const {
+    std::string values;
+    const auto range = parser.get().equal_range(field);
+    for (auto it = range.first; it != range.second; ++it) {
+      if (!values.empty()) values += ", ";
+      values += view(it->value());
+    }
+    return values;
+  }
+
+  /// How many bytes of empty lines are at the front. Clients end a body with a line that does not belong to it (RFC
+  /// 9112, section 2.2); more than a few are no mistake.
+  std::size_t empty_lines(std::string_view text) {
+    std::size_t n = 0;
+    while (!line_begun && text.substr(n).starts_with("\r\n")) {
+      n += 2;
+      if (++n_empty_lines > most_empty_lines) {
+        fail(protocol_error(400, "Too many empty lines come before the request."));
+        break;
+      }
+    }
+    return n;
+  }
+
+  /// Looks at the header's bytes that were not there before; fails on a line that ends with LF alone, which some
+  /// servers take for an end and others do not.
+  void look_at_lines(std::string_view text) {
+    for (; n_seen < text.size() && !header_ended; ++n_seen) {
+      const char c = text[n_seen];
+      if (c == '\n' && previous != '\r') return fail(protocol_error(400, "Lines of the header must end with CR LF."));
+      if (c == '\n') {
+        header_ended = line_bytes == 1;
+        line_bytes = 0;
+      } else {
+        line_begun = true;
+        ++line_bytes;
+      }
+      previous = c;
+    }
+  }
+
   /// `text`: all fields as they came; Beast takes them at once, and joins folded lines.
   void take_header(std::string_view text) {
     const auto& head = parser.get();
@@ -84,6 +130,7 @@ struct HttpParser::Impl {
     request.keep_alive = parser.keep_alive();
     request.authorization = single(http::field::authorization);
     request.content_type = single(http::field::content_type);
+    request.content_encoding = list(http::field::content_encoding);
     request.host = single(http::field::host);
     request.origin = single(http::field::origin);
     request.requested_method = single(http::field::access_control_request_method);
@@ -123,6 +170,13 @@ struct HttpParser::Impl {
   ApiError error;
   State state = State::header;
   std::size_t raw_body_bytes = 0;  // with the framing of chunks
+
+  // Lines of the header, as far as they have been looked at.
+  std::size_t n_seen = 0;      // bytes at the front of what is not taken yet
+  std::size_t line_bytes = 0;  // of the line at hand
+  char previous = 0;
+  bool line_begun = false, header_ended = false;
+  int n_empty_lines = 0;
 };
 
 HttpParser::HttpParser(const ServerLimits& limits) : impl_(std::make_unique<Impl>(limits)) {}
@@ -138,11 +192,19 @@ std::size_t HttpParser::feed(std::string_view bytes) {
   Impl& impl = *impl_;
   std::size_t taken = 0;
   while (impl.state == State::header || impl.state == State::body) {
+    if (impl.state == State::header) {
+      taken += impl.empty_lines(bytes.substr(taken));
+      const std::string_view line = bytes.substr(taken);
+      if (!impl.line_begun && line == "\r") break;  // of an empty line, perhaps
+      if (impl.state == State::header) impl.look_at_lines(line);
+      if (impl.state == State::failed) break;
+    }
     const std::string_view rest = bytes.substr(taken);
     if (rest.empty()) break;
     boost::beast::error_code code;
     const std::size_t n = impl.parser.put(boost::asio::buffer(rest.data(), rest.size()), code);
     taken += n;
+    impl.n_seen -= std::min(impl.n_seen, n);
     if (impl.state == State::body) {
       impl.raw_body_bytes += n;
       // Chunks of one byte each, endless extensions and trailers cost work without counting as body.

@@ -41,6 +41,11 @@ bool is_json(std::string_view content_type) {
   return media == "application/json";
 }
 
+/// A body is read as it came: what a coding hides would be taken for something else.
+bool is_coded(std::string_view content_encoding) {
+  return !content_encoding.empty() && lower(content_encoding) != "identity";
+}
+
 std::string whole_number(double value) { return std::to_string(static_cast<long long>(std::floor(value))); }
 
 }  // namespace
@@ -93,6 +98,13 @@ std::optional<HttpResponse> Service::check(HttpRequest& request) {
   if (!is_json(request.content_type)) {
     return error_response(refusal(415, "The body must be JSON: Content-Type: application/json.",
                                   "invalid_request_error", "unsupported_media_type"));
+  }
+  if (is_coded(request.content_encoding)) {
+    HttpResponse response =
+        error_response(refusal(415, "The body must come without a Content-Encoding: compressed bodies are not read.",
+                               "invalid_request_error", "unsupported_content_encoding"));
+    response.headers.emplace_back("Accept-Encoding", "identity");
+    return response;
   }
   if (const auto error = limit_rate(request)) return error_response(*error);
   return std::nullopt;

@@ -54,6 +54,26 @@ TEST(HttpParser, ReadsARequestInAnyPieces) {
   }
 }
 
+TEST(HttpParser, PassesOverAFewEmptyLinesBeforeARequest) {
+  const std::string request = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\na\nb";
+  for (const std::size_t piece : {1u, 2u, 3u, 1000u}) {
+    for (const char* lines : {"\r\n", "\r\n\r\n"}) {
+      const Outcome outcome = parse(lines + request, piece);
+      ASSERT_EQ(outcome.state, HttpParser::State::done) << piece;
+      EXPECT_EQ(outcome.request.body, "a\nb") << "a body's line feeds are its own business";
+    }
+    std::string many;
+    for (int i = 0; i < 20; ++i) many += "\r\n";
+    EXPECT_EQ(parse(many + request, piece).status, 400);
+  }
+}
+
+TEST(HttpParser, JoinsTheCodingsOfABody) {
+  EXPECT_EQ(parse("POST / HTTP/1.1\r\nHost: h\r\nContent-Encoding: gzip\r\nContent-Encoding: br\r\n\r\n")
+                .request.content_encoding,
+            "gzip, br");
+}
+
 TEST(HttpParser, ReadsChunks) {
   const std::string text =
       "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;ext=1\r\nde\r\n0\r\n\r\n";
@@ -98,6 +118,12 @@ TEST(HttpParser, RefusesWhatTwoServersCouldReadInTwoWays) {
       {"GET / HTTP/1.1\r\nHost: h\r\nX: a\rY: b\r\n\r\n", 400},
       {"GET / HTTP/1.1\r\nHost: h\r\n: b\r\n\r\n", 400},
       {"GET / HTTP/1.1\r\nHost: h\r\nno colon\r\n\r\n", 400},
+      {"GET / HTTP/1.1\nHost: h\r\n\r\n", 400},
+      {"GET / HTTP/1.1\nHost: h\n\n", 400},
+      {"GET / HTTP/1.1\r\nHost: h\nX: a\r\n\r\n", 400},
+      {"GET / HTTP/1.1\r\nHost: h\r\n\n", 400},
+      {"\nGET / HTTP/1.1\r\nHost: h\r\n\r\n", 400},
+      {"\rGET / HTTP/1.1\r\nHost: h\r\n\r\n", 400},
       {"GET / HTTP/2.0\r\nHost: h\r\n\r\n", 505},
       {"GET / HTTP/1.2\r\nHost: h\r\n\r\n", 505},
       {"GET /\r\n\r\n", 400},
