@@ -19,6 +19,8 @@ constexpr std::size_t most_pipelined_bytes = 64u << 10;  // read ahead while a r
 constexpr std::size_t short_body_bytes = 64u << 10;  // of a refused request: read past, so that the connection lives on
 constexpr std::size_t most_lingered_bytes = 64u << 20;
 constexpr std::chrono::milliseconds linger_time{2000};
+constexpr std::chrono::milliseconds last_request_time{
+    500};  // an idle connection that drains waits so long for one more
 
 /// The system's own watch over peers that vanished without a word.
 void watch_peer(Connection::Socket& socket, std::chrono::milliseconds write_stall_time) {
@@ -168,6 +170,7 @@ void Connection::start() {
       if (self->phase_ == Phase::closed) return;
       if (error) return self->close();
       self->phase_ = Phase::header;
+      if (self->draining_) self->limit_time(last_request_time);
       self->want_read();
     });
   });
@@ -176,8 +179,8 @@ void Connection::start() {
 void Connection::drain() {
   boost::asio::post(executor_, [self = shared_from_this()] {
     self->draining_ = true;
-    if (self->phase_ == Phase::handshake || (self->phase_ == Phase::header && !self->header_begun_))
-      self->close_politely();
+    // A request may be on its way: it was sent before the client could know.
+    if (self->phase_ == Phase::header && !self->header_begun_) self->limit_time(last_request_time);
   });
 }
 
@@ -197,6 +200,10 @@ void Connection::want_read() {
 void Connection::on_read(const error_code& error, std::size_t n) {
   if (saying_goodbye_) return close_politely();
   if (phase_ == Phase::closed) return;
+  if (std::exchange(asking_idle_, false) && error == boost::asio::error::operation_aborted) {
+    error_code ignored;
+    return socket().available(ignored) > 0 ? want_read() : close_politely();
+  }
   if (error) {
     read_closed_ = true;
     // A client that closed its side before the answer is complete does not wait for it: its slot goes to somebody who
@@ -214,7 +221,8 @@ void Connection::on_read(const error_code& error, std::size_t n) {
 }
 
 void Connection::advance() {
-  if (phase_ == Phase::header && !header_begun_ && !received_.empty()) {
+  // Empty lines are no request yet.
+  if (phase_ == Phase::header && !header_begun_ && received_.find_first_not_of("\r\n") != std::string::npos) {
     header_begun_ = true;
     limit_time(limits_.header_time);
   }
@@ -323,7 +331,8 @@ void Connection::on_written(const error_code& error, std::size_t n) {
   if (!answered_) return;
   answered_ = false;
   exchange_.reset();
-  if (keep_alive_ && !draining_) return next_request();
+  // What the answer's head said holds, also when the server has begun to drain since.
+  if (keep_alive_) return next_request();
   linger();
 }
 
@@ -338,8 +347,18 @@ void Connection::next_request() {
   phase_ = Phase::header;
   header_begun_ = false;
   parser_ = HttpParser(limits_);
-  limit_time(limits_.idle_time);
+  limit_time(draining_ ? last_request_time : limits_.idle_time);
   advance();
+}
+
+/// Closes a connection without a request. Only the pending read knows whether one has come: it is cancelled, and either
+/// brings bytes, which are answered, or says that there were none.
+void Connection::leave_if_idle() {
+  if (!reading_) return close_politely();
+  asking_idle_ = true;
+  limit_time(last_request_time);  // a TLS read may be between two of its steps, where nothing can be cancelled
+  error_code ignored;
+  socket().cancel(ignored);
 }
 
 /// Lets the answer arrive before the connection is cut: closing with unread input would reset it.
@@ -370,6 +389,7 @@ void Connection::on_time() {
     return answer_with(service_.refuse(error, parser_.request()));
   }
   if (phase_ == Phase::answering) return;
+  if (phase_ == Phase::header) return leave_if_idle();
   close();
 }
 

@@ -41,7 +41,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   virtual ~Connection();
 
   void start();
-  /// Closes when no request is being answered; otherwise after the answer. Thread safe.
+  /// Closes after the answer to the request at hand, or to one that comes within half a second. Thread safe.
   void drain();
   /// Closes now. Thread safe.
   void stop();
@@ -72,6 +72,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void on_written(const boost::system::error_code& error, std::size_t n);
   void exchange_ended(bool keep_alive);
   void next_request();
+  void leave_if_idle();
   void linger();
   void limit_time(std::chrono::milliseconds time);
   void on_time();
@@ -99,7 +100,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   std::optional<HttpResponse> refusal_;  // the answer that waits until a short body has been read past
   bool header_begun_ = false, input_left_ = false;
-  bool answered_ = false, keep_alive_ = true, draining_ = false, saying_goodbye_ = false;
+  bool answered_ = false, keep_alive_ = true, draining_ = false, saying_goodbye_ = false, asking_idle_ = false;
   std::size_t lingered_bytes_ = 0;
 };
 

@@ -208,6 +208,7 @@ struct Server::State {
                                              });
     table->add(id, connection);
     connection->start();
+    if (context.draining) connection->drain();
     if (stopping) connection->stop();
   }
 
@@ -240,7 +241,8 @@ struct Server::State {
   void drain() {
     if (context.draining.exchange(true)) return;
     log(LogLevel::info, "draining", {{"connections", table->size()}, {"requests", context.requests_in_flight.load()}});
-    drain_until = Clock::now() + context.options.drain_time;
+    quiet_since = Clock::now();
+    drain_until = quiet_since + context.options.drain_time;
     table->for_each([](Connection& connection) { connection.drain(); });
     look();
   }

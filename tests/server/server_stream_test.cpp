@@ -209,8 +209,8 @@ TEST(ServerStream, DrainingFinishesWhatRuns) {
   ASSERT_TRUE(eventually([&] { return server->stats().running == 1; }));
   std::this_thread::sleep_for(30ms);
   server->server().drain();
-  EXPECT_EQ(idle.receive(1000), "");
-  EXPECT_TRUE(idle.ended) << "idle connections close at once";
+  EXPECT_EQ(idle.receive(5000), "");
+  EXPECT_TRUE(idle.ended) << "idle connections close";
   late.send("dy HTTP/1.1\r\nHost: localhost\r\n\r\n");
   EXPECT_EQ(status_of(late.receive(1000)), 503);
   const std::string refused = server->exchange(post("/v1/completions", R"({"prompt":"a"})"));
@@ -219,6 +219,51 @@ TEST(ServerStream, DrainingFinishesWhatRuns) {
   const std::string answer = running.receive_until("[DONE]");
   EXPECT_EQ(answer.find("error"), std::string::npos);
   EXPECT_NE(answer.find("[DONE]"), std::string::npos);
+}
+
+TEST(ServerStream, ARequestThatMeetsTheDrainingIsAnswered) {
+  TestServer server;
+  RawClient idle(server.port()), fresh(server.port());
+  idle.send(get("/health"));
+  EXPECT_EQ(status_of(idle.receive_until("}")), 200);
+  std::this_thread::sleep_for(3s);  // longer than the time for last bytes, which begins with the draining
+  server.server().drain();
+  std::this_thread::sleep_for(50ms);
+  for (RawClient* client : {&idle, &fresh}) {
+    client->send(post("/v1/completions", R"({"prompt":"a"})"));
+    const std::string answer = client->receive_until("}}");
+    EXPECT_EQ(status_of(answer), 503);
+    EXPECT_NE(answer.find("Connection: close\r\n"), std::string::npos);
+    EXPECT_NE(answer.find("Retry-After"), std::string::npos);
+  }
+}
+
+/// Asks again and again on one connection until the server says that it closes it. False: a request got no answer.
+bool asks_until_closed(std::uint16_t port) {
+  RawClient client(port);
+  const std::string request = post("/v1/completions", R"({"prompt":"a","max_tokens":1})");
+  for (;;) {
+    if (!client.send(request)) return false;
+    std::string answer;
+    while (!TestServer::complete(answer)) {
+      if (client.ended) return false;
+      answer += client.receive(1);
+    }
+    if (answer.find("Connection: close\r\n") != std::string::npos) return true;
+  }
+}
+
+TEST(ServerStream, EveryRequestIsAnsweredWhenTheServerDrainsBetweenThem) {
+  for (int round = 0; round < 10; ++round) {
+    TestServer server;
+    std::atomic<int> unanswered{0};
+    std::vector<std::thread> clients;
+    for (int i = 0; i < 8; ++i) clients.emplace_back([&] { unanswered += asks_until_closed(server.port()) ? 0 : 1; });
+    std::this_thread::sleep_for(30ms + round * 1ms);
+    server.server().drain();
+    for (std::thread& client : clients) client.join();
+    EXPECT_EQ(unanswered, 0) << "round " << round;
+  }
 }
 
 TEST(ServerStream, DrainingEndsAfterItsTime) {
