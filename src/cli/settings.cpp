@@ -105,10 +105,11 @@ std::optional<double> parse_size(std::string_view text) {
   return std::nullopt;
 }
 
+bool is_free(const Setting& setting) { return setting.range.least == 0 && setting.range.most == 0; }
+
 std::string range_text(const Setting& setting) {
-  if (setting.minimum == 0 && setting.maximum == 0) return "";
-  if (setting.type == SettingType::duration || setting.type == SettingType::size) return "";
-  return fmt::format(" from {} to {}", setting.minimum, setting.maximum);
+  if (is_free(setting) || setting.type == SettingType::duration || setting.type == SettingType::size) return "";
+  return " " + setting.range.text();
 }
 
 std::string expectation(const Setting& setting) {
@@ -122,7 +123,7 @@ std::string expectation(const Setting& setting) {
     case SettingType::choice:
       return "one of " + std::string(setting.choices);
     case SettingType::duration:
-      return setting.minimum < 0 ? "a time such as 90s, 5m or never" : "a time such as 90s or 5m";
+      return setting.range.least < 0 ? "a time such as 90s, 5m or never" : "a time such as 90s or 5m";
     case SettingType::size:
       return "a size such as 512MB or 2GiB";
     default:
@@ -139,10 +140,7 @@ bool is_choice(std::string_view choices, std::string_view value) {
   return false;
 }
 
-bool within(const Setting& setting, double value) {
-  if (setting.minimum == 0 && setting.maximum == 0) return true;
-  return value >= setting.minimum && value <= setting.maximum;
-}
+bool within(const Setting& setting, double value) { return is_free(setting) || setting.range.contains(value); }
 
 /// The value as it is kept, or nothing when it is not one.
 std::optional<std::string> normalised(const Setting& setting, std::string_view raw) {

@@ -11,6 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/range.h"
+
 namespace moebox::cli {
 
 enum class SettingType {
@@ -31,10 +33,9 @@ enum class Origin { fallback, file, environment, option };
 struct Setting {
   std::string_view key;  // "temperature"; "server.port" is `port` of the table [server]
   SettingType type;
-  std::string_view fallback;  // the default, as one would write it
-  std::string_view help;      // one line, no full stop
-  double minimum = 0;         // of numbers, durations (ms) and sizes (bytes); both 0: any
-  double maximum = 0;
+  std::string_view fallback;          // the default, as one would write it
+  std::string_view help;              // one line, no full stop
+  Range range = {};                   // of numbers, durations (ms) and sizes (bytes); 0 to 0: any
   std::string_view choices = {};      // "auto|always|never"
   std::string_view environment = {};  // a well-known variable besides MOEBOX_...
   bool secret = false;                // `moebox config` does not show it

@@ -16,9 +16,9 @@ namespace {
 
 void RoutingBudget::validate(int top_k) const {
   const std::string most = std::to_string(top_k);
-  if (!(top_p > 0.0f && top_p <= 1.0f)) refuse("top_p", "a number above 0, at most 1", std::to_string(top_p));
-  if (!(threshold >= 0.0f && threshold < 1.0f))
-    refuse("threshold", "a number from 0 to below 1", std::to_string(threshold));
+  if (!moe_top_p_range.contains(top_p)) refuse("top_p", "a number " + moe_top_p_range.text(), std::to_string(top_p));
+  if (!moe_threshold_range.contains(threshold))
+    refuse("threshold", "a number " + moe_threshold_range.text(), std::to_string(threshold));
   if (min_experts < 1 || min_experts > top_k)
     refuse("min_experts", "1 to " + most + " (the model's own number)", std::to_string(min_experts));
   if (max_experts < 0 || max_experts > top_k)

@@ -3,12 +3,21 @@
 
 #include <span>
 
+#include "base/range.h"
+
 namespace moebox {
+
+inline constexpr int max_experts_of_a_layer = 4096;
+
+/// What the fields of a budget may be, whatever the model: the API, the command line and the engine ask here.
+inline constexpr Range moe_top_p_range{0, 1, true, false};
+inline constexpr Range moe_threshold_range{0, 1, false, true};
+inline constexpr Range moe_experts_range{1, max_experts_of_a_layer};  // of both counts
 
 /// Limits on a token's experts. The default drops nothing: the model is exactly itself.
 struct RoutingBudget {
-  float top_p = 1.0f;      // experts are taken, best first, until their share of the router's mass reaches this; (0, 1]
-  float threshold = 0.0f;  // experts whose weight is below this part of the best one's are dropped; [0, 1)
+  float top_p = 1.0f;      // experts are taken, best first, until their share of the router's mass reaches this
+  float threshold = 0.0f;  // experts whose weight is below this part of the best one's are dropped
   int min_experts = 1;     // taken whatever top_p and threshold say
   int max_experts = 0;     // at most so many; 0: as many as the model's own gate chose. A fixed k is top_p 1 and this
 

@@ -31,8 +31,6 @@ struct GateSpec {
   float scale = 1.0f;      // then multiplied by this (routed_scaling_factor)
 };
 
-inline constexpr int max_experts_of_a_layer = 4096;
-
 /// Throws Error(invalid_file) that names the field (as Hugging Face's config.json does) when the numbers do not hold
 /// together. `where` names the file.
 void validate(const GateSpec& spec, const std::string& where);

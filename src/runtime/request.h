@@ -34,9 +34,9 @@ struct SamplingParams {
   float repetition_penalty = 1.0f;  // > 1 discourages tokens of prompt and answer (Keskar et al. 2019)
   float frequency_penalty = 0.0f;   // OpenAI's: per occurrence in the answer
   float presence_penalty = 0.0f;    // OpenAI's: once a token has occurred in the answer
-  std::vector<std::pair<TokenId, float>> logit_bias;
-  std::optional<std::uint64_t> seed;  // without one, the engine draws one
-  int n_logprobs = -1;                // -1: none; 0: of the chosen token; n: also of the n likeliest
+  std::vector<std::pair<TokenId, float>> logit_bias;  // added to the logits; from -1000 to 1000
+  std::optional<std::uint64_t> seed;                  // without one, the engine draws one
+  int n_logprobs = -1;                                // -1: none; 0: of the chosen token; n: also of the n likeliest
 
   /// Throws Error(invalid_argument) that names the field, its range and the value found.
   void validate(int vocab_size) const;

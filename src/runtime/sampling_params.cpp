@@ -1,5 +1,4 @@
 // Limits of the sampling fields.
-#include <cmath>
 #include <string>
 
 #include <fmt/core.h>
@@ -29,7 +28,7 @@ void SamplingParams::validate(int vocab_size) const {
   check(n_logprobs >= -1 && n_logprobs <= 1000, "logprobs", "at most 1000", n_logprobs);
   for (const auto& [id, bias] : logit_bias) {
     check(id >= 0 && id < vocab_size, "logit_bias", "token ids of the vocabulary", id);
-    check(!std::isnan(bias), "logit_bias", "numbers", bias);
+    check(bias >= -1000 && bias <= 1000, "logit_bias", "biases from -1000 to 1000", bias);
   }
 }
 

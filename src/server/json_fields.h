@@ -4,6 +4,7 @@
 #include <limits>
 #include <string>
 
+#include "base/range.h"
 #include "server/api_error.h"
 #include "server/strict_json.h"
 
@@ -55,6 +56,13 @@ inline double read_real(const Json& value, const std::string& field, double leas
   if (!(number >= least && number <= most)) {
     refuse_value(field, "must be between " + Json(least).dump() + " and " + Json(most).dump() + ".");
   }
+  return number;
+}
+
+inline double read_real(const Json& value, const std::string& field, const Range& range) {
+  if (!value.is_number()) refuse_type(value, field, "a number");
+  const double number = value.get<double>();
+  if (!range.contains(number)) refuse_value(field, "must be a number " + range.text() + ".");
   return number;
 }
 

@@ -2,7 +2,7 @@
 #include <charconv>
 #include <span>
 
-#include "routing/gate.h"
+#include "routing/budget.h"
 #include "server/json_fields.h"
 #include "server/messages.h"
 #include "server/request.h"
@@ -174,12 +174,15 @@ void read_moe(const Context& context, const Json& value) {
   RoutingBudget& budget = context.out.budget;
   for (const auto& [key, item] : read_object(value, context.field).items()) {
     const std::string field = context.field + "." + key;
-    const auto count = [&] { return static_cast<int>(read_integer(item, field, 1, max_experts_of_a_layer)); };
+    const auto count = [&] {
+      return static_cast<int>(read_integer(item, field, static_cast<std::int64_t>(moe_experts_range.least),
+                                           static_cast<std::int64_t>(moe_experts_range.most)));
+    };
     if (item.is_null()) continue;
     if (key == "top_p")
-      budget.top_p = static_cast<float>(read_real(item, field, 0, 1));
+      budget.top_p = static_cast<float>(read_real(item, field, moe_top_p_range));
     else if (key == "threshold")
-      budget.threshold = static_cast<float>(read_real(item, field, 0, 1));
+      budget.threshold = static_cast<float>(read_real(item, field, moe_threshold_range));
     else if (key == "min_experts")
       budget.min_experts = count();
     else if (key == "max_experts")

@@ -190,6 +190,13 @@ TEST(Sampler, FieldsOutOfRangeAreNamed) {
   params = {};
   params.logit_bias = {{10, 1.0f}};
   EXPECT_EQ(field_of(params), "logit_bias");
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  for (const float bias : {infinity, -infinity, NAN, 3e38f, -1001.0f}) {
+    params.logit_bias = {{1, 1.0f}, {2, bias}};
+    EXPECT_EQ(field_of(params), "logit_bias") << bias;
+  }
+  params.logit_bias = {{1, -1000.0f}, {2, 1000.0f}};
+  EXPECT_EQ(field_of(params), "");
   params = {};
   params.repetition_penalty = 0;
   EXPECT_EQ(field_of(params), "repetition_penalty");

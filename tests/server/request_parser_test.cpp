@@ -101,6 +101,9 @@ TEST(RequestParser, ReadsMessages) {
   EXPECT_TRUE(in.messages[2].extra.at("content").is_null());
   EXPECT_EQ(in.messages[2].extra["tool_calls"][0]["function"]["name"], "f");
   EXPECT_EQ(in.messages[3].extra["tool_call_id"], "1");
+  const ApiRequest refused =
+      parse_api_request(Endpoint::chat, R"({"messages":[{"role":"assistant","content":null,"refusal":"no"}]})", limits);
+  EXPECT_EQ(refused.messages[0].content, "no");
 }
 
 TEST(RequestParser, ReadsPrompts) {
@@ -168,12 +171,37 @@ TEST(RequestParser, RefusesBadChatFields) {
                        {R"("moe":[])", "moe"},
                        {R"("moe":{"top_p":1.5})", "moe.top_p"},
                        {R"("moe":{"top_p":"1"})", "moe.top_p"},
+                       {R"("moe":{"top_p":0})", "moe.top_p"},
                        {R"("moe":{"threshold":-0.5})", "moe.threshold"},
+                       {R"("moe":{"threshold":1})", "moe.threshold"},
                        {R"("moe":{"min_experts":0})", "moe.min_experts"},
                        {R"("moe":{"max_experts":1.5})", "moe.max_experts"},
                        {R"("moe":{"max_experts":99999})", "moe.max_experts"},
                        {R"("moe":{"top_k":2})", "moe.top_k"}};
   for (const Bad& bad : cases) EXPECT_EQ(refusal_of(chat, bad.text).param, bad.param) << bad.text;
+}
+
+TEST(RequestParser, BudgetsHaveTheEnginesLimits) {
+  for (const double value : {-1.0, 0.0, 0.001, 0.5, 0.999, 1.0, 1.5}) {
+    const std::string text = nlohmann::json(value).dump();
+    for (const char* field : {"top_p", "threshold"}) {
+      RoutingBudget budget;
+      (field == std::string("top_p") ? budget.top_p : budget.threshold) = static_cast<float>(value);
+      bool engine_takes = true, api_takes = true;
+      try {
+        budget.validate(8);
+      } catch (const Error&) {
+        engine_takes = false;
+      }
+      try {
+        chat("\"moe\":{\"" + std::string(field) + "\":" + text + "}");
+      } catch (const ApiException&) {
+        api_takes = false;
+      }
+      EXPECT_EQ(api_takes, engine_takes) << field << " " << text;
+    }
+  }
+  EXPECT_EQ(refusal_of(chat, R"("moe":{"top_p":0})").message, "'moe.top_p' must be a number above 0 and at most 1.");
 }
 
 TEST(RequestParser, RefusesWhatWouldChangeTheAnswer) {
@@ -229,8 +257,14 @@ TEST(RequestParser, RefusesBadMessages) {
       {R"([{"role":"user","content":[{"type":"text"}]}])", "messages[0].content[0]"},
       {R"([{"role":"user","content":[{"type":"text","text":1}]}])", "messages[0].content[0].text"},
       {R"([{"role":"user","content":["x"]}])", "messages[0].content[0]"},
-      {R"([{"role":"user","content":"x","name":7}])", "messages[0].name"}};
+      {R"([{"role":"user","content":"x","name":7}])", "messages[0].name"},
+      {R"([{"role":"assistant"}])", "messages[0]"},
+      {R"([{"role":"user","content":"a"},{"role":"assistant","content":null}])", "messages[1]"},
+      {R"([{"role":"assistant","tool_calls":[]}])", "messages[0]"},
+      {R"([{"role":"assistant","tool_calls":null,"reasoning_content":"hm"}])", "messages[0]"},
+      {R"([{"role":"assistant","refusal":1}])", "messages[0].refusal"}};
   for (const Bad& bad : cases) EXPECT_EQ(refusal_of(parse, bad.text).param, bad.param) << bad.text;
+  EXPECT_EQ(refusal_of(parse, R"([{"role":"assistant"}])").message, "'messages[0]' needs 'content' or 'tool_calls'.");
 }
 
 TEST(RequestParser, BoundsTheTemplatesVariables) {
