@@ -127,17 +127,7 @@ std::vector<TokenId> CompletionJob::encode(const Prompt* prompt) {
   const std::string field = prompt == nullptr ? "messages" : "prompt";
   std::vector<TokenId> ids;
   if (prompt == nullptr) {
-    try {
-      ids = backend.encode_chat(in.messages, in.template_options);
-    } catch (const Error& error) {
-      // A template's own complaint (roles must alternate ...) is about the messages. Its limits are not about the
-      // queue.
-      if (error.kind() == ErrorKind::resource)
-        throw ApiException(bad_request("The chat template exceeds its limits on these messages.", field));
-      if (error.kind() == ErrorKind::invalid_argument || error.kind() == ErrorKind::unsupported)
-        throw ApiException(bad_request(error.message(), field));
-      throw;
-    }
+    ids = encode_conversation(backend, in.messages, in.template_options);
   } else if (const auto* tokens = std::get_if<std::vector<TokenId>>(prompt)) {
     ids = *tokens;
     for (const TokenId id : ids) {
@@ -146,7 +136,13 @@ std::vector<TokenId> CompletionJob::encode(const Prompt* prompt) {
                                 std::to_string(backend.vocab_size()) + ".");
     }
   } else if (in.suffix) {
-    ids = backend.encode_infill(std::get<std::string>(*prompt), *in.suffix);
+    try {
+      ids = backend.encode_infill(std::get<std::string>(*prompt), *in.suffix);
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::unsupported)
+        throw ApiException(bad_request(error.message(), "suffix", "unsupported"));
+      throw;
+    }
   } else {
     ids = backend.tokenizer().encode(std::get<std::string>(*prompt), in.add_special_tokens, in.parse_special);
   }

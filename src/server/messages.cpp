@@ -70,15 +70,23 @@ ChatMessage parse_message(const Json& value, const std::string& field) {
     if (message.extra.is_null()) message.extra = Json::object();
     message.extra[extra.name] = *found;
   }
-  const auto content = value.find("content");
-  const bool absent = content == value.end() || content->is_null();
-  if (absent && message.role != "assistant") refuse_value(field, "needs 'content'.");
-  if (absent) {
-    // An assistant that only calls tools: templates tell "nothing" from "empty text".
-    if (message.extra.is_null()) message.extra = Json::object();
-    message.extra["content"] = nullptr;
-  } else {
+  const auto given = [&](const char* name) {
+    const auto found = value.find(name);
+    return found == value.end() || found->is_null() ? nullptr : &*found;
+  };
+  const Json* content = given("content");
+  const Json* refusal = message.role == "assistant" ? given("refusal") : nullptr;
+  if (content != nullptr) {
     message.content = content_text(*content, field + ".content");
+  } else if (refusal != nullptr) {
+    message.content = read_string(*refusal, field + ".refusal");
+  } else if (message.role != "assistant") {
+    refuse_value(field, "needs 'content'.");
+  } else if (message.extra.is_null() || message.extra.value("tool_calls", Json::array()).empty()) {
+    refuse_value(field, "needs 'content' or 'tool_calls'.");
+  } else {
+    // An assistant that only calls tools: templates tell "nothing" from "empty text".
+    message.extra["content"] = nullptr;
   }
   return message;
 }

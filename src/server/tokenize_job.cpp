@@ -16,7 +16,7 @@ class TokenizeJob final : public ModelJob {
     const Backend& backend = *lease();
     const ApiRequest& in = request();
     const std::vector<TokenId> ids = !in.messages.empty()
-                                         ? backend.encode_chat(in.messages, in.template_options)
+                                         ? encode_conversation(backend, in.messages, in.template_options)
                                          : backend.tokenizer().encode(std::get<std::string>(in.prompts.front()),
                                                                       in.add_special_tokens, in.parse_special);
     Json answer = {

@@ -68,6 +68,8 @@ struct FakeBehaviour {
   int most_running = 1000;                  // more are an Error(resource)
   bool fails = false;                       // every sequence ends with an error
   int context_tokens = 4096;
+  bool prints_null = true;  // false: its template fails on a message without content
+  bool fills_in = true;     // false: it has no tokens to fill in the middle
 };
 
 /// One thread plays the engine.
@@ -90,12 +92,15 @@ class FakeBackend final : public Backend {
                                    const ChatTemplateOptions&) const override {
     std::vector<TokenId> ids{256};
     for (const ChatMessage& message : messages) {
+      if (message.extra.is_object() && message.extra.contains("content") && !behaviour_.prints_null)
+        throw Error(ErrorKind::invalid_argument, "tried to add a string and none", "chat template, line 1");
       const auto more = tokenizer_.encode(message.role + ": " + message.content + "\n");
       ids.insert(ids.end(), more.begin(), more.end());
     }
     return ids;
   }
   std::vector<TokenId> encode_infill(std::string_view prefix, std::string_view suffix) const override {
+    if (!behaviour_.fills_in) throw Error(ErrorKind::unsupported, "the model has no such tokens", "suffix");
     std::vector<TokenId> ids{258};
     for (const char c : prefix) ids.push_back(static_cast<unsigned char>(c));
     ids.push_back(259);

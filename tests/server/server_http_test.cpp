@@ -99,6 +99,29 @@ TEST(ServerHttp, ErrorsNameTheirField) {
   EXPECT_EQ(status_of(server.exchange(post("/v1/completions", ""))), 400);
 }
 
+TEST(ServerHttp, ASuffixThatTheModelCannotFillIsNamed) {
+  FakeBehaviour behaviour;
+  behaviour.fills_in = false;
+  const TestServer server(test_options(), behaviour);
+  const std::string response = server.exchange(post("/v1/completions", R"({"prompt":"a","suffix":"b"})"));
+  EXPECT_EQ(status_of(response), 400);
+  EXPECT_EQ(error_of(response)["param"], "suffix");
+  EXPECT_EQ(error_of(response)["code"], "unsupported");
+}
+
+TEST(ServerHttp, AMessageThatOnlyCallsToolsSuitsEveryTemplate) {
+  const std::string body =
+      R"({"messages":[{"role":"user","content":"a"},
+          {"role":"assistant","content":null,"tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":"{}"}}]}]})";
+  for (const bool prints_null : {true, false}) {
+    FakeBehaviour behaviour;
+    behaviour.prints_null = prints_null;
+    const TestServer server(test_options(), behaviour);
+    EXPECT_EQ(status_of(server.exchange(post("/v1/chat/completions", body))), 200);
+    EXPECT_EQ(status_of(server.exchange(post("/tokenize", body))), 200);
+  }
+}
+
 TEST(ServerHttp, TokenizesLikeVllm) {
   const TestServer server;
   json answer = json::parse(body_of(server.exchange(post("/tokenize", R"({"prompt":"hi","return_token_strs":true})"))));
@@ -213,6 +236,33 @@ TEST(ServerHttp, LimitsBodiesHeadersAndMediaTypes) {
                 "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: Application/JSON; charset=utf-8\r\n"
                 "Transfer-Encoding: chunked\r\n\r\ne\r\n{\"prompt\":\"a\"}\r\n0\r\n\r\n")),
             200);
+}
+
+TEST(ServerHttp, RefusesCodedBodies) {
+  const TestServer server;
+  for (const char* coding : {"gzip", "br", "identity, gzip", "deflate\r\nContent-Encoding: identity", "x"}) {
+    const std::string response = server.exchange(
+        post("/v1/completions", R"({"prompt":"a"})", std::string("Content-Encoding: ") + coding + "\r\n"));
+    EXPECT_EQ(status_of(response), 415) << coding;
+    EXPECT_EQ(error_of(response)["type"], "invalid_request_error") << coding;
+    EXPECT_EQ(error_of(response)["code"], "unsupported_content_encoding") << coding;
+    EXPECT_NE(response.find("Accept-Encoding: identity\r\n"), std::string::npos) << coding;
+  }
+  EXPECT_EQ(status_of(server.exchange(post("/v1/completions", R"({"prompt":"a"})", "Content-Encoding: Identity\r\n"))),
+            200);
+}
+
+TEST(ServerHttp, AnEmptyLineAfterARequestIsNoRequest) {
+  ServerOptions options = test_options();
+  options.limits.header_time = 100ms;
+  const TestServer server(options);
+  RawClient client(server.port());
+  client.send(get("/health") + "\r\n");
+  EXPECT_EQ(status_of(client.receive_until("}")), 200);
+  EXPECT_EQ(client.receive(400), "") << "nothing has begun that could come too slowly";
+  EXPECT_FALSE(client.ended);
+  client.send(get("/health"));
+  EXPECT_EQ(status_of(client.receive_until("}")), 200);
 }
 
 TEST(ServerHttp, LimitsPromptsAndAnswers) {
