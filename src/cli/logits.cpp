@@ -1,7 +1,12 @@
 // moebox logits: the logits of given tokens as a NumPy file, for comparing with other software.
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
 #include <memory>
 
+#include <fcntl.h>
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include "base/checked.h"
 #include "base/error.h"
@@ -37,7 +42,23 @@ std::vector<TokenId> token_ids(const LogitsOptions& options, const Evaluation& e
   return ids;
 }
 
+/// A file that cannot be written is told of before minutes of computing. Pipes and devices are left alone: opening one
+/// is heard at its other end.
+void check_writable(const std::filesystem::path& path) {
+  std::error_code ignored;
+  const auto status = std::filesystem::status(path, ignored);
+  const bool exists = std::filesystem::exists(status);
+  if (exists && !std::filesystem::is_regular_file(status) && !std::filesystem::is_directory(status)) return;
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+  if (fd < 0)
+    throw Error(ErrorKind::io, fmt::format("cannot be written: {}", std::strerror(errno)), path.string(),
+                "check the folder and its permissions");
+  ::close(fd);
+  if (!exists) ::unlink(path.c_str());
+}
+
 int logits(const Context& context, const LogitsOptions& options) {
+  check_writable(options.out);
   Hub hub = make_hub(context);
   Evaluation evaluation(context.settings, fetch(context, hub, options.model));
   const std::vector<TokenId> ids = token_ids(options, evaluation);

@@ -47,6 +47,26 @@ TEST(TokenIds, AreReadAsPeopleAndProgramsWriteThem) {
   }
 }
 
+TEST(TokenIds, AnIdThatIsMissingIsNamedWithItsPlace) {
+  const auto error_of = [](const char* text) -> std::string {
+    try {
+      parse_token_ids(text, 10);
+    } catch (const Error& error) {
+      return error.where() + ": " + error.message();
+    }
+    return "";
+  };
+  EXPECT_EQ(error_of("1,,2"),
+            "token ids, line 1, column 3: expected integers from 0 to 9, found nothing before the comma");
+  EXPECT_EQ(error_of("1, 2\n, ,3"),
+            "token ids, line 2, column 3: expected integers from 0 to 9, found nothing before the comma");
+  EXPECT_EQ(error_of(",1"),
+            "token ids, line 1, column 1: expected integers from 0 to 9, found nothing before the comma");
+  EXPECT_EQ(error_of("[1, 2, ]\n"),
+            "token ids, line 1, column 6: expected integers from 0 to 9, found nothing after the comma");
+  EXPECT_EQ(error_of("1 2\n 3 x"), "token ids, line 2, column 4: expected integers from 0 to 9, found 'x'");
+}
+
 TEST(Median, IsTheMiddle) {
   EXPECT_EQ(median({3, 1, 2}), 2);
   EXPECT_EQ(median({4, 1, 2, 3}), 2.5);

@@ -50,6 +50,8 @@ class ToolsTest(ProgramTest):
         for bad in ("1 2 x", "-1", "49152", "99999999999"):
             _, err = self.run_program("tokenize", SMOL, "--decode", "--", bad, code=2)
             self.assertIn("49151", err)
+        _, err = self.run_program("tokenize", SMOL, "--decode", "1,,2", code=2)
+        self.assertIn("line 1, column 3", err)
 
     def test_logits_are_a_matrix_that_predicts(self):
         ids = self.run_program("tokenize", SMOL, "The capital of France is")[0].split()
@@ -69,6 +71,17 @@ class ToolsTest(ProgramTest):
         self.run_program("logits", SMOL, "--out", out, code=2)
         self.run_program("logits", SMOL, "--ids", "1", "--text", "x", "--out", out, code=2)
         self.run_program("logits", SMOL, "--ids", " , ", "--out", out, code=2)
+
+    def test_logits_says_before_it_computes_that_the_file_cannot_be_written(self):
+        for out in (self.path("no/such/folder/logits.npy"), self.home):
+            # The model is no model: who looked at it first would say that.
+            _, err = self.run_program("logits", self.write("model.gguf", "no model"), "--ids", "1", "--out", out, code=8)
+            self.assertIn(out, err)
+        self.run_program("logits", self.path("model.gguf"), "--ids", "1", "--out", self.path("new.npy"), code=4)
+        self.assertFalse(os.path.exists(self.path("new.npy")), "the check leaves no file")
+        kept = self.write("kept.npy", "kept")
+        self.run_program("logits", self.path("model.gguf"), "--ids", "1", "--out", kept, code=4)
+        self.assertEqual(read_bytes(kept), b"kept")
 
     def test_logits_do_not_depend_on_threads(self):
         found = []
