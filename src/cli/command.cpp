@@ -21,6 +21,11 @@ CLI::App* add_verb(CLI::App& program, const std::string& name, const std::string
 }
 
 void on_chosen(CLI::App* verb, Context& context, std::function<int()> run, bool needs_settings) {
+  if (needs_settings) {
+    // Beside the program's own: people write it behind the verb as well.
+    verb->add_option("--config", context.settings_file, "configuration file instead of the usual one")
+        ->type_name("FILE");
+  }
   verb->final_callback([&context, run = std::move(run), needs_settings] { context.action = {run, needs_settings}; });
 }
 

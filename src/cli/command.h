@@ -15,7 +15,7 @@ namespace moebox::cli {
 /// The subcommand of a verb, with the help that all verbs share. `examples` is one a line.
 CLI::App* add_verb(CLI::App& program, const std::string& name, const std::string& description,
                    const std::string& examples);
-/// Makes `run` the program's action when the verb is chosen.
+/// Makes `run` the program's action when the verb is chosen, and gives a verb that reads the settings its --config.
 void on_chosen(CLI::App* verb, Context& context, std::function<int()> run, bool needs_settings = true);
 /// One option for each key, described by the table of settings.
 void add_settings(CLI::App* verb, Context& context, std::initializer_list<std::string_view> keys,

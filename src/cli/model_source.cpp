@@ -19,6 +19,11 @@ Hub make_hub(const Context& context) {
   if (settings.is_set("hf_endpoint")) options.hf_endpoint = settings.text("hf_endpoint");
   if (settings.is_set("hf_token")) options.hf_token = settings.text("hf_token");
   options.python = settings.text("python");
+  // Over the progress bar's line, which is drawn again below.
+  options.notice = [&console = context.console](const std::string& text) {
+    console.note(console.can_redraw_error() ? "\r\033[K" : "");
+    console.dim(printable(text) + "\n");
+  };
   return Hub(std::move(options));
 }
 

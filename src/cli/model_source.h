@@ -11,7 +11,7 @@
 
 namespace moebox::cli {
 
-/// The hub as the settings say.
+/// The hub as the settings say. It tells of retries on the context's console, which must live as long.
 Hub make_hub(const Context& context);
 
 /// The model's file or folder; fetches it with a progress bar on stderr when it is not here. Ctrl-C ends that with

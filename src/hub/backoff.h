@@ -36,6 +36,10 @@ class Backoff {
   /// After a failed attempt: waits and returns true, or returns false when it is to be given up.
   bool again(const NetworkError& error, bool got_somewhere);
   void succeeded() { failures_ = 0; }
+  /// Passes a sentence on to whoever watches the pull.
+  void tell(const std::string& text) const {
+    if (options_.notice) options_.notice(text);
+  }
 
  private:
   const HubOptions& options_;

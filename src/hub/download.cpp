@@ -33,9 +33,13 @@ std::optional<ContentRange> parse_content_range(const std::string& text) {
 
 class Download {
  public:
-  Download(const HttpClient& client, std::filesystem::path target, ProgressReporter& reporter,
+  Download(const HttpClient& client, std::filesystem::path target, const Backoff& backoff, ProgressReporter& reporter,
            std::uint64_t done_before)
-      : client_(client), target_(std::move(target)), reporter_(reporter), done_before_(done_before) {}
+      : client_(client),
+        target_(std::move(target)),
+        backoff_(backoff),
+        reporter_(reporter),
+        done_before_(done_before) {}
 
   /// The most that there ever was of the file: a server that always begins anew gets nowhere.
   std::uint64_t high_water() const { return high_water_; }
@@ -79,6 +83,9 @@ class Download {
     part_.emplace(target_, identity);
     continued_ = part_->size_bytes() > 0;
     high_water_ = std::max(high_water_, part_->size_bytes());
+    if (continued_)
+      backoff_.tell(fmt::format("{}: going on after {} bytes of an earlier pull", target_.filename().string(),
+                                part_->size_bytes()));
     if (identity.size_bytes != 0) check_free_space(target_.parent_path(), identity.size_bytes - part_->size_bytes());
   }
 
@@ -137,6 +144,7 @@ class Download {
 
   const HttpClient& client_;
   std::filesystem::path target_;
+  const Backoff& backoff_;
   ProgressReporter& reporter_;
   std::uint64_t done_before_, high_water_ = 0;
   std::optional<PartialFile> part_;
@@ -163,7 +171,7 @@ void fail_for_status(const ClientResponse& response) {
 void download_file(const HttpClient& client, const std::function<RemoteFile()>& locate,
                    const std::filesystem::path& target, Backoff& backoff, ProgressReporter& reporter,
                    std::uint64_t done_before) {
-  Download download(client, target, reporter, done_before);
+  Download download(client, target, backoff, reporter, done_before);
   bool fresh_start_used = false;
   while (true) {
     const std::uint64_t before = download.high_water();

@@ -23,6 +23,19 @@ class ConfigTest(ProgramTest):
         out, _ = self.run_program("--config", other, "config", "temperature")
         self.assertIn("0.75", out)
 
+    def test_the_file_may_be_named_before_or_after_the_verb(self):
+        first, second = self.write("first.toml", "temperature = 0.125"), self.write("second.toml", "temperature = 0.625")
+        for arguments in (["--config", first, "config"], ["config", "--config", first], ["config", f"--config={first}"],
+                          ["--config", second, "config", "--config", first]):
+            with self.subTest(arguments):
+                out, _ = self.run_program(*arguments, "temperature")
+                self.assertIn("0.125", out)
+        for verb in ("run", "serve", "pull", "list", "rm", "show", "bench", "tokenize", "perplexity", "logits"):
+            with self.subTest(verb):
+                self.assertIn("--config FILE", self.run_program(verb, "--help")[0])
+        _, err = self.run_program("list", "--config", self.path("none.toml"), code=3)
+        self.assertIn("none.toml", err)
+
     def test_xdg_config_home(self):
         self.write("elsewhere/moebox/config.toml", "threads = 1\n")
         self.assertEqual(self.config("threads", XDG_CONFIG_HOME=self.path("elsewhere"))["threads"]["value"], "1")

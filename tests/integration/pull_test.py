@@ -17,7 +17,7 @@ class SlowHub(http.server.ThreadingHTTPServer):
 
     def __init__(self, content):
         super().__init__(("127.0.0.1", 0), SlowHubHandler)
-        self.content, self.slow, self.ranges = content, True, []
+        self.content, self.slow, self.ranges, self.refusals = content, True, [], 0
         self.daemon_threads = True
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -43,6 +43,12 @@ class SlowHubHandler(http.server.BaseHTTPRequestHandler):
             self.answer(body=True)
 
     def answer(self, body):
+        if self.server.refusals > 0:
+            self.server.refusals -= 1
+            self.send_response(503)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         content = self.server.content
         wanted = re.match(r"bytes=(\d+)-(\d*)$", self.headers.get("Range", ""))
         first = int(wanted.group(1)) if wanted else 0
@@ -100,7 +106,8 @@ class PullTest(ProgramTest):
         self.assertEqual([file for file in self.stored() if file.endswith(".gguf")], [])
         self.assertEqual(json.loads(self.run_program("list", "--json")[0]), [])
         self.hub.slow = False
-        out, _ = self.run_program("pull", self.MODEL, "--json")
+        out, err = self.run_program("pull", self.MODEL, "--json")
+        self.assertRegex(err, r"model.gguf: going on after \d+ bytes of an earlier pull\n")
         path = json.loads(out)["path"]
         with open(path, "rb") as file:
             self.assertEqual(hashlib.sha256(file.read()).digest(), hashlib.sha256(self.hub.content).digest())
@@ -119,6 +126,25 @@ class PullTest(ProgramTest):
         self.assertEqual(process.returncode, 130, err)
         self.assertIn(b"interrupted", err)
         self.check_resumes()
+
+    def test_a_retry_is_told(self):
+        self.hub.slow = False
+        self.hub.refusals = 2
+        out, err = self.run_program("pull", self.MODEL)
+        self.assertTrue(out.strip().endswith(".gguf"), out)
+        self.assertEqual(len(re.findall(r"503.*trying again in [\d.]+ s \(\d of \d\)\n", err)), 2, err)
+        self.assertNotIn("\033", err)
+
+    def test_a_retry_is_told_at_a_terminal_without_colour_where_none_is_wanted(self):
+        for environment, colour in (({}, True), ({"NO_COLOR": "1"}, False)):
+            with self.subTest(environment):
+                self.hub.refusals = 1
+                self.hub.slow = False
+                terminal = self.terminal("pull", self.MODEL, **environment)
+                terminal.expect(r"trying again in")
+                self.assertEqual(terminal.finish(), 0)
+                self.assertEqual("\033[2m" in terminal.screen, colour)
+                self.run_program("rm", self.MODEL)
 
     def test_rm_removes_it(self):
         self.hub.slow = False
