@@ -2,11 +2,12 @@
 """moebox beside llama.cpp on this machine, taken in turns, so that a busy or throttled machine hurts both.
 
     python3 -m venv build/peers && build/peers/bin/pip install -r bench/peers/requirements.txt
-    build/peers/bin/python bench/peers/run.py --moebox build/release/moebox MODEL.gguf ... [--threads 1,2] [--rounds 5] [--json FILE]
+    build/peers/bin/python bench/peers/run.py --moebox build/release/moebox MODEL.gguf ... [--threads 1,2] [--rounds 5] [--json FILE [--add]]
 
 A round is one process of moebox and one of llama.cpp: load, warm up, prefill 512, decode 128, and 1, 8 and 32 streams of 48 tokens. The
 table has the medians of the rounds, their ratio (above 1: moebox is faster), and the spread (largest over smallest) of the ratio's
 two sides, which says how much to believe. llama.cpp runs with and without flash attention; the better median counts for it.
+With --add the rounds join those that FILE holds: for a machine that is quiet for some minutes at a time.
 Says beforehand how busy the machine is, and in the end how much of the time something else ran on it.
 """
 import argparse
@@ -77,8 +78,22 @@ def compare(moebox, peers):
     return rows
 
 
+def earlier_rounds(path):
+    """{(model, threads): (moebox's rounds, {variant: llama.cpp's rounds})}: what a report was made of."""
+    found = {}
+    for table in json.loads(path.read_text())["tables"]:
+        rows = table["rows"]
+        rounds = range(table["rounds"])
+        moebox = [{row["measurement"]: row["moebox_rounds"][i] for row in rows} for i in rounds]
+        peers = {variant: [{row["measurement"]: row["llama_cpp_rounds"][variant][i] for row in rows} for i in rounds]
+                 for variant in rows[0]["llama_cpp_rounds"]}
+        found[table["model"], table["threads"]] = moebox, peers
+    return found
+
+
 def print_rows(model, threads, rows):
-    print(f"\n{model.name}, {threads} thread{'s' * (threads > 1)} (tokens a second)")
+    rounds = len(rows[0]["moebox_rounds"])
+    print(f"\n{model.name}, {threads} thread{'s' * (threads > 1)} (tokens a second, medians of {rounds})")
     print(f"{'':14}{'moebox':>10}{'llama.cpp':>11}{'ratio':>8}{'spread':>15}")
     for r in rows:
         print(f"{r['measurement']:14}{r['moebox']:10.1f}{r['llama_cpp']:11.1f}{r['ratio']:8.2f}"
@@ -92,22 +107,28 @@ def main():
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--add", action="store_true", help="to the rounds that the file of --json holds")
     args = parser.parse_args()
+    if args.add and not args.json:
+        parser.error("--add needs --json FILE: the file with the earlier rounds")
 
-    report = {"processor": processor(), "processors": os.cpu_count(), "load_before": os.getloadavg(), "rounds": args.rounds, "tables": []}
+    earlier = earlier_rounds(args.json) if args.add and args.json.exists() else {}
+    report = {"processor": processor(), "processors": os.cpu_count(), "load_before": os.getloadavg(), "tables": []}
     print(f"{report['processor']}, {report['processors']} processors; load average before: {report['load_before'][0]:.2f}"
           + (" (busy: trust only the ratios)" if report["load_before"][0] > 0.5 else ""), flush=True)
     busy, stolen = cpu_seconds()
     for model in args.models:
         for threads in map(int, args.threads.split(",")):
-            moebox, peers = [], {"plain": [], "flash attention": []}
+            moebox, peers = earlier.pop((model.name, threads), ([], {"plain": [], "flash attention": []}))
             for _ in range(args.rounds):
                 moebox.append(run_moebox(args.moebox, model, threads))
                 for variant, rounds in peers.items():
                     rounds.append(run_llama(model, threads, variant == "flash attention"))
             rows = compare(moebox, peers)
             print_rows(model, threads, rows)
-            report["tables"].append({"model": model.name, "threads": threads, "rows": rows})
+            report["tables"].append({"model": model.name, "threads": threads, "rounds": len(moebox), "rows": rows})
+    for (name, threads), (moebox, peers) in earlier.items():
+        report["tables"].append({"model": name, "threads": threads, "rounds": len(moebox), "rows": compare(moebox, peers)})
     total, total_stolen = cpu_seconds()
     children = sum(os.times()[2:4])
     report["others_cpu_seconds"] = max(0.0, total - busy - children)
