@@ -18,6 +18,9 @@ function(moebox_test name)
   if(NOT MOEBOX_SANITIZE)
     target_compile_options(test_${name} PRIVATE -O1)  # quicker to build; what is tested is optimised
   endif()
+  if(MOEBOX_SANITIZE OR CMAKE_CROSSCOMPILING)
+    target_compile_definitions(test_${name} PRIVATE MOEBOX_SLOW_MACHINE)  # instrumented or emulated: see tests/speed.h
+  endif()
   set_target_properties(test_${name} PROPERTIES UNITY_BUILD ${MOEBOX_UNITY})
   set(properties TIMEOUT 600)
   if(arg_LABELS)

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "kernel_cases.h"
+#include "speed.h"
 
 namespace moebox::test {
 namespace {
@@ -155,11 +156,11 @@ TEST_P(Attention, AgreesWithFloat64OverSegments) {
 // What else is in a call must not matter: one token alone, chunks of any size, all at once.
 TEST_P(Attention, BitsDoNotDependOnTheChunk) {
   for (const Shape& shape : {shapes[0], shapes[2], shapes[4], shapes[5]}) {
-    const int n = table_.isa == Isa::scalar ? 70 : 600;
+    const int n = table_.isa == Isa::scalar ? 70 : 540;  // the second segment starts at 512
     const Sequence sequence(table_, shape, n, 43);
     const std::vector<float> whole = sequence.attend(table_, 0, n, n);
     for (const float v : whole) ASSERT_TRUE(std::isfinite(v));
-    for (const int chunk : {1, 2, 7, 32, 129})
+    for (const int chunk : test::slow_machine ? std::vector{7, 129} : std::vector{1, 2, 7, 32, 129})
       EXPECT_TRUE(same_bits(sequence.attend(table_, 0, n, chunk), whole)) << "chunks of " << chunk;
     // A later token alone, with its own count of segments.
     const std::vector<float> last = sequence.attend(table_, n - 1, 1, 1);

@@ -8,6 +8,7 @@
 #include "models/gguf_twin.h"
 #include "models/golden_data.h"
 #include "runtime/block_pool.h"
+#include "speed.h"
 
 namespace moebox::test {
 namespace {
@@ -142,10 +143,13 @@ TEST_P(MoeGolden, LogitsAndExpertsEqualTransformers) {
   LoadedModel loaded(model(), KvType::f32, 1);
   const int n_tokens = static_cast<int>(tokens_.size());
   expect_golden(loaded, {n_tokens}, "the whole prompt");
-  for (const int chunk : {1, 7, 64}) expect_golden(loaded, {chunk}, "in chunks of " + std::to_string(chunk));
-  expect_golden(loaded, {1, 1}, "token by token, as an answer");
-  expect_golden(loaded, {16, 1}, "as an answer that is computed again");
+  for (const int chunk : slow_machine ? std::vector{7} : std::vector{1, 7, 64})
+    expect_golden(loaded, {chunk}, "in chunks of " + std::to_string(chunk));
   expect_golden(loaded, {64, n_tokens / 2}, "half a prompt, half an answer");
+  if (!slow_machine) {
+    expect_golden(loaded, {1, 1}, "token by token, as an answer");
+    expect_golden(loaded, {16, 1}, "as an answer that is computed again");
+  }
   RecordProperty("largest_difference", std::to_string(largest_));
   std::printf("%s: largest difference %.2e, tolerance %.2e\n", GetParam().c_str(), largest_, tolerance_);
 }
@@ -239,7 +243,11 @@ TEST_P(MoeGolden, Q8ErrsAsMuchAsInt8Does) {
 
 std::vector<std::string> moe_case_names() {
   std::vector<std::string> all;
-  for (const auto& entry : moe_cases()) all.push_back(entry.at("name").get<std::string>());
+  for (const auto& entry : moe_cases()) {
+    const auto name = entry.at("name").get<std::string>();
+    const bool is_long = name.find("-long") != std::string::npos;
+    if (!(slow_machine && is_long)) all.push_back(name);
+  }
   return all;
 }
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "models/golden_data.h"
+#include "speed.h"
 
 namespace moebox::test {
 namespace {
@@ -49,7 +50,7 @@ TEST_P(TransformersGolden, SameBitsInChunksOfAnySizeAndOnTwoThreads) {
   const Golden golden = this->golden();
   LoadedModel loaded(golden.model, KvType::f32, 1);
   const auto whole = logits_at(loaded, golden.tokens, golden.positions, static_cast<int>(golden.tokens.size()));
-  for (const int chunk : {1, 2, 7, 31, 32, 33, 64, 100})
+  for (const int chunk : slow_machine ? std::vector{1, 33} : std::vector{1, 2, 7, 31, 32, 33, 64, 100})
     EXPECT_EQ(logits_at(loaded, golden.tokens, golden.positions, chunk), whole) << "chunks of " << chunk;
   LoadedModel two(golden.model, KvType::f32, 2);
   EXPECT_EQ(logits_at(two, golden.tokens, golden.positions, static_cast<int>(golden.tokens.size())), whole);
