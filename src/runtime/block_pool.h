@@ -20,7 +20,8 @@ class BlockPool {
 
   static int needed(int n_tokens) noexcept { return (n_tokens + kv_block_tokens - 1) / kv_block_tokens; }
 
-  /// Grows `owned` until it covers `n_tokens` positions. False, and nothing taken, when there are not enough.
+  /// Grows `owned`, which has room for it, until it covers `n_tokens` positions. False, and nothing taken, when there
+  /// are not enough.
   bool grow(std::vector<int>& owned, int n_tokens) noexcept;
   /// Takes all blocks back.
   void release(std::vector<int>& owned) noexcept;

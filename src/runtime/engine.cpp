@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <map>
 #include <mutex>
-#include <optional>
+#include <new>
 #include <thread>
 
 #include "base/log.h"
@@ -81,16 +82,20 @@ struct Engine::State {
     spans.reserve(spans_in_step);
     logit_rows.reserve(spans_in_step);
     sampling.reserve(spans_in_step);
+    endings.reserve(spans_in_step);
+    sampler_scratch.reserve(static_cast<std::size_t>(team->size()));
+    for (int i = 0; i < team->size(); ++i) sampler_scratch.emplace_back(model->info().vocab_size);
   }
 
   void loop() noexcept;
-  bool take_news();
+  bool take_news() noexcept;
   void run(const std::vector<ScheduledSpan>& scheduled) noexcept;
   void count_experts(const ScheduledSpan& scheduled, int first_token) noexcept;
-  void add_span(const ScheduledSpan& scheduled);
+  void add_span(const ScheduledSpan& scheduled) noexcept;
   void sample() noexcept;
-  void commit();
-  void deliver(Sequence& sequence, const GeneratedToken& token);
+  void commit() noexcept;
+  void deliver(Sequence& sequence, const GeneratedToken& token) noexcept;
+  std::shared_ptr<const Error> error_at_hand(const char* where) const noexcept;
   void finish(Sequence& sequence, FinishReason reason, const Error* error) noexcept;
   void publish_stats() noexcept;
 
@@ -101,6 +106,10 @@ struct Engine::State {
   Scheduler scheduler;
   const KernelTable& kernels;
   std::unique_ptr<Workspace> workspace;
+  std::vector<SamplerScratch> sampler_scratch;  // (n_threads)
+  // Made while there is memory for its words.
+  const std::shared_ptr<const Error> out_of_memory = std::make_shared<const Error>(
+      ErrorKind::resource, "there was no memory for what the next token needs", "", "try again with fewer requests");
 
   // The step at hand.
   std::vector<TokenId> tokens;
@@ -111,22 +120,23 @@ struct Engine::State {
   std::vector<float> dropped;         // (moe.n_layers, tokens)
   struct Sampling {
     Sequence* sequence;
-    GeneratedToken token;
-    std::optional<Error> error;
+    const GeneratedToken* token;         // the sampler's
+    std::shared_ptr<const Error> error;  // where it is set, there is no token
   };
   std::vector<Sampling> sampling;
   struct Ending {
     Sequence* sequence;
     FinishReason reason;
-    std::optional<Error> error;
+    std::shared_ptr<const Error> error;
   };
   std::vector<Ending> endings;
 
   // What other threads say and ask.
   mutable std::mutex mutex;
   std::condition_variable news;
-  std::vector<std::unique_ptr<Sequence>> arrivals;
-  std::vector<RequestId> cancellations;
+  SequenceList arrivals;
+  std::map<RequestId, Sequence*> live;  // submitted and not finished
+  bool cancelled = false;               // some of them
   bool stopping = false;
   RequestId last_id = 0;
   EngineStats stats;
@@ -179,10 +189,11 @@ RequestId Engine::submit(GenerationRequest request, std::shared_ptr<GenerationSi
     throw Error(ErrorKind::invalid_argument, "the model has no experts that a budget could limit", "moe");
   const auto n_prompt = static_cast<int>(request.prompt.size());
   const int max_tokens = request.max_new_tokens > context - n_prompt ? context : n_prompt + request.max_new_tokens;
-  auto sequence = std::make_unique<Sequence>(std::move(request), std::move(sink), max_tokens);
+  SequenceList arrival;
+  Sequence& sequence = arrival.emplace_back(std::move(request), std::move(sink), max_tokens);
   if (info.moe.n_layers > 0)
-    sequence->stats.moe = {info.moe, info.n_parameters,
-                           std::vector<std::int64_t>(static_cast<std::size_t>(info.moe.top_k) + 1), 0};
+    sequence.stats.moe = {info.moe, info.n_parameters,
+                          std::vector<std::int64_t>(static_cast<std::size_t>(info.moe.top_k) + 1), 0};
   RequestId id;
   {
     const std::lock_guard lock(state_->mutex);
@@ -193,9 +204,9 @@ RequestId Engine::submit(GenerationRequest request, std::shared_ptr<GenerationSi
     if (state_->arrivals.size() + static_cast<std::size_t>(state_->stats.waiting) >= places)
       throw Error(ErrorKind::resource, "the queue is full: " + std::to_string(state_->stats.waiting) + " requests wait",
                   "queue", "try again later");
-    id = ++state_->last_id;
-    sequence->id = id;
-    state_->arrivals.push_back(std::move(sequence));
+    id = sequence.id = ++state_->last_id;
+    state_->live.emplace(id, &sequence);
+    state_->arrivals.splice(state_->arrivals.end(), arrival);
   }
   state_->news.notify_all();
   return id;
@@ -204,7 +215,10 @@ RequestId Engine::submit(GenerationRequest request, std::shared_ptr<GenerationSi
 void Engine::cancel(RequestId id) noexcept {
   {
     const std::lock_guard lock(state_->mutex);
-    state_->cancellations.push_back(id);
+    const auto found = state_->live.find(id);
+    if (found == state_->live.end()) return;
+    found->second->cancelled = true;
+    state_->cancelled = true;
   }
   state_->news.notify_all();
 }
@@ -226,24 +240,19 @@ void Engine::State::loop() noexcept {
 }
 
 /// Waits until there is something to do, and takes in what other threads said. False: stop.
-bool Engine::State::take_news() {
-  std::vector<std::unique_ptr<Sequence>> arrived;
-  std::vector<RequestId> cancelled;
-  bool stop;
+bool Engine::State::take_news() noexcept {
+  bool some_cancelled, stop;
   {
     std::unique_lock lock(mutex);
-    news.wait(lock, [&] { return stopping || !arrivals.empty() || !cancellations.empty() || !scheduler.idle(); });
-    arrived.swap(arrivals);
-    cancelled.swap(cancellations);
+    news.wait(lock, [&] { return stopping || cancelled || !arrivals.empty() || !scheduler.idle(); });
+    some_cancelled = std::exchange(cancelled, false);
     stop = stopping;
-    stats.waiting += static_cast<int>(arrived.size());
+    stats.waiting += static_cast<int>(arrivals.size());
+    scheduler.add(std::move(arrivals));
   }
-  for (auto& sequence : arrived) scheduler.add(std::move(sequence));
-  if (stop || !cancelled.empty()) {
-    const auto gone = scheduler.remove_if([&](const Sequence& s) {
-      return stop || std::find(cancelled.begin(), cancelled.end(), s.id) != cancelled.end();
-    });
-    for (const auto& sequence : gone) finish(*sequence, FinishReason::cancelled, nullptr);
+  if (stop || some_cancelled) {
+    SequenceList gone = scheduler.remove_if([&](const Sequence& s) { return stop || s.cancelled; });
+    for (Sequence& sequence : gone) finish(sequence, FinishReason::cancelled, nullptr);
     publish_stats();
   }
   return !stop;
@@ -290,7 +299,7 @@ void Engine::State::count_experts(const ScheduledSpan& scheduled, int first_toke
 
 /// Appends a sequence's tokens; where the prompt ends and the answer begins, the span ends, too, for their roles
 /// differ.
-void Engine::State::add_span(const ScheduledSpan& scheduled) {
+void Engine::State::add_span(const ScheduledSpan& scheduled) noexcept {
   Sequence& sequence = *scheduled.sequence;
   const int end = sequence.n_computed + scheduled.n_tokens;
   for (int first = sequence.n_computed; first < end;) {
@@ -303,44 +312,62 @@ void Engine::State::add_span(const ScheduledSpan& scheduled) {
   }
   if (!scheduled.reaches_end()) return;
   logit_rows.push_back(static_cast<int>(tokens.size()) - 1);
-  sampling.push_back({&sequence, {}, {}});
+  sampling.push_back({&sequence, nullptr, nullptr});
 }
 
 /// Samples all sequences of the step, shared among the team: over a large vocabulary this takes time.
 void Engine::State::sample() noexcept {
   std::atomic<std::size_t> next{0};
   const auto vocab = static_cast<std::size_t>(model->info().vocab_size);
-  team->run([&](const TeamMember&) {
+  team->run([&](const TeamMember& member) {
     for (std::size_t i = next++; i < sampling.size(); i = next++) {
       Sampling& work = sampling[i];
       const std::span<float> row(reinterpret_cast<float*>(logits.data()) + i * vocab, vocab);
       try {
-        work.token = work.sequence->sampler.sample(kernels, row, work.sequence->tokens);
-      } catch (const Error& error) {
-        work.error = error;
-      } catch (const std::exception& error) {
-        work.error.emplace(ErrorKind::internal, error.what(), "sampling");
+        work.token = &work.sequence->sampler.sample(kernels, row, work.sequence->tokens,
+                                                    sampler_scratch[static_cast<std::size_t>(member.index)]);
+      } catch (...) {
+        work.error = error_at_hand("sampling");
       }
     }
   });
 }
 
-void Engine::State::commit() {
+/// What is being caught, as an Error that ends one request; where memory ran out, the one that was made before.
+std::shared_ptr<const Error> Engine::State::error_at_hand(const char* where) const noexcept {
+  try {
+    try {
+      throw;
+    } catch (const std::bad_alloc&) {
+      return out_of_memory;
+    } catch (const Error& error) {
+      return std::make_shared<const Error>(error);
+    } catch (const std::exception& error) {
+      return std::make_shared<const Error>(ErrorKind::internal, error.what(), where);
+    } catch (...) {
+      return std::make_shared<const Error>(ErrorKind::internal, "an exception of an unknown kind", where);
+    }
+  } catch (...) {
+    return out_of_memory;
+  }
+}
+
+void Engine::State::commit() noexcept {
   endings.clear();
   for (Sampling& work : sampling) {
     if (work.error)
       endings.push_back({work.sequence, FinishReason::error, std::move(work.error)});
     else
-      deliver(*work.sequence, work.token);
+      deliver(*work.sequence, *work.token);
   }
   for (const Ending& ending : endings) {
-    const auto removed = scheduler.remove_if([&](const Sequence& s) { return &s == ending.sequence; });
-    finish(*removed.front(), ending.reason, ending.error ? &*ending.error : nullptr);
+    SequenceList removed = scheduler.remove_if([&](const Sequence& s) { return &s == ending.sequence; });
+    finish(removed.front(), ending.reason, ending.error.get());
   }
   publish_stats();
 }
 
-void Engine::State::deliver(Sequence& sequence, const GeneratedToken& token) {
+void Engine::State::deliver(Sequence& sequence, const GeneratedToken& token) noexcept {
   const auto now = Clock::now();
   GenerationStats& figures = sequence.stats;
   if (sequence.first_token == Clock::time_point{}) {
@@ -361,22 +388,28 @@ void Engine::State::deliver(Sequence& sequence, const GeneratedToken& token) {
       endings.push_back({&sequence, FinishReason::stop, {}});
     else if (static_cast<int>(sequence.tokens.size()) >= sequence.max_tokens)
       endings.push_back({&sequence, FinishReason::length, {}});
-  } catch (const std::exception& error) {
-    endings.push_back({&sequence, FinishReason::error, Error(ErrorKind::internal, error.what(), "token sink")});
+  } catch (...) {
+    endings.push_back({&sequence, FinishReason::error, error_at_hand("token sink")});
   }
 }
 
 void Engine::State::finish(Sequence& sequence, FinishReason reason, const Error* error) noexcept {
   {
     const std::lock_guard lock(mutex);
+    live.erase(sequence.id);
     ++(reason == FinishReason::cancelled ? stats.cancelled
        : reason == FinishReason::error   ? stats.failed
                                          : stats.finished);
   }
   try {
     sequence.sink->on_finish(reason, sequence.stats, error);
-  } catch (const std::exception& thrown) {
-    log(LogLevel::error, "a sink threw at the end of a request", {{"request", sequence.id}, {"what", thrown.what()}});
+  } catch (...) {
+    const auto thrown = error_at_hand("sink");
+    try {
+      log(LogLevel::error, "a sink threw at the end of a request",
+          {{"request", sequence.id}, {"what", thrown->what()}});
+    } catch (...) {  // no memory for a line of the log: nobody is left to be told
+    }
   }
 }
 

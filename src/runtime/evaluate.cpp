@@ -17,6 +17,7 @@ Evaluator::Evaluator(const Model& model, ThreadTeam& team, int max_tokens, int c
       workspace_(model.make_workspace(chunk_, chunk_, std::max(1, max_tokens), team.size())),
       logits_(static_cast<std::size_t>(chunk_) * static_cast<std::size_t>(model.info().vocab_size) * sizeof(float),
               "logits", false) {
+  blocks_.reserve(static_cast<std::size_t>(pool_.total()));
   pool_.grow(blocks_, max_tokens);
 }
 

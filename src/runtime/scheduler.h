@@ -1,8 +1,7 @@
-// Which tokens of which sequences make the next step. It owns the sequences and their blocks; it computes nothing.
+// Which tokens of which sequences make the next step. It owns the sequences and their blocks; it computes
+// nothing and allocates nothing.
 #pragma once
 
-#include <deque>
-#include <memory>
 #include <vector>
 
 #include "runtime/block_pool.h"
@@ -26,45 +25,46 @@ class Scheduler {
   struct Limits {
     int max_batch_tokens, max_sequences;
   };
-  Scheduler(BlockPool& pool, Limits limits) : pool_(pool), limits_(limits) {}
+  Scheduler(BlockPool& pool, Limits limits) : pool_(pool), limits_(limits) {
+    spans_.reserve(static_cast<std::size_t>(limits.max_sequences));
+  }
 
-  void add(std::unique_ptr<Sequence> sequence) { waiting_.push_back(std::move(sequence)); }
+  /// They wait behind all others.
+  void add(SequenceList&& sequences) noexcept { waiting_.splice(waiting_.end(), sequences); }
   bool idle() const noexcept { return running_.empty() && waiting_.empty(); }
   int n_running() const noexcept { return static_cast<int>(running_.size()); }
   int n_waiting() const noexcept { return static_cast<int>(waiting_.size()); }
   std::uint64_t n_preemptions() const noexcept { return preemptions_; }
 
   /// The next step's spans, valid until the next call or removal. Not empty unless idle().
-  const std::vector<ScheduledSpan>& schedule();
+  const std::vector<ScheduledSpan>& schedule() noexcept;
 
   /// Takes out every sequence for which `predicate` holds, and frees its blocks.
   template <class Predicate>
-  std::vector<std::unique_ptr<Sequence>> remove_if(Predicate&& predicate) {
-    std::vector<std::unique_ptr<Sequence>> removed;
-    const auto take = [&](auto& list) {
-      std::erase_if(list, [&](std::unique_ptr<Sequence>& sequence) {
-        if (!predicate(*sequence)) return false;
+  SequenceList remove_if(Predicate&& predicate) noexcept {
+    SequenceList removed;
+    for (SequenceList* list : {&running_, &waiting_}) {
+      for (auto next = list->begin(); next != list->end();) {
+        const auto sequence = next++;
+        if (!predicate(*sequence)) continue;
         pool_.release(sequence->blocks);
-        removed.push_back(std::move(sequence));
-        return true;
-      });
-    };
-    take(running_);
-    take(waiting_);
+        removed.splice(removed.end(), *list, sequence);
+      }
+    }
     return removed;
   }
 
  private:
-  void schedule_decodes();
-  void schedule_prefills();
-  void admit();
-  void preempt_youngest();
+  void schedule_decodes() noexcept;
+  void schedule_prefills() noexcept;
+  void admit() noexcept;
+  void preempt_youngest() noexcept;
 
   BlockPool& pool_;
   Limits limits_;
-  std::vector<std::unique_ptr<Sequence>> running_;  // oldest first
-  std::deque<std::unique_ptr<Sequence>> waiting_;
-  std::vector<ScheduledSpan> spans_;
+  SequenceList running_;  // oldest first
+  SequenceList waiting_;
+  std::vector<ScheduledSpan> spans_;  // at most one of each running sequence
   int budget_ = 0;
   bool preempted_ = false;
   std::uint64_t preemptions_ = 0;

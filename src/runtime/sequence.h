@@ -1,11 +1,13 @@
 // One request while it is in the engine.
 #pragma once
 
-#include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <list>
 #include <memory>
 #include <vector>
 
+#include "runtime/block_pool.h"
 #include "runtime/request.h"
 #include "runtime/sampler.h"
 
@@ -14,16 +16,18 @@ namespace moebox {
 using Clock = std::chrono::steady_clock;
 
 struct Sequence {
+  /// Takes all memory that the sequence will need: the engine's thread allocates nothing.
   Sequence(GenerationRequest&& asked, std::shared_ptr<GenerationSink> receiver, int max_tokens)
       : tokens(std::move(asked.prompt)),
         n_prompt(static_cast<int>(tokens.size())),
         max_tokens(max_tokens),
         stop_tokens(std::move(asked.stop_tokens)),
         budget(asked.budget),
-        sampler(std::move(asked.sampling), std::move(asked.processors), asked.choice, tokens),
+        sampler(std::move(asked.sampling), std::move(asked.processors), asked.choice, tokens, max_tokens - n_prompt),
         sink(std::move(receiver)) {
     stats.prompt_tokens = n_prompt;
-    tokens.reserve(static_cast<std::size_t>(std::min(max_tokens, n_prompt + 4096)));
+    tokens.reserve(static_cast<std::size_t>(max_tokens));
+    blocks.reserve(static_cast<std::size_t>(BlockPool::needed(max_tokens)));
   }
 
   /// Tokens whose keys and values are not in the cache yet. One: it decodes; more: it is (again) in its prefill.
@@ -37,6 +41,7 @@ struct Sequence {
   const RoutingBudget budget;
   Sampler sampler;
   std::shared_ptr<GenerationSink> sink;
+  std::atomic<bool> cancelled{false};  // set by other threads
 
   int n_routed = 0;         // tokens whose experts have been counted
   int n_computed = 0;       // tokens whose keys and values are in `blocks`
@@ -46,5 +51,8 @@ struct Sequence {
   Clock::time_point submitted = Clock::now();
   Clock::time_point started{}, first_token{};
 };
+
+/// Sequences that move from list to list in one piece: nothing is allocated but by who makes them.
+using SequenceList = std::list<Sequence>;
 
 }  // namespace moebox

@@ -14,8 +14,9 @@ constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
 
 TokenId sample_once(SamplingParams params, std::vector<float> logits, std::vector<TokenId> tokens = {0},
                     int choice = 0) {
-  Sampler sampler(std::move(params), {}, choice, tokens);
-  return sampler.sample(kernel_table(), logits, tokens).id;
+  Sampler sampler(std::move(params), {}, choice, tokens, 1);
+  SamplerScratch scratch(static_cast<int>(logits.size()));
+  return sampler.sample(kernel_table(), logits, tokens, scratch).id;
 }
 
 SamplingParams params_from(const nlohmann::json& json) {
@@ -113,11 +114,12 @@ TEST(Sampler, PenaltiesCountTheAnswerAlone) {
   SamplingParams params;
   params.temperature = 0;
   params.presence_penalty = 2.0f;
-  Sampler sampler(params, {}, 0, std::vector<TokenId>{0, 0});
+  Sampler sampler(params, {}, 0, std::vector<TokenId>{0, 0}, 3);
+  SamplerScratch scratch(3);
   std::vector<TokenId> tokens{0, 0};
   const auto next = [&] {
     std::vector<float> logits{3.0f, 2.5f, 0.0f};
-    tokens.push_back(sampler.sample(kernel_table(), logits, tokens).id);
+    tokens.push_back(sampler.sample(kernel_table(), logits, tokens, scratch).id);
     return tokens.back();
   };
   EXPECT_EQ(next(), 0);  // the prompt's occurrences do not count
@@ -130,9 +132,10 @@ TEST(Sampler, LogprobsAreThoseOfTheModelBeforeAnyChange) {
   params.temperature = 0;
   params.n_logprobs = 2;
   params.logit_bias = {{3, 50.0f}};
-  Sampler sampler(params, {}, 0, std::vector<TokenId>{0});
+  Sampler sampler(params, {}, 0, std::vector<TokenId>{0}, 1);
+  SamplerScratch scratch(4);
   std::vector<float> logits{std::log(0.5f), std::log(0.25f), std::log(0.2f), std::log(0.05f)};
-  const GeneratedToken token = sampler.sample(kernel_table(), logits, std::vector<TokenId>{0});
+  const GeneratedToken token = sampler.sample(kernel_table(), logits, std::vector<TokenId>{0}, scratch);
   EXPECT_EQ(token.id, 3);
   EXPECT_NEAR(token.logprob, std::log(0.05f), 1e-5);
   ASSERT_EQ(token.top.size(), 2u);
@@ -162,9 +165,10 @@ TEST(Sampler, ProcessorsChangeTheChoiceAndHearOfIt) {
   const auto ban = std::make_shared<Ban>(1);
   SamplingParams params;
   params.temperature = 0;
-  Sampler sampler(params, {ban}, 0, std::vector<TokenId>{0});
+  Sampler sampler(params, {ban}, 0, std::vector<TokenId>{0}, 1);
+  SamplerScratch scratch(3);
   std::vector<float> logits{1, 9, 5};
-  EXPECT_EQ(sampler.sample(kernel_table(), logits, std::vector<TokenId>{0}).id, 2);
+  EXPECT_EQ(sampler.sample(kernel_table(), logits, std::vector<TokenId>{0}, scratch).id, 2);
   EXPECT_EQ(ban->accepted, std::vector<TokenId>{2});
 }
 

@@ -14,12 +14,12 @@ ModelInfo tiny_model() {
   return info;
 }
 
-std::unique_ptr<Sequence> sequence_of(int n_prompt, int max_tokens, std::uint64_t id) {
+SequenceList sequence_of(int n_prompt, int max_tokens, std::uint64_t id) {
   GenerationRequest request;
   request.prompt.assign(static_cast<std::size_t>(n_prompt), 1);
-  auto sequence = std::make_unique<Sequence>(std::move(request), nullptr, max_tokens);
-  sequence->id = id;
-  return sequence;
+  SequenceList list;
+  list.emplace_back(std::move(request), nullptr, max_tokens).id = id;
+  return list;
 }
 
 /// Plays the engine without a model: every sequence that reaches its end gets one more token.
@@ -81,7 +81,7 @@ TEST(Scheduler, UnderPressureEveryoneFinishesAndNoBlockIsLost) {
     pretend_to_run(spans);
     for (const auto& done :
          scheduler.remove_if([](const Sequence& s) { return static_cast<int>(s.tokens.size()) >= s.max_tokens; }))
-      finished[done->id] = done->stats.preemptions;
+      finished[done.id] = done.stats.preemptions;
   }
   EXPECT_EQ(finished.size(), 8u);
   EXPECT_EQ(finished[1], 0);
@@ -92,6 +92,8 @@ TEST(Scheduler, UnderPressureEveryoneFinishesAndNoBlockIsLost) {
 TEST(BlockPool, GrowTakesAllOrNothing) {
   BlockPool pool(tiny_model(), 3);
   std::vector<int> a, b;
+  a.reserve(3);
+  b.reserve(3);
   EXPECT_TRUE(pool.grow(a, 33));
   EXPECT_EQ(a.size(), 2u);
   EXPECT_FALSE(pool.grow(b, 64));
