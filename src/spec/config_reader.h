@@ -1,9 +1,11 @@
 // Typed look-ups in a config.json, with errors that name the field.
 #pragma once
 
+#include <limits>
 #include <optional>
 #include <string>
 
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -33,11 +35,18 @@ class ConfigReader {
     return static_cast<int>(number);
   }
 
-  float number(const char* key, std::optional<float> fallback = {}) const {
+  /// A number in [low, high]; in any case one that a float holds.
+  float number(const char* key, float low, float high, std::optional<float> fallback = {}) const {
     if (!has(key)) return required(fallback, key);
     const auto& value = object_.at(key);
     if (!value.is_number()) fail(key, "a number", value);
-    return value.get<float>();
+    const auto number = value.get<double>();
+    if (!(number >= static_cast<double>(low) && number <= static_cast<double>(high)))
+      fail(key, fmt::format("a number from {:g} to {:g}", low, high), value);
+    return static_cast<float>(number);
+  }
+  float number(const char* key, std::optional<float> fallback = {}) const {
+    return number(key, std::numeric_limits<float>::lowest(), std::numeric_limits<float>::max(), fallback);
   }
 
   bool boolean(const char* key, std::optional<bool> fallback = {}) const {

@@ -174,7 +174,8 @@ DeepseekSpec read_gguf_deepseek(const Checkpoint& checkpoint) {
   mla.rope.interleaved = true;
   if (mla.rope.scaling == RopeScaling::yarn) {
     // The file holds 0.1 x mscale_all_dim, and cos and sin are not scaled: mscale equals mscale_all_dim.
-    mla.rope.mscale = mla.rope.mscale_all_dim = 10.0f * read.number("rope.scaling.yarn_log_multiplier", 0.0);
+    mla.rope.mscale = mla.rope.mscale_all_dim =
+        10.0f * read.number("rope.scaling.yarn_log_multiplier", 0.0f, 10.0f, 0.0f);
     mla.rope.attention_factor = 1.0f;
   }
   return spec;

@@ -1,8 +1,11 @@
 // Typed look-ups in a GGUF file's metadata, with errors that name the key: ConfigReader's counterpart.
 #pragma once
 
+#include <limits>
 #include <optional>
 #include <string>
+
+#include <fmt/core.h>
 
 #include "base/error.h"
 #include "io/checkpoint.h"
@@ -29,8 +32,16 @@ class GgufReader {
           key(name));
     return static_cast<int>(value);
   }
-  float number(const char* name, std::optional<double> fallback = {}) const {
-    return static_cast<float>(checkpoint_.number(key(name), fallback));
+  /// A number in [low, high]; in any case one that a float holds.
+  float number(const char* name, float low, float high, std::optional<float> fallback = {}) const {
+    const double value = checkpoint_.number(key(name), fallback);
+    if (!(value >= static_cast<double>(low) && value <= static_cast<double>(high)))
+      throw Error(ErrorKind::invalid_file,
+                  fmt::format("expected a number from {:g} to {:g}, found {:g}", low, high, value), key(name));
+    return static_cast<float>(value);
+  }
+  float number(const char* name, std::optional<float> fallback = {}) const {
+    return number(name, std::numeric_limits<float>::lowest(), std::numeric_limits<float>::max(), fallback);
   }
   bool boolean(const char* name, std::optional<bool> fallback = {}) const {
     return checkpoint_.boolean(key(name), fallback);

@@ -5,8 +5,11 @@
 #include <numbers>
 #include <string>
 
+#include <fmt/core.h>
+
 #include "base/error.h"
 #include "spec/config_reader.h"
+#include "spec/gguf_reader.h"
 
 namespace moebox {
 namespace {
@@ -62,31 +65,42 @@ void apply_llama3(const RopeSpec& spec, std::span<float> frequencies) {
   }
 }
 
+// Limits of numbers that files state. Published models lie far within them; beyond, frequencies or their sines would
+// become infinities or NaNs.
+struct Limits {
+  float low, high;
+};
+constexpr Limits theta_limits{1.001f, 1e15f};
+constexpr Limits factor_limits{1e-3f, 1e6f};
+constexpr Limits rotation_limits{1e-3f, 1e6f};     // beta_fast, beta_slow, low_freq_factor, high_freq_factor
+constexpr Limits scale_limits{0.0f, 100.0f};       // attention_factor, mscale, mscale_all_dim
+constexpr Limits gguf_scale_limits{1e-3f, 40.0f};  // attn_factor: it is multiplied with the factor's own mscale
+constexpr Limits divisor_limits{1e-6f, 1e9f};
+
+template <class Reader>
+float number(const Reader& reader, const char* key, Limits limits, float fallback) {
+  return reader.number(key, limits.low, limits.high, fallback);
+}
+
+[[noreturn]] void refuse(const std::string& what, const std::string& where) {
+  throw Error(ErrorKind::invalid_file, what, where);
+}
+
+/// Two numbers of which the first must be the smaller.
+void check_order(const std::string& low_name, float low, const std::string& high_name, float high) {
+  if (!(low < high))
+    refuse(fmt::format("expected {} below {}, found {:g} and {:g}", low_name, high_name, low, high), low_name);
+}
+
+/// What the numbers must be together; each of them has been checked when it was read.
 void validate(const RopeSpec& spec, const std::string& where) {
-  const auto fail = [&](const std::string& what) { throw Error(ErrorKind::invalid_file, what, where); };
   if (spec.dim < 2 || spec.dim % 2 != 0)
-    fail("expected an even number of rotated values, found " + std::to_string(spec.dim));
-  if (!(spec.theta > 1.0f) || !std::isfinite(spec.theta))
-    fail("expected a RoPE base above 1, found " + std::to_string(spec.theta));
-  if (!(spec.factor > 0.0f) || !std::isfinite(spec.factor))
-    fail("expected a RoPE factor above 0, found " + std::to_string(spec.factor));
+    refuse("expected an even number of rotated values, found " + std::to_string(spec.dim), where);
   const bool needs_original = spec.scaling == RopeScaling::yarn || spec.scaling == RopeScaling::llama3 ||
                               spec.scaling == RopeScaling::dynamic_ntk;
-  if (needs_original && spec.original_context < 1) fail("the RoPE scaling needs the original context length");
-  if (spec.scaling == RopeScaling::yarn && !(spec.beta_fast > 0.0f && spec.beta_slow > 0.0f))
-    fail("expected beta_fast and beta_slow above 0");
-  // Published models have 0.7 to 2; what is far beyond makes infinities of the products.
-  for (const auto& [name, value] : {std::pair{"attention_factor", spec.attention_factor},
-                                    {"mscale", spec.mscale},
-                                    {"mscale_all_dim", spec.mscale_all_dim}}) {
-    if (!(value >= 0.0f && value <= 100.0f))
-      fail(std::string("expected ") + name + " between 0 and 100, found " + std::to_string(value));
-  }
-  if (spec.scaling == RopeScaling::llama3 &&
-      !(spec.low_freq_factor > 0.0f && spec.high_freq_factor > spec.low_freq_factor))
-    fail("expected 0 < low_freq_factor < high_freq_factor");
+  if (needs_original && spec.original_context < 1) refuse("the RoPE scaling needs the original context length", where);
   if ((spec.scaling == RopeScaling::ntk || spec.scaling == RopeScaling::dynamic_ntk) && spec.dim == 2)
-    fail("NTK scaling needs more than 2 rotated values");
+    refuse("NTK scaling needs more than 2 rotated values", where);
 }
 
 }  // namespace
@@ -123,50 +137,45 @@ RopeFrequencies rope_frequencies(const RopeSpec& spec, int position) {
 }
 
 RopeSpec read_gguf_rope(const Checkpoint& checkpoint, std::string_view architecture, int head_dim, int max_context) {
-  const std::string prefix = std::string(architecture) + ".rope.";
+  const GgufReader read(checkpoint, std::string(architecture));
   RopeSpec spec;
-  const auto dim = checkpoint.integer(prefix + "dimension_count", head_dim);
-  if (dim < 2 || dim > head_dim)
-    throw Error(ErrorKind::invalid_file,
-                "expected 2 to " + std::to_string(head_dim) + " rotated values, found " + std::to_string(dim),
-                prefix + "dimension_count");
-  spec.dim = static_cast<int>(dim);
-  spec.theta = static_cast<float>(checkpoint.number(prefix + "freq_base", 10000.0));
+  spec.dim = read.integer("rope.dimension_count", 2, head_dim, head_dim);
+  spec.theta = number(read, "rope.freq_base", theta_limits, 10000.0f);
   spec.factor =
-      static_cast<float>(checkpoint.number(prefix + "scaling.factor", checkpoint.number(prefix + "scale_linear", 1.0)));
-  const bool old_linear = !checkpoint.find(prefix + "scaling.type") && spec.factor != 1.0f;
-  const std::string type = checkpoint.string(prefix + "scaling.type", old_linear ? "linear" : "none");
-  const auto original = checkpoint.integer(prefix + "scaling.original_context_length", max_context);
-  if (original < 0 || original > max_context_tokens)
-    throw Error(ErrorKind::invalid_file, "out of range: " + std::to_string(original),
-                prefix + "scaling.original_context_length");
-  spec.original_context = static_cast<int>(original);
+      number(read, "rope.scaling.factor", factor_limits, number(read, "rope.scale_linear", factor_limits, 1.0f));
+  const std::string type_key = read.key("rope.scaling.type");
+  const bool old_linear = !checkpoint.find(type_key) && spec.factor != 1.0f;
+  const std::string type = checkpoint.string(type_key, old_linear ? "linear" : "none");
+  spec.original_context = read.integer("rope.scaling.original_context_length", 0, max_context_tokens, max_context);
   if (type == "linear") {
     spec.scaling = RopeScaling::linear;
   } else if (type == "yarn") {
     spec.scaling = RopeScaling::yarn;
-    spec.beta_fast = static_cast<float>(checkpoint.number(prefix + "scaling.yarn_beta_fast", 32.0));
-    spec.beta_slow = static_cast<float>(checkpoint.number(prefix + "scaling.yarn_beta_slow", 1.0));
+    spec.beta_fast = number(read, "rope.scaling.yarn_beta_fast", rotation_limits, 32.0f);
+    spec.beta_slow = number(read, "rope.scaling.yarn_beta_slow", rotation_limits, 1.0f);
+    check_order(read.key("rope.scaling.yarn_beta_slow"), spec.beta_slow, read.key("rope.scaling.yarn_beta_fast"),
+                spec.beta_fast);
     // llama.cpp multiplies its attn_factor with the factor's own mscale.
-    const auto extra = static_cast<float>(checkpoint.number(prefix + "scaling.attn_factor", 1.0));
-    spec.attention_factor = extra * yarn_mscale(spec.factor, 1.0f);
+    spec.attention_factor =
+        number(read, "rope.scaling.attn_factor", gguf_scale_limits, 1.0f) * yarn_mscale(spec.factor, 1.0f);
   } else if (type != "none") {
-    throw Error(ErrorKind::unsupported, "the RoPE scaling \"" + type + "\" is not implemented", prefix + "scaling.type",
+    throw Error(ErrorKind::unsupported, "the RoPE scaling \"" + type + "\" is not implemented", type_key,
                 "known are none, linear and yarn");
   }
   if (const TensorView* divisors = checkpoint.find_tensor("rope_freqs.weight")) {
     if (divisors->dtype != DType::f32 || divisors->n_elements() != spec.dim / 2)
-      throw Error(ErrorKind::invalid_file,
-                  "expected F32 of " + std::to_string(spec.dim / 2) + " values, found " + shape_text(*divisors),
-                  "rope_freqs.weight");
+      refuse("expected F32 of " + std::to_string(spec.dim / 2) + " values, found " + shape_text(*divisors),
+             "rope_freqs.weight");
     spec.frequency_divisors.resize(static_cast<std::size_t>(spec.dim / 2));
     std::copy_n(divisors->data.data(), divisors->data.size(),
                 reinterpret_cast<std::byte*>(spec.frequency_divisors.data()));
     for (const float divisor : spec.frequency_divisors)
-      if (!(divisor > 0.0f) || !std::isfinite(divisor))
-        throw Error(ErrorKind::invalid_file, "expected values above 0", "rope_freqs.weight");
+      if (!(divisor >= divisor_limits.low && divisor <= divisor_limits.high))
+        refuse(fmt::format("expected numbers from {:g} to {:g}, found {:g}", divisor_limits.low, divisor_limits.high,
+                           divisor),
+               "rope_freqs.weight");
   }
-  validate(spec, prefix + "*");
+  validate(spec, read.key("rope.*"));
   return spec;
 }
 
@@ -175,19 +184,21 @@ RopeSpec read_hf_rope(const nlohmann::json& config, int head_dim, int max_contex
   const ConfigReader top(config, where);
   const nlohmann::json none = nlohmann::json::object();
   const nlohmann::json* scaling = &none;
+  std::string name = "rope_parameters";
   for (const char* key : {"rope_parameters", "rope_scaling"})
     if (top.has(key)) {
       scaling = &config.at(key);
+      name = key;
       break;
     }
-  const ConfigReader rope(*scaling, where + ": rope_parameters");
+  const ConfigReader rope(*scaling, where + ": " + name);
   RopeSpec spec;
-  const float partial = rope.number("partial_rotary_factor", top.number("partial_rotary_factor", 1.0f));
-  if (!(partial > 0.0f && partial <= 1.0f))
-    throw Error(ErrorKind::invalid_file, "expected a partial_rotary_factor in (0, 1]", where);
+  constexpr Limits partial_limits{1e-3f, 1.0f};
+  const float partial =
+      number(rope, "partial_rotary_factor", partial_limits, number(top, "partial_rotary_factor", partial_limits, 1.0f));
   spec.dim = static_cast<int>(static_cast<float>(head_dim) * partial);
-  spec.theta = rope.number("rope_theta", top.number("rope_theta", 10000.0f));
-  spec.factor = rope.number("factor", 1.0f);
+  spec.theta = number(rope, "rope_theta", theta_limits, number(top, "rope_theta", theta_limits, 10000.0f));
+  spec.factor = number(rope, "factor", factor_limits, 1.0f);
   spec.original_context =
       rope.integer("original_max_position_embeddings", 1, max_context_tokens,
                    top.integer("original_max_position_embeddings", 1, max_context_tokens, max_context));
@@ -198,25 +209,28 @@ RopeSpec read_hf_rope(const nlohmann::json& config, int head_dim, int max_contex
     spec.scaling = RopeScaling::ntk;
   } else if (type == "dynamic") {
     spec.scaling = RopeScaling::dynamic_ntk;
-    if (spec.factor < 1.0f) throw Error(ErrorKind::invalid_file, "expected a dynamic RoPE factor of at least 1", where);
+    spec.factor = number(rope, "factor", {1.0f, factor_limits.high}, 1.0f);
   } else if (type == "yarn") {
     spec.scaling = RopeScaling::yarn;
     if (!rope.has("factor")) spec.factor = static_cast<float>(max_context) / static_cast<float>(spec.original_context);
-    spec.beta_fast = rope.number("beta_fast", 32.0f);
-    spec.beta_slow = rope.number("beta_slow", 1.0f);
-    spec.attention_factor = rope.number("attention_factor", 0.0f);
-    spec.mscale = rope.number("mscale", 0.0f);
-    spec.mscale_all_dim = rope.number("mscale_all_dim", 0.0f);
+    spec.beta_fast = number(rope, "beta_fast", rotation_limits, 32.0f);
+    spec.beta_slow = number(rope, "beta_slow", rotation_limits, 1.0f);
+    check_order(where + ": " + name + ".beta_slow", spec.beta_slow, "beta_fast", spec.beta_fast);
+    spec.attention_factor = number(rope, "attention_factor", scale_limits, 0.0f);
+    spec.mscale = number(rope, "mscale", scale_limits, 0.0f);
+    spec.mscale_all_dim = number(rope, "mscale_all_dim", scale_limits, 0.0f);
     spec.truncate = rope.boolean("truncate", true);
   } else if (type == "llama3") {
     spec.scaling = RopeScaling::llama3;
-    spec.low_freq_factor = rope.number("low_freq_factor", 1.0f);
-    spec.high_freq_factor = rope.number("high_freq_factor", 4.0f);
+    spec.low_freq_factor = number(rope, "low_freq_factor", rotation_limits, 1.0f);
+    spec.high_freq_factor = number(rope, "high_freq_factor", rotation_limits, 4.0f);
+    check_order(where + ": " + name + ".low_freq_factor", spec.low_freq_factor, "high_freq_factor",
+                spec.high_freq_factor);
   } else if (type != "default") {
     throw Error(ErrorKind::unsupported, "the RoPE scaling \"" + type + "\" is not implemented", where + ": rope_type",
                 "known are default, linear, ntk, dynamic, yarn and llama3");
   }
-  validate(spec, where + ": RoPE");
+  validate(spec, where + ": " + name);
   return spec;
 }
 

@@ -7,6 +7,7 @@
 #include <map>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -98,35 +99,46 @@ inline void expect_refused(const std::filesystem::path& path, const std::string&
 }
 inline void expect_refused(EditedFolder& folder, const std::string& part) { expect_refused(folder.write(), part); }
 
-/// Copies a GGUF file with more metadata: pairs of the type uint32 after the file's own.
-inline void add_gguf_integers(const std::filesystem::path& from, const std::filesystem::path& to,
-                              const std::vector<std::pair<std::string, std::uint32_t>>& pairs) {
+/// Copies a GGUF file with other metadata: pairs of the types uint32 and float32, in place of the file's own or before
+/// them.
+inline void edit_gguf_numbers(const std::filesystem::path& from, const std::filesystem::path& to,
+                              const std::vector<std::pair<std::string, std::variant<std::uint32_t, float>>>& pairs) {
   std::ifstream in(from, std::ios::binary);
   std::string file((std::istreambuf_iterator<char>(in)), {});
   const auto put = [](std::string& text, auto value) {
     text.append(reinterpret_cast<const char*>(&value), sizeof value);
   };
-  const auto put_key = [&put](std::string& text, const std::string& key, std::uint32_t type) {
+  const auto key_and_type = [&put](const std::string& key, std::uint32_t type) {
+    std::string text;
     put(text, static_cast<std::uint64_t>(key.size()));
     text += key;
     put(text, type);
+    return text;
   };
-  constexpr std::uint32_t type_uint32 = 4, type_string = 8;
+  constexpr std::uint32_t number_types[] = {4, 6}, type_string = 8;  // uint32, float32
   std::string added;
+  std::uint64_t n_added = 1;  // with the filler
   for (const auto& [key, value] : pairs) {
-    put_key(added, key, type_uint32);
-    put(added, value);
+    const std::string begin = key_and_type(key, number_types[value.index()]);
+    std::string number;
+    std::visit([&](auto v) { put(number, v); }, value);
+    if (const auto found = file.find(begin); found != std::string::npos) {
+      file.replace(found + begin.size(), number.size(), number);
+    } else {
+      added += begin + number;
+      ++n_added;
+    }
   }
   // The tensors' data starts at a multiple of 32: a text fills up to the next one.
-  const std::string filler_key = "test.filler";
-  const std::size_t filler = 8 + filler_key.size() + 4 + 8, length = (32 - (added.size() + filler) % 32) % 32;
-  put_key(added, filler_key, type_string);
+  const std::string filler = key_and_type("test.filler", type_string);
+  const std::size_t length = (32 - (added.size() + filler.size() + 8) % 32) % 32;
+  added += filler;
   put(added, static_cast<std::uint64_t>(length));
   added.append(length, 'x');
   constexpr std::size_t n_pairs_at = 16, first_pair_at = 24;
   std::uint64_t n_pairs = 0;
   std::memcpy(&n_pairs, file.data() + n_pairs_at, sizeof n_pairs);
-  n_pairs += pairs.size() + 1;
+  n_pairs += n_added;
   std::memcpy(file.data() + n_pairs_at, &n_pairs, sizeof n_pairs);
   file.insert(first_pair_at, added);
   std::ofstream(to, std::ios::binary) << file;

@@ -14,7 +14,7 @@
 namespace moebox {
 namespace {
 
-using test::add_gguf_integers;
+using test::edit_gguf_numbers;
 using test::EditedFolder;
 using test::expect_refused;
 using test::load;
@@ -51,8 +51,8 @@ class LlamaGate : public testing::Test {
  protected:
   ~LlamaGate() override { fs::remove(path_); }
   void expect_key_refused(const std::string& key, std::uint32_t value) {
-    add_gguf_integers(llamas / "llama_gqa/f16.gguf", path_,
-                      {{"llama.expert_count", 4}, {"llama.expert_used_count", 2}, {key, value}});
+    edit_gguf_numbers(llamas / "llama_gqa/f16.gguf", path_,
+                      {{"llama.expert_count", 4u}, {"llama.expert_used_count", 2u}, {key, value}});
     expect_refused(path_, key);
   }
   const fs::path path_ = fs::temp_directory_path() / ("moebox_gate_" + std::to_string(::getpid()) + ".gguf");
