@@ -29,7 +29,7 @@ void RopeTable::fill(const TeamMember& member, const Batch& batch) noexcept {
 
 void RopeTable::fill_token(float* cos, float position, const float* inverse, float scale) const noexcept {
   for (int i = 0; i < half_; ++i) {
-    // The angle is a float product, as transformers computes it; its cosine is then correctly rounded.
+    // The angle is a float product, as transformers computes it; its cosine is computed in double and rounded once.
     const double angle = position * inverse[i];
     cos[i] = static_cast<float>(std::cos(angle)) * scale;
     cos[half_ + i] = static_cast<float>(std::sin(angle)) * scale;

@@ -13,7 +13,8 @@ constexpr float lowest = -std::numeric_limits<float>::infinity();
 
 std::size_t index_of(int i) noexcept { return static_cast<std::size_t>(i); }
 
-/// Scores are computed in double and rounded once: whoever computes them, on whatever machine, gets these bits.
+/// Scores are computed in double and rounded once. The exponential is the C library's: the bits are equal for the same
+/// library on the same kind of processor (docs/determinism.md).
 void score_experts(GateScore kind, std::span<const float> logits, std::span<float> scores) noexcept {
   if (kind == GateScore::sigmoid) {
     for (std::size_t i = 0; i < logits.size(); ++i)
