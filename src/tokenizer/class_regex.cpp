@@ -1,179 +1,18 @@
-// A matcher for the regular expressions that tokenizers really use: alternatives of sequences of repeated character
-// classes, optional groups, and one-character look-ahead. Backtracking with Oniguruma's priorities; no loops around
-// groups, so a match costs a polynomial of a degree that the expression shows, and the budget bounds it. Other
-// expressions go to PCRE2.
-#include <array>
+// The parser of the regular expressions that tokenizers really use: alternatives of sequences of repeated character
+// classes, optional groups, and one-character look-ahead. The matcher is in class_program.cpp. Other expressions go to
+// PCRE2.
 #include <cstdint>
-#include <deque>
-#include <limits>
 #include <utility>
 #include <vector>
 
+#include "tokenizer/class_program.h"
 #include "tokenizer/pattern.h"
 #include "tokenizer/utf8.h"
 
 namespace moebox {
 namespace {
 
-constexpr std::uint32_t kUnbounded = std::numeric_limits<std::uint32_t>::max();
 constexpr std::size_t kMaxNodes = 512;
-
-struct Node {
-  enum class Kind { accept, set, branch, look_ahead, line_end };
-  Kind kind = Kind::accept;
-  const CharSet* set = nullptr;         // set, look_ahead
-  bool negative = false;                // look_ahead
-  std::uint32_t min = 1, max = 1;       // set
-  std::vector<const Node*> branches{};  // branch, by priority
-  const Node* next = nullptr;           // set, look_ahead, line_end
-};
-
-/// What a compiled expression owns. Addresses are stable.
-struct Program {
-  std::deque<Node> nodes;
-  std::deque<CharSet> sets;
-  const Node* start = nullptr;
-};
-
-/// Matches at one place of a text.
-class Matcher {
- public:
-  Matcher(std::string_view text, MatchBudget& budget) : end_(text.data() + text.size()), budget_(budget) {}
-
-  /// The end of the match of `node` and what follows it at `at`, or nullptr.
-  const char* run(const Node* node, const char* at) {
-    for (;;) {
-      switch (node->kind) {
-        case Node::Kind::accept:
-          return at;
-        case Node::Kind::line_end:
-          if (at != end_ && *at != '\n') return nullptr;
-          break;
-        case Node::Kind::look_ahead:
-          if ((at != end_ && node->set->contains(utf8::decode(at))) == node->negative) return nullptr;
-          break;
-        case Node::Kind::branch: {
-          for (const Node* branch : node->branches) {
-            count_steps(1);
-            if (const char* found = run(branch, at)) return found;
-          }
-          return nullptr;
-        }
-        case Node::Kind::set: {
-          std::uint32_t count = 0;
-          const char* stop = take(*node->set, at, node->max, count);
-          if (count < node->min) return nullptr;
-          if (node->next->kind == Node::Kind::accept) return stop;
-          if (node->min == node->max) {
-            at = stop;
-            break;
-          }
-          for (;; --count) {  // the longest first, then give back a character at a time
-            if (const char* found = run(node->next, stop)) return found;
-            if (count == node->min) return nullptr;
-            do --stop;
-            while (utf8::is_continuation(*stop));
-            count_steps(1);
-          }
-        }
-      }
-      node = node->next;
-    }
-  }
-
-  /// Charges what has been counted so far.
-  void settle() { budget_.spend(std::exchange(steps_, 0)); }
-
- private:
-  void count_steps(std::uint64_t steps) {
-    steps_ += steps;
-    if (steps_ > 4096) settle();
-  }
-
-  const char* take(const CharSet& set, const char* at, std::uint32_t max, std::uint32_t& count) {
-    while (count < max && at != end_) {
-      const auto byte = static_cast<unsigned char>(*at);
-      if (byte < 0x80) {
-        if (!set.has_ascii(byte)) break;
-        ++at;
-      } else {
-        if (!set.contains(utf8::decode(at))) break;
-        at += utf8::length(*at);
-      }
-      ++count;
-    }
-    count_steps(count + 1);
-    return at;
-  }
-
-  const char* end_;
-  MatchBudget& budget_;
-  std::uint64_t steps_ = 0;
-};
-
-/// Which bytes a match can begin with.
-using FirstBytes = std::array<bool, 256>;
-
-/// Adds the bytes that `node` can begin with; false when it may match nothing (then any byte is possible).
-bool add_first(const Node* node, FirstBytes& first) {
-  switch (node->kind) {
-    case Node::Kind::accept:
-    case Node::Kind::look_ahead:
-    case Node::Kind::line_end:
-      return false;
-    case Node::Kind::branch: {
-      bool consumes = true;
-      for (const Node* branch : node->branches) consumes &= add_first(branch, first);
-      return consumes;
-    }
-    case Node::Kind::set:
-      break;
-  }
-  for (unsigned c = 0; c < 0x80; ++c) first[c] |= node->set->has_ascii(static_cast<unsigned char>(c));
-  if (node->set->may_have_wide()) {
-    for (unsigned c = 0x80; c < 0x100; ++c) first[c] = true;
-  }
-  return node->min > 0 || add_first(node->next, first);
-}
-
-class ClassPattern final : public Pattern {
- public:
-  explicit ClassPattern(Program program) : program_(std::move(program)) {
-    branches_ = program_.start->kind == Node::Kind::branch ? program_.start->branches
-                                                           : std::vector<const Node*>{program_.start};
-    if (branches_.size() > 32) branches_ = {program_.start};
-    for (std::size_t i = 0; i < branches_.size(); ++i) {
-      FirstBytes first{};
-      const bool consumes = add_first(branches_[i], first);
-      for (unsigned c = 0; c < 256; ++c) {
-        if (first[c] || !consumes) candidates_[c] |= std::uint32_t{1} << i;
-      }
-      if (!consumes) at_end_ = true;
-    }
-  }
-
-  std::optional<Match> find(std::string_view text, std::size_t from, MatchBudget& budget) const override {
-    Matcher matcher(text, budget);
-    const char* const end = text.data() + text.size();
-    for (const char* at = text.data() + from; at != end; at += utf8::length(*at)) {
-      for (std::uint32_t left = candidates_[static_cast<unsigned char>(*at)]; left != 0; left &= left - 1) {
-        const char* stop = matcher.run(branches_[static_cast<unsigned>(__builtin_ctz(left))], at);
-        if (stop == nullptr) continue;
-        matcher.settle();
-        return Match{static_cast<std::size_t>(at - text.data()), static_cast<std::size_t>(stop - text.data())};
-      }
-    }
-    matcher.settle();
-    if (at_end_ && matcher.run(program_.start, end) != nullptr) return Match{text.size(), text.size()};
-    return std::nullopt;
-  }
-
- private:
-  Program program_;
-  std::vector<const Node*> branches_;            // the alternatives
-  std::array<std::uint32_t, 256> candidates_{};  // by the first byte: which of them can match
-  bool at_end_ = false;                          // an empty match is possible
-};
 
 /// Thrown by the parser for what the matcher does not know; never leaves this file.
 struct NotSupported {};
@@ -215,9 +54,9 @@ class Parser {
  public:
   explicit Parser(std::string_view regex) : text_(regex) {}
 
-  Program parse() {
-    const Node* accept = node({});
-    const Node* start = alternatives(accept, 0);
+  ClassProgram parse() {
+    const ClassNode* accept = node({});
+    const ClassNode* start = alternatives(accept, 0);
     if (at_ != text_.size()) throw NotSupported{};
     program_.start = start;
     return std::move(program_);
@@ -249,13 +88,13 @@ class Parser {
     return c;
   }
 
-  const Node* node(Node n) {
+  const ClassNode* node(ClassNode n) {
     if (program_.nodes.size() >= kMaxNodes) throw NotSupported{};
     return &program_.nodes.emplace_back(std::move(n));
   }
   const CharSet* set(CharSet s) { return &program_.sets.emplace_back(std::move(s)); }
 
-  const Node* alternatives(const Node* follow, int depth) {
+  const ClassNode* alternatives(const ClassNode* follow, int depth) {
     return link_group(parse_group(depth, false), follow, false);
   }
 
@@ -286,13 +125,13 @@ class Parser {
     if (accept("?")) {
       part.min = 0;
     } else if (accept("*")) {
-      part.min = 0, part.max = kUnbounded;
+      part.min = 0, part.max = ClassNode::unbounded;
     } else if (accept("+")) {
-      part.max = kUnbounded;
+      part.max = ClassNode::unbounded;
     } else if (accept("{")) {
       part.min = number();
       part.max = part.min;
-      if (accept(",")) part.max = more() && peek() == '}' ? kUnbounded : number();
+      if (accept(",")) part.max = more() && peek() == '}' ? ClassNode::unbounded : number();
       if (!accept("}") || part.max < part.min || part.max == 0) throw NotSupported{};
     } else {
       return;
@@ -473,29 +312,30 @@ class Parser {
   char32_t class_char() { return more() && peek() == '\\' ? escaped_char() : next_char(); }
 
   /// Nodes of a group before `follow`; an optional group has an empty last branch.
-  const Node* link_group(const std::vector<std::vector<Part>>& group, const Node* follow, bool optional) {
+  const ClassNode* link_group(const std::vector<std::vector<Part>>& group, const ClassNode* follow, bool optional) {
     if (group.size() == 1 && !optional) return link(group[0], follow);
-    Node branch{.kind = Node::Kind::branch};
+    ClassNode branch{.kind = ClassNode::Kind::branch};
     for (const auto& sequence : group) branch.branches.push_back(link(sequence, follow));
     if (optional) branch.branches.push_back(follow);
     return node(std::move(branch));
   }
 
-  const Node* link(const std::vector<Part>& sequence, const Node* follow) {
+  const ClassNode* link(const std::vector<Part>& sequence, const ClassNode* follow) {
     for (auto part = sequence.rbegin(); part != sequence.rend(); ++part) {
       switch (part->kind) {
         case Part::Kind::group:
           follow = link_group(part->group, follow, part->min == 0);
           break;
         case Part::Kind::line_end:
-          follow = node({.kind = Node::Kind::line_end, .next = follow});
+          follow = node({.kind = ClassNode::Kind::line_end, .next = follow});
           break;
         case Part::Kind::look_ahead:
-          follow = node({.kind = Node::Kind::look_ahead, .set = part->set, .negative = part->negative, .next = follow});
+          follow =
+              node({.kind = ClassNode::Kind::look_ahead, .set = part->set, .negative = part->negative, .next = follow});
           break;
         case Part::Kind::set:
-          follow =
-              node({.kind = Node::Kind::set, .set = part->set, .min = part->min, .max = part->max, .next = follow});
+          follow = node(
+              {.kind = ClassNode::Kind::set, .set = part->set, .min = part->min, .max = part->max, .next = follow});
           break;
       }
     }
@@ -504,7 +344,7 @@ class Parser {
 
   std::string_view text_;
   std::size_t at_ = 0;
-  Program program_;
+  ClassProgram program_;
 };
 
 }  // namespace
@@ -512,7 +352,7 @@ class Parser {
 std::unique_ptr<Pattern> compile_class_regex(std::string_view regex) {
   if (utf8::valid_prefix(regex) != regex.size() || regex.size() > 16 * 1024) return nullptr;
   try {
-    return std::make_unique<ClassPattern>(Parser(regex).parse());
+    return make_class_pattern(Parser(regex).parse());
   } catch (const NotSupported&) {
     return nullptr;
   }

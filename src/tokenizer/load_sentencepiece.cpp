@@ -13,10 +13,10 @@
 namespace moebox {
 namespace {
 
-const char* const kWhere = "tokenizer.model";
+const char* const kModelFile = "tokenizer.model";
 
 [[noreturn]] void invalid_piece_model(const std::string& what) {
-  throw Error(ErrorKind::invalid_file, what, kWhere, "the file is damaged or not a SentencePiece model");
+  throw Error(ErrorKind::invalid_file, what, kModelFile, "the file is damaged or not a SentencePiece model");
 }
 
 /// One field of a message: a number, or bytes.
@@ -131,7 +131,7 @@ void read_piece(std::string_view message, SentencePieceParts& parts) {
   }
   if (token.text.empty()) invalid_piece_model(fmt::format("piece {} is empty", parts.tokens.size()));
   if (parts.tokens.size() >= limits::kTokens)
-    throw Error(ErrorKind::resource, fmt::format("more than {} pieces", limits::kTokens), kWhere);
+    throw Error(ErrorKind::resource, fmt::format("more than {} pieces", limits::kTokens), kModelFile);
   parts.tokens.push_back(std::move(token));
   parts.scores.push_back(score);
 }
@@ -154,7 +154,7 @@ void read_trainer(std::string_view message, SentencePieceParts& parts, TrainerId
             parts.unigram = false;
             break;
           default:
-            throw Error(ErrorKind::unsupported, "only unigram and BPE models are supported", kWhere);
+            throw Error(ErrorKind::unsupported, "only unigram and BPE models are supported", kModelFile);
         }
         break;
       case 24:
@@ -206,7 +206,8 @@ void read_normalizer(std::string_view message, SentencePieceParts& parts) {
 }  // namespace
 
 std::shared_ptr<const Tokenizer> load_sentencepiece_tokenizer(std::string_view model_proto, std::vector<TokenId> ends) {
-  if (model_proto.size() > limits::kVocabularyBytes) throw Error(ErrorKind::resource, "the file is too large", kWhere);
+  if (model_proto.size() > limits::kVocabularyBytes)
+    throw Error(ErrorKind::resource, "the file is too large", kModelFile);
   SentencePieceParts parts;
   parts.unigram = true;  // the format's default
   TrainerIds ids;
@@ -230,7 +231,7 @@ std::shared_ptr<const Tokenizer> load_sentencepiece_tokenizer(std::string_view m
   parts.special.end_of_generation = std::move(ends);
   if (parts.special.bos)
     parts.before.push_back(*parts.special.bos);  // as Llama's tokenizer does; the library itself adds nothing
-  return make_sentencepiece_tokenizer(std::move(parts), kWhere);
+  return make_sentencepiece_tokenizer(std::move(parts), kModelFile);
 }
 
 }  // namespace moebox
