@@ -9,37 +9,37 @@
 #include "models/model.h"
 
 namespace moebox::cli {
-namespace {
-
-constexpr std::int64_t default_context_limit = 32768;  // EngineOptions::context_tokens
-
-}  // namespace
 
 MemoryNeed memory_need(const Checkpoint& checkpoint, const Settings& settings) {
   MemoryNeed need;
-  ModelInfo info;
+  const LanguageModelOptions options = model_options(settings);
+  std::unique_ptr<const Model> model;
   try {
-    info = describe_model(checkpoint, model_options(settings).model);
+    model = plan_model(checkpoint, options.model);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::unsupported) throw;
     need.unsupported = error.message();
     return need;
   }
+  const ModelInfo& info = model->info();
   need.trained_context = info.max_context;
-  need.context_tokens = settings.integer("context");
-  if (need.context_tokens > need.trained_context) {
-    throw Error(
-        ErrorKind::invalid_argument,
-        fmt::format("expected at most the model's context of {}, found {}", need.trained_context, need.context_tokens),
-        "--context");
+  if (options.engine.context_tokens > info.max_context) {
+    throw Error(ErrorKind::invalid_argument,
+                fmt::format("expected at most the model's context of {}, found {}", info.max_context,
+                            options.engine.context_tokens),
+                "--context");
   }
-  if (need.context_tokens == 0) need.context_tokens = std::min(need.trained_context, default_context_limit);
-  // No format but FP8, which becomes BF16, grows when it is packed; padding to whole panels is below a percent.
-  for (const TensorView& tensor : checkpoint.tensors())
-    need.weight_bytes += tensor.data.size() * (tensor.dtype == DType::f8_e4m3 ? 2 : 1);
-  const auto blocks = static_cast<std::uint64_t>((need.context_tokens + kv_block_tokens - 1) / kv_block_tokens);
-  need.kv_bytes = blocks * info.kv_block_bytes();
+  const int n_threads = options.engine.n_threads > 0 ? options.engine.n_threads : usable_processors();
+  const EngineOptions engine = options.engine.resolved(info, n_threads);
+  const auto context = static_cast<std::uint64_t>(engine.context_tokens);
+  need.context_tokens = engine.context_tokens;
+  need.weight_bytes = info.weight_bytes + info.mapped_bytes;
+  need.mapped_bytes = info.mapped_bytes;
   need.kv_bytes_per_token = info.kv_block_bytes() / kv_block_tokens;
+  need.kv_bytes = (context + kv_block_tokens - 1) / kv_block_tokens * info.kv_block_bytes();
+  need.cache_bytes = engine.kv_bytes;
+  need.cache_tokens = static_cast<std::int64_t>(engine.kv_bytes / info.kv_block_bytes()) * kv_block_tokens;
+  need.step_bytes = engine.step_bytes(*model);
   return need;
 }
 

@@ -29,11 +29,15 @@ constexpr std::array table = {
     Setting{"context",
             integer,
             "0",
-            "longest sequence in tokens; 0: the model's own, as far as memory goes",
+            "longest sequence in tokens; 0: the model's own, at most 32768 and what the cache holds",
             {0, any_count}},
     Setting{"kv_type", choice, "f16", "type of the cache of keys and values", {}, "f16|f32"},
-    Setting{
-        "kv_memory", size, "0", "memory of that cache; 0: what one sequence of `context` takes", {0, 64 * terabyte}},
+    Setting{"kv_memory",
+            size,
+            "0",
+            "memory of that cache; 0: for 65536 tokens, or one `context` if longer, but at most a quarter of the free "
+            "memory unless `context` is set and needs more",
+            {0, 64 * terabyte}},
     Setting{"isa", choice, "auto", "instruction set that is used", {}, "auto|scalar|avx2|avx512|neon|neon_dotprod"},
     // How it answers.
     Setting{"system", text, "", "system prompt of a chat"},

@@ -153,8 +153,13 @@ nlohmann::ordered_json summary_json(const Hub& hub, const Checkpoint& checkpoint
     object["memory"] = {{"context_tokens", memory.context_tokens},
                         {"context_tokens_trained", memory.trained_context},
                         {"weight_bytes", memory.weight_bytes},
+                        {"mapped_bytes", memory.mapped_bytes},
                         {"kv_bytes", memory.kv_bytes},
-                        {"kv_bytes_per_token", memory.kv_bytes_per_token}};
+                        {"kv_bytes_per_token", memory.kv_bytes_per_token},
+                        {"step_bytes", memory.step_bytes},
+                        {"total_bytes", memory.total_bytes()},
+                        {"cache_bytes", memory.cache_bytes},
+                        {"cache_tokens", memory.cache_tokens}};
   } else {
     object["unsupported"] = memory.unsupported;
   }
@@ -188,8 +193,11 @@ std::string summary_text(const Console& console, const Hub& hub, const Checkpoin
   if (memory.unsupported.empty()) {
     line("context", fmt::format("{} tokens as trained", memory.trained_context));
     line("memory",
-         fmt::format("{} weights + {} cache for {} tokens ({} bytes a token)", bytes_text(memory.weight_bytes),
-                     bytes_text(memory.kv_bytes), memory.context_tokens, memory.kv_bytes_per_token));
+         fmt::format("{}: {} weights + {} cache for {} tokens ({} bytes a token) + {} buffers",
+                     bytes_text(memory.total_bytes()), bytes_text(memory.weight_bytes), bytes_text(memory.kv_bytes),
+                     memory.context_tokens, memory.kv_bytes_per_token, bytes_text(memory.step_bytes)));
+    line("cache", fmt::format("grows up to {}: {} tokens of all sequences together", bytes_text(memory.cache_bytes),
+                              memory.cache_tokens));
   } else {
     line("cannot run", memory.unsupported);
   }
@@ -266,7 +274,7 @@ void add_show(CLI::App& program, Context& context) {
   verb->add_flag("--metadata", options->metadata, "every metadata key with its value in full, arrays cut");
   verb->add_flag("--json", options->json,
                  "print a JSON object; with --metadata also the arrays in full, with --tensors the tensors");
-  add_settings(verb, context, {"context", "kv_type"});
+  add_settings(verb, context, {"context", "kv_type", "kv_memory", "threads"});
   on_chosen(verb, context, [&context, options] { return show(context, *options); });
 }
 

@@ -21,7 +21,7 @@ struct CatalogueEntry {
   std::uint64_t size_bytes = 0;
   std::string sha256;  // hex, may be empty for a user's own entries
   std::string licence;
-  std::uint64_t memory_bytes = 0;  // resident memory with its default context
+  std::uint64_t memory_bytes = 0;  // resident memory with 2,048 tokens in the cache
   std::string description;
   std::vector<std::string> languages;
 };

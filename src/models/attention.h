@@ -21,6 +21,7 @@ class AttentionPlan {
  public:
   AttentionPlan(const AttentionShape& shape, int max_tokens, int max_positions, int n_threads);
 
+  std::size_t size() const noexcept { return total_size({&split_partials_, &scratch_}); }  // bytes
   /// Cuts the batch into units of work; one member calls it, and a barrier must follow.
   void prepare(const Batch& batch, int n_threads) noexcept;
 

@@ -29,6 +29,10 @@ struct DeepseekWorkspace final : Workspace {
         x(float_rows(max_tokens, spec.hidden_size)),
         normed(float_rows(std::max(max_tokens, max_logit_rows), spec.hidden_size)) {}
 
+  std::size_t size() const noexcept override {
+    return attention.size() + feed_forward.size() + activations.size() + x.size() + normed.size();
+  }
+
   MlaRunner attention;
   MoeRunner feed_forward;
   Activations activations;  // of the output head
@@ -37,7 +41,7 @@ struct DeepseekWorkspace final : Workspace {
 
 class Deepseek final : public Model {
  public:
-  Deepseek(const DeepseekSpec& spec, const ModelInfo& info, const Checkpoint& checkpoint, ThreadTeam& team,
+  Deepseek(const DeepseekSpec& spec, const ModelInfo& info, const Checkpoint& checkpoint, ThreadTeam* team,
            const ModelOptions& options);
 
   const ModelInfo& info() const noexcept override { return info_; }
@@ -66,7 +70,7 @@ class Deepseek final : public Model {
   AnonymousMemory memory_;
 };
 
-Deepseek::Deepseek(const DeepseekSpec& spec, const ModelInfo& info, const Checkpoint& checkpoint, ThreadTeam& team,
+Deepseek::Deepseek(const DeepseekSpec& spec, const ModelInfo& info, const Checkpoint& checkpoint, ThreadTeam* team,
                    const ModelOptions& options)
     : spec_(spec), kernels_(options.kernels != nullptr ? *options.kernels : kernel_table()), info_(info) {
   TensorFinder find(checkpoint, deepseek_tensors(spec), deepseek_ignored(spec, checkpoint.format()));
@@ -84,8 +88,9 @@ Deepseek::Deepseek(const DeepseekSpec& spec, const ModelInfo& info, const Checkp
   }
   vocabulary_.load(find, packer, spec.rms_epsilon);
   find.finish();
-  memory_ = packer.pack(checkpoint, team);
-  info_.weight_bytes = memory_.size();
+  if (team != nullptr) memory_ = packer.pack(checkpoint, *team);
+  info_.weight_bytes = packer.total_bytes();
+  info_.mapped_bytes = vocabulary_.mapped_bytes();
 
   sizes_.hidden_size = spec.hidden_size;
   sizes_.dense_size = spec.n_dense_layers > 0 ? spec.intermediate_size : 0;
@@ -141,7 +146,7 @@ ModelInfo describe_deepseek(const Checkpoint& checkpoint, const ModelOptions& op
   return deepseek_info(read_deepseek(checkpoint), checkpoint, options);
 }
 
-std::unique_ptr<const Model> load_deepseek(const Checkpoint& checkpoint, ThreadTeam& team,
+std::unique_ptr<const Model> load_deepseek(const Checkpoint& checkpoint, ThreadTeam* team,
                                            const ModelOptions& options) {
   const DeepseekSpec spec = read_deepseek(checkpoint);
   return std::make_unique<Deepseek>(spec, deepseek_info(spec, checkpoint, options), checkpoint, team, options);

@@ -9,6 +9,7 @@ namespace moebox {
 
 /// Everything but weight_bytes, which packing decides.
 ModelInfo describe_deepseek(const Checkpoint& checkpoint, const ModelOptions& options);
-std::unique_ptr<const Model> load_deepseek(const Checkpoint& checkpoint, ThreadTeam& team, const ModelOptions& options);
+/// Without a team nothing is packed: plan_model().
+std::unique_ptr<const Model> load_deepseek(const Checkpoint& checkpoint, ThreadTeam* team, const ModelOptions& options);
 
 }  // namespace moebox

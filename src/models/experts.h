@@ -34,6 +34,14 @@ class ExpertBatch {
   };
   ExpertBatch(const Sizes& sizes, int n_threads);
 
+  /// Bytes of the buffers.
+  std::size_t size() const noexcept {
+    std::size_t sum = total_size({&inner_, &outputs_, &scratch_});
+    for (const Buffers* buffers : {&inputs_, &quantized_inner_})
+      for (const AlignedBuffer& buffer : *buffers) sum += buffer.size();
+    return sum;
+  }
+
   // One member builds the groups, and a barrier must follow.
   void clear() noexcept;
   /// An expert and the tokens that take it; ids of rows are consecutive, in the order of these calls.

@@ -10,6 +10,7 @@ AlignedBuffer::AlignedBuffer(std::size_t bytes) {
   const std::size_t rounded = (std::max<std::size_t>(bytes, 1) + 63) / 64 * 64;
   data_.reset(static_cast<std::byte*>(std::aligned_alloc(64, rounded)));
   if (!data_) throw std::bad_alloc();
+  size_ = rounded;
 }
 
 void AlignedBuffer::Free::operator()(std::byte* data) const noexcept { std::free(data); }

@@ -18,13 +18,22 @@ class AlignedBuffer {
   explicit AlignedBuffer(std::size_t bytes);
   std::byte* bytes() const noexcept { return data_.get(); }
   float* floats() const noexcept { return reinterpret_cast<float*>(data_.get()); }
+  std::size_t size() const noexcept { return size_; }  // bytes
 
  private:
   struct Free {
     void operator()(std::byte* data) const noexcept;
   };
   std::unique_ptr<std::byte, Free> data_;
+  std::size_t size_ = 0;
 };
+
+/// Bytes of all these buffers.
+inline std::size_t total_size(std::initializer_list<const AlignedBuffer*> buffers) noexcept {
+  std::size_t sum = 0;
+  for (const AlignedBuffer* buffer : buffers) sum += buffer->size();
+  return sum;
+}
 
 /// A set of activation types: what the matrices of one group need.
 class ActivationTypes {
@@ -54,6 +63,7 @@ class Activations {
   const std::byte* of(DType weights) const noexcept {
     return buffers_[static_cast<std::size_t>(activation_type(weights))].bytes();
   }
+  std::size_t size() const noexcept { return total_size({&buffers_[0], &buffers_[1], &buffers_[2]}); }  // bytes
 
  private:
   AlignedBuffer buffers_[3];

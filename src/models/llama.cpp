@@ -48,6 +48,11 @@ struct LlamaWorkspace final : Workspace {
     gate_up = float_rows(n_threads, 2 * gate_up_floats);
   }
 
+  std::size_t size() const noexcept override {
+    return rope.size() + attention.size() + activations.size() + (moe ? moe->size() : 0) +
+           total_size({&x, &normed, &q, &k, &v, &attended, &projected, &inner, &gate_up});
+  }
+
   /// Floats of gate (and of up) that one member holds before the activation: a few panels at a time, so that they stay
   /// in its cache.
   int gate_up_floats;
@@ -62,7 +67,7 @@ struct LlamaWorkspace final : Workspace {
 
 class Llama final : public Model {
  public:
-  Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam& team, const ModelOptions& options);
+  Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam* team, const ModelOptions& options);
 
   const ModelInfo& info() const noexcept override { return info_; }
   std::unique_ptr<Workspace> make_workspace(int max_tokens, int max_logit_rows, int max_positions,
@@ -95,7 +100,7 @@ class Llama final : public Model {
   AnonymousMemory memory_;
 };
 
-Llama::Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam& team, const ModelOptions& options)
+Llama::Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam* team, const ModelOptions& options)
     : spec_(spec), kernels_(options.kernels != nullptr ? *options.kernels : kernel_table()) {
   TensorFinder find(checkpoint, llama_tensors(spec, checkpoint.format()), llama_ignored(spec));
   WeightPacker packer;
@@ -106,7 +111,7 @@ Llama::Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam& te
   }
   vocabulary_.load(find, packer, spec.rms_epsilon);
   find.finish();
-  memory_ = packer.pack(checkpoint, team);
+  if (team != nullptr) memory_ = packer.pack(checkpoint, *team);
 
   sizes_ = {spec.hidden_size,
             0,
@@ -129,7 +134,8 @@ Llama::Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam& te
   types_ |= vocabulary_.activation_types();
 
   info_ = llama_info(spec, checkpoint, options);
-  info_.weight_bytes = memory_.size();
+  info_.weight_bytes = packer.total_bytes();
+  info_.mapped_bytes = vocabulary_.mapped_bytes();
 }
 
 void Llama::load_layer(TensorFinder& find, WeightPacker& packer, int index) {
@@ -274,7 +280,7 @@ ModelInfo llama_info(const LlamaSpec& spec, const Checkpoint& checkpoint, const 
   return info;
 }
 
-std::unique_ptr<const Model> make_llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam& team,
+std::unique_ptr<const Model> make_llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam* team,
                                         const ModelOptions& options) {
   return std::make_unique<Llama>(spec, checkpoint, team, options);
 }

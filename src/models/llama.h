@@ -11,7 +11,8 @@ namespace moebox {
 
 /// Everything but weight_bytes, which packing decides.
 ModelInfo llama_info(const LlamaSpec& spec, const Checkpoint& checkpoint, const ModelOptions& options);
-std::unique_ptr<const Model> make_llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam& team,
+/// Without a team nothing is packed: plan_model().
+std::unique_ptr<const Model> make_llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam* team,
                                         const ModelOptions& options);
 
 }  // namespace moebox

@@ -43,6 +43,11 @@ class MlaRunner {
   MlaRunner(const MlaSpec& spec, KvType kv_type, ActivationTypes types, int hidden_size, int max_tokens,
             int max_positions, int n_threads);
 
+  /// Bytes of the buffers.
+  std::size_t size() const noexcept {
+    return rope_.size() + activations_.size() +
+           total_size({&q_latent_, &q_, &latent_, &absorbed_, &attended_, &projected_, &partials_, &scratch_});
+  }
   /// Lists the step's work; one member calls it before the first layer. A barrier must follow.
   void prepare(const Batch& batch, int n_threads) noexcept;
   /// Fills this member's share of the rotations. A barrier must follow.

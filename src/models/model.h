@@ -33,6 +33,7 @@ struct ModelInfo {
   int hidden_size = 0;
   std::int64_t n_parameters = 0;
   std::size_t weight_bytes = 0;  // packed weights in memory
+  std::size_t mapped_bytes = 0;  // of the file, read where it is mapped
   KvShape kv;
   MoeInfo moe;
 
@@ -85,6 +86,8 @@ struct Batch {
 class Workspace {
  public:
   virtual ~Workspace() = default;
+  /// Bytes of its buffers, which become resident as far as batches fill them.
+  virtual std::size_t size() const noexcept = 0;
 };
 
 class Model {
@@ -105,8 +108,12 @@ struct ModelOptions {
   const KernelTable* kernels = nullptr;  // nullptr: kernel_table()
 };
 
-/// What a checkpoint's model is, without loading it; weight_bytes is 0. Throws as load_model does.
+/// What a checkpoint's model is, without loading it; weight_bytes and mapped_bytes are 0. Throws as load_model does.
 ModelInfo describe_model(const Checkpoint& checkpoint, const ModelOptions& options = {});
+
+/// The model as load_model() makes it, but for the weights: they are not packed. info() and make_workspace() say how
+/// much memory it takes; forward() must not be called. Throws as load_model does.
+std::unique_ptr<const Model> plan_model(const Checkpoint& checkpoint, const ModelOptions& options = {});
 
 /// Loads and packs. The checkpoint must outlive the model, which may read embeddings from its mapping. Throws Error:
 /// unsupported for an architecture or feature that is not implemented, by name.

@@ -57,6 +57,7 @@ class MoeRunner {
  public:
   MoeRunner(const MoeSizes& sizes, int max_tokens, int n_threads);
 
+  std::size_t size() const noexcept { return activations_.size() + batch_.size() + logits_.size(); }  // bytes
   /// x (n_tokens, hidden_size) += the layer of x, normed by `norm`. `moe_layer` counts layers with experts. All members
   /// call it; ends with a barrier. `normed` like x is scratch.
   void run(const Step& step, const MoeWeights& weights, const std::vector<float>& norm, float epsilon, int moe_layer,

@@ -17,13 +17,13 @@ struct Architecture {
   std::string_view gguf_name;  // general.architecture
   std::string_view hf_class;   // config.json: architectures[0]
   ModelInfo (*describe)(const Checkpoint&, const ModelOptions&);
-  std::unique_ptr<const Model> (*load)(const Checkpoint&, ThreadTeam&, const ModelOptions&);
+  std::unique_ptr<const Model> (*load)(const Checkpoint&, ThreadTeam*, const ModelOptions&);
 };
 
 template <LlamaSpec (*read)(const Checkpoint&)>
 constexpr Architecture llama_kind(std::string_view gguf_name, std::string_view hf_class) {
   return {gguf_name, hf_class, [](const Checkpoint& c, const ModelOptions& o) { return llama_info(read(c), c, o); },
-          [](const Checkpoint& c, ThreadTeam& t, const ModelOptions& o) { return make_llama(read(c), c, t, o); }};
+          [](const Checkpoint& c, ThreadTeam* t, const ModelOptions& o) { return make_llama(read(c), c, t, o); }};
 }
 
 constexpr Architecture known[] = {
@@ -71,7 +71,11 @@ ModelInfo describe_model(const Checkpoint& checkpoint, const ModelOptions& optio
 }
 
 std::unique_ptr<const Model> load_model(const Checkpoint& checkpoint, ThreadTeam& team, const ModelOptions& options) {
-  return architecture_of(checkpoint).load(checkpoint, team, options);
+  return architecture_of(checkpoint).load(checkpoint, &team, options);
+}
+
+std::unique_ptr<const Model> plan_model(const Checkpoint& checkpoint, const ModelOptions& options) {
+  return architecture_of(checkpoint).load(checkpoint, nullptr, options);
 }
 
 }  // namespace moebox

@@ -12,6 +12,7 @@ class RopeTable {
  public:
   RopeTable(const RopeSpec& spec, int max_tokens);
 
+  std::size_t size() const noexcept { return table_.size(); }  // bytes
   /// Fills this member's share of the tokens. A barrier must follow.
   void fill(const TeamMember& member, const Batch& batch) noexcept;
   const float* cos(int token) const noexcept {

@@ -16,6 +16,8 @@ class Vocabulary {
   /// this.
   void load(TensorFinder& find, WeightPacker& packer, float rms_epsilon);
 
+  /// Bytes of the embedding where it is read from the checkpoint.
+  std::size_t mapped_bytes() const noexcept { return embedding_ == nullptr ? 0 : embedding_->data.size(); }
   ActivationTypes activation_types() const { return {&output_}; }
   /// x (n_tokens, hidden_size): this member's rows; ends with a barrier.
   void embed(const Step& step, const AlignedBuffer& x) const noexcept;

@@ -44,8 +44,7 @@ void pack_converted(const StoredMatrix& stored, const PackedMatrix& target, std:
 }  // namespace
 
 AnonymousMemory WeightPacker::pack(const Checkpoint& checkpoint, ThreadTeam& team) {
-  AnonymousMemory memory(checked_add(total_bytes_, std::size_t{8192}), "weights",
-                         true);  // kernels may prefetch past the end
+  AnonymousMemory memory(checked_add(total_bytes_, prefetch_bytes), "weights", true);
   for (const Entry& entry : entries_) {
     std::byte* panels = memory.data() + entry.offset;
     entry.target->data = panels;

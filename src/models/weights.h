@@ -22,6 +22,8 @@ class WeightPacker {
   /// Throws Error(unsupported) for FP8 without scales.
   void add(const TensorView& stored, PackedMatrix* target) { add(StoredMatrix{stored}, target); }
   void add(const StoredMatrix& stored, PackedMatrix* target);
+  /// Bytes that pack() will take.
+  std::size_t total_bytes() const noexcept { return total_bytes_ + prefetch_bytes; }
   /// Packs on all members, gives each stored tensor's pages back, and returns the memory that the matrices point into.
   AnonymousMemory pack(const Checkpoint& checkpoint, ThreadTeam& team);
 
@@ -31,8 +33,10 @@ class WeightPacker {
     PackedMatrix* target;
     std::size_t offset;
   };
+  static constexpr std::size_t prefetch_bytes = 8192;  // kernels may prefetch past the end
+
   std::vector<Entry> entries_;
-  std::size_t total_bytes_ = 0;
+  std::size_t total_bytes_ = 0;  // of the matrices
 };
 
 /// A matrix with the scales that belong to it in an FP8 checkpoint.

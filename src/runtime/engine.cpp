@@ -15,48 +15,8 @@
 namespace moebox {
 namespace {
 
-constexpr int default_context_limit = 32768;
-constexpr int default_cache_tokens = 65536;
-
 double ms_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double, std::milli>(to - from).count();
-}
-
-int in_range(int value, int low, int high, const char* field) {
-  if (value < low || value > high)
-    throw Error(ErrorKind::invalid_argument,
-                "expected " + std::to_string(low) + " to " + std::to_string(high) + ", found " + std::to_string(value),
-                field);
-  return value;
-}
-
-/// Replaces every 0 by what holds. A context that was asked for is kept or refused, never shortened in silence.
-EngineOptions resolve(EngineOptions options, const ModelInfo& model, int n_threads) {
-  options.n_threads = n_threads;
-  in_range(options.max_sequences, 1, 65536, "max_sequences");
-  in_range(options.max_batch_tokens, options.max_sequences, 1 << 16, "max_batch_tokens (at least max_sequences)");
-  in_range(options.max_queued, 0, 1 << 24, "max_queued");
-  in_range(options.context_tokens, 0, model.max_context, "context_tokens");
-  const std::size_t block_bytes = model.kv_block_bytes();
-  const bool asked = options.context_tokens != 0;
-  const int context = asked ? options.context_tokens : std::min(model.max_context, default_context_limit);
-  if (options.kv_bytes == 0) {
-    const auto wanted =
-        static_cast<std::size_t>(BlockPool::needed(std::max(context, default_cache_tokens))) * block_bytes;
-    const auto needed = static_cast<std::size_t>(BlockPool::needed(context)) * block_bytes;
-    options.kv_bytes = std::clamp(available_memory_bytes() / 4, std::min(asked ? needed : block_bytes, wanted), wanted);
-  }
-  const auto n_blocks = static_cast<int>(std::min<std::size_t>(options.kv_bytes / block_bytes, 1 << 26));
-  if (n_blocks < 1 || (asked && n_blocks < BlockPool::needed(context)))
-    throw Error(ErrorKind::resource,
-                "a context of " + std::to_string(context) + " tokens needs " +
-                    std::to_string((static_cast<std::size_t>(BlockPool::needed(context)) * block_bytes) >> 20) +
-                    " MiB of KV cache, found " + std::to_string(options.kv_bytes >> 20) + " MiB",
-                "kv_bytes", "shorten the context or enlarge the cache");
-  options.context_tokens = std::min<int>(
-      context, static_cast<int>(std::min<std::int64_t>(std::int64_t{n_blocks} * kv_block_tokens, INT32_MAX)));
-  options.kv_bytes = static_cast<std::size_t>(n_blocks) * block_bytes;
-  return options;
 }
 
 }  // namespace
@@ -65,7 +25,7 @@ struct Engine::State {
   State(std::unique_ptr<const Model> m, std::unique_ptr<ThreadTeam> t, EngineOptions o)
       : model(std::move(m)),
         team(std::move(t)),
-        options(resolve(o, model->info(), team->size())),
+        options(o.resolved(model->info(), team->size())),
         pool(model->info(), static_cast<int>(options.kv_bytes / model->info().kv_block_bytes())),
         scheduler(pool, {options.max_batch_tokens, options.max_sequences}),
         kernels(kernel_table()) {

@@ -13,10 +13,17 @@ namespace moebox {
 struct EngineOptions {
   int n_threads = 0;           // 0: the processors this process may use
   int context_tokens = 0;      // the longest sequence; 0: the model's own, at most 32768 and what kv_bytes holds
-  std::size_t kv_bytes = 0;    // memory of the KV cache; 0: 65536 tokens or one context, at most 1/4 of free memory
+  std::size_t kv_bytes = 0;    // memory of the KV cache; 0: for 65536 tokens, or for one context where that is longer,
+                               // but at most a quarter of the memory that is free; yet for a context that was asked for
   int max_batch_tokens = 512;  // tokens of one step: a longer prompt is prefilled in chunks beside running decodes
   int max_sequences = 64;      // sequences that run at once
   int max_queued = 256;        // sequences that wait; one more is refused
+
+  /// With every 0 replaced by what holds. A context that was asked for is kept or refused, never shortened in silence.
+  /// Throws Error: invalid_argument for what is out of range, resource when the cache cannot hold the context.
+  EngineOptions resolved(const ModelInfo& model, int n_threads) const;
+  /// Of resolved options: bytes of a step's buffers, beside weights and cache; resident as far as batches fill them.
+  std::size_t step_bytes(const Model& model) const;
 };
 
 using RequestId = std::uint64_t;

@@ -19,6 +19,10 @@ struct SamplerScratch {
     float logit;    // divided by the temperature
     double weight;  // exp(logit - largest)
   };
+  static std::size_t bytes(int vocab_size) noexcept {
+    return static_cast<std::size_t>(vocab_size) * (sizeof(Candidate) + sizeof(float));
+  }
+
   std::vector<Candidate> candidates;
   std::vector<float> raw;  // (vocab_size): the logits as the model gave them
 };

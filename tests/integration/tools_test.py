@@ -3,6 +3,7 @@ import glob
 import json
 import math
 import os
+import re
 import struct
 import unittest
 
@@ -128,6 +129,29 @@ class ToolsTest(ProgramTest):
         self.assertIn("blk.29.ffn_down.weight", self.run_program("show", SMOL, "--tensors")[0])
         self.assertIn("general.architecture = \"llama\"", self.run_program("show", SMOL, "--metadata")[0])
         self.run_program("show", SMOL, "--context", "1000000", code=2)
+
+    def test_show_says_what_the_engine_does_with_memory(self):
+        token = 30 * 3 * 64 * 2 * 2
+
+        def need(*arguments):
+            return json.loads(self.run_program("show", SMOL, "--json", *arguments)[0])["memory"]
+
+        default = need()
+        self.assertEqual(default["context_tokens"], 8192)
+        with open("/proc/meminfo", encoding="ascii") as file:
+            free = int(re.search(r"MemAvailable:\s+(\d+)", file.read()).group(1)) * 1024
+        if free > 16e9:
+            self.assertEqual(default["cache_tokens"], 65536)
+        self.assertEqual(default["cache_bytes"], default["cache_tokens"] * token)
+        # A small cache shortens a context that was not asked for, and refuses one that was.
+        small = need("--kv-memory", str(1000 * token))
+        self.assertEqual((small["cache_tokens"], small["context_tokens"]), (992, 992))
+        self.assertEqual(need("--kv-memory", str(1024 * token), "--context", "1024")["context_tokens"], 1024)
+        self.run_program("show", SMOL, "--kv-memory", str(1000 * token), "--context", "1024", code=7)
+        self.assertEqual(need("--kv-memory", str(1024 * token), "--kv-type", "f32")["cache_tokens"], 512)
+        self.assertGreater(need("--threads", "4")["step_bytes"], need("--threads", "1")["step_bytes"])
+        for memory in (default, small):
+            self.assertEqual(memory["total_bytes"], memory["weight_bytes"] + memory["kv_bytes"] + memory["step_bytes"])
 
     def test_show_a_hugging_face_folder(self):
         folder = next(os.path.dirname(path) for path in sorted(glob.glob(f"{TESTS}/golden/transformers/models/*/config.json")))

@@ -1,0 +1,62 @@
+// What an engine does with its options, and how much memory its steps take.
+#include <algorithm>
+#include <string>
+
+#include "base/error.h"
+#include "runtime/block_pool.h"
+#include "runtime/engine.h"
+#include "runtime/sampler.h"
+
+namespace moebox {
+namespace {
+
+constexpr int default_context_limit = 32768;
+constexpr int default_cache_tokens = 65536;
+
+int in_range(int value, int low, int high, const char* field) {
+  if (value < low || value > high)
+    throw Error(ErrorKind::invalid_argument,
+                "expected " + std::to_string(low) + " to " + std::to_string(high) + ", found " + std::to_string(value),
+                field);
+  return value;
+}
+
+}  // namespace
+
+EngineOptions EngineOptions::resolved(const ModelInfo& model, int n_threads) const {
+  EngineOptions options = *this;
+  options.n_threads = n_threads;
+  in_range(options.max_sequences, 1, 65536, "max_sequences");
+  in_range(options.max_batch_tokens, options.max_sequences, 1 << 16, "max_batch_tokens (at least max_sequences)");
+  in_range(options.max_queued, 0, 1 << 24, "max_queued");
+  in_range(options.context_tokens, 0, model.max_context, "context_tokens");
+  const std::size_t block_bytes = model.kv_block_bytes();
+  const bool asked = options.context_tokens != 0;
+  const int context = asked ? options.context_tokens : std::min(model.max_context, default_context_limit);
+  if (options.kv_bytes == 0) {
+    const auto wanted =
+        static_cast<std::size_t>(BlockPool::needed(std::max(context, default_cache_tokens))) * block_bytes;
+    const auto needed = static_cast<std::size_t>(BlockPool::needed(context)) * block_bytes;
+    options.kv_bytes = std::clamp(available_memory_bytes() / 4, std::min(asked ? needed : block_bytes, wanted), wanted);
+  }
+  const auto n_blocks = static_cast<int>(std::min<std::size_t>(options.kv_bytes / block_bytes, 1 << 26));
+  if (n_blocks < 1 || (asked && n_blocks < BlockPool::needed(context)))
+    throw Error(ErrorKind::resource,
+                "a context of " + std::to_string(context) + " tokens needs " +
+                    std::to_string((static_cast<std::size_t>(BlockPool::needed(context)) * block_bytes) >> 20) +
+                    " MiB of KV cache, found " + std::to_string(options.kv_bytes >> 20) + " MiB",
+                "kv_bytes", "shorten the context or enlarge the cache");
+  options.context_tokens = std::min<int>(
+      context, static_cast<int>(std::min<std::int64_t>(std::int64_t{n_blocks} * kv_block_tokens, INT32_MAX)));
+  options.kv_bytes = static_cast<std::size_t>(n_blocks) * block_bytes;
+  return options;
+}
+
+std::size_t EngineOptions::step_bytes(const Model& model) const {
+  const auto vocab = static_cast<std::size_t>(model.info().vocab_size);
+  const auto workspace = model.make_workspace(max_batch_tokens, max_sequences, context_tokens, n_threads);
+  return workspace->size() + static_cast<std::size_t>(max_sequences) * vocab * sizeof(float) +
+         static_cast<std::size_t>(n_threads) * SamplerScratch::bytes(model.info().vocab_size);
+}
+
+}  // namespace moebox

@@ -1,0 +1,62 @@
+// What plan_model() says of a model's memory is what load_model() takes, for every architecture and format.
+#include <algorithm>
+#include <filesystem>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "io/checkpoint.h"
+#include "models/model.h"
+#include "runtime/engine.h"
+
+namespace moebox {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<fs::path> all_models() {
+  std::vector<fs::path> found;
+  for (const char* area : {"transformers", "moe", "deepseek"}) {
+    for (const auto& entry : fs::recursive_directory_iterator(fs::path(MOEBOX_TEST_DIR "/golden") / area / "models")) {
+      if (entry.path().filename() == "config.json") found.push_back(entry.path().parent_path());
+      if (entry.path().extension() == ".gguf") found.push_back(entry.path());
+    }
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+TEST(Plan, SaysWhatLoadingTakes) {
+  const std::vector<fs::path> models = all_models();
+  ASSERT_GE(models.size(), 20u);
+  ThreadTeam team(2);
+  for (const fs::path& path : models) {
+    SCOPED_TRACE(path.string());
+    const Checkpoint checkpoint = Checkpoint::open(path);
+    const auto planned = plan_model(checkpoint), loaded = load_model(checkpoint, team);
+    EXPECT_GT(planned->info().weight_bytes, 0u);
+    EXPECT_EQ(planned->info().weight_bytes, loaded->info().weight_bytes);
+    EXPECT_EQ(planned->info().mapped_bytes, loaded->info().mapped_bytes);
+    EngineOptions options;
+    options.context_tokens = 64;
+    options = options.resolved(planned->info(), 2);
+    EXPECT_GT(options.step_bytes(*planned), 0u);
+    EXPECT_EQ(options.step_bytes(*planned), options.step_bytes(*loaded));
+  }
+}
+
+// Both forms of latent attention are packed, and the transposed one of a block format as F16: more than the file.
+TEST(Plan, CountsBothFormsOfLatentAttention) {
+  const Checkpoint checkpoint = Checkpoint::open(MOEBOX_TEST_DIR "/golden/deepseek/models/tiny-v3");
+  const std::size_t stored_bytes = checkpoint.tensor("model.layers.0.self_attn.kv_b_proj.weight").data.size();
+  // The key's part of kv_b: 16 of a head's 16 + 24 rows.
+  const ModelInfo info = plan_model(checkpoint)->info();
+  std::size_t matrices = 0;
+  for (const TensorView& tensor : checkpoint.tensors())
+    if (tensor.rank == 2 && tensor.name.find("layers.3.") == std::string::npos) matrices += tensor.data.size();
+  EXPECT_GE(info.weight_bytes + info.mapped_bytes,
+            matrices + static_cast<std::size_t>(info.n_layers) * stored_bytes * 16 / 40);
+}
+
+}  // namespace
+}  // namespace moebox
