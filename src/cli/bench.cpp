@@ -13,6 +13,7 @@
 #include "cli/exit_code.h"
 #include "cli/json_text.h"
 #include "cli/model_source.h"
+#include "cli/moe_sweep.h"
 #include "kernels/limits.h"
 
 namespace moebox::cli {
@@ -26,6 +27,8 @@ struct BenchOptions {
   std::vector<int> threads, streams = {1, 8, 32};
   int prefill = 512, decode = 128, repeat = 3;
   bool json = false;
+  bool sweeps = false;
+  MoeSweepOptions sweep;
 };
 
 struct BenchRow {
@@ -131,8 +134,22 @@ void print_table(const Console& console, const BenchOptions& options, const std:
   console.out(out);
 }
 
+int sweep(const Context& context, const BenchOptions& options) {
+  if (options.models.size() != 1 || options.threads.size() > 1)
+    throw Error(ErrorKind::invalid_argument, "expected one model and one number of threads", "--moe-sweep");
+  MoeSweepOptions sweep = options.sweep;
+  sweep.model = options.models.front();
+  if (!options.threads.empty()) sweep.threads = options.threads.front();
+  sweep.prefill = options.prefill;
+  sweep.decode = options.decode;
+  sweep.repeat = options.repeat;
+  sweep.json = options.json;
+  return moe_sweep(context, sweep);
+}
+
 int bench(const Context& context, BenchOptions options) {
   if (options.models.empty()) options.models.push_back(context.settings.text("model"));
+  if (options.sweeps) return sweep(context, options);
   if (options.threads.empty()) {
     const auto set = static_cast<int>(context.settings.integer("threads"));
     options.threads.push_back(set > 0 ? set : usable_processors());
@@ -153,13 +170,39 @@ int bench(const Context& context, BenchOptions options) {
   return exit_ok;
 }
 
+void add_sweep(CLI::App* verb, BenchOptions& options) {
+  const std::string group = "Budgets on experts";
+  MoeSweepOptions& sweep = options.sweep;
+  CLI::Option* flag =
+      verb->add_flag("--moe-sweep", options.sweeps, "speed and perplexity against the budget on a token's experts");
+  const auto add = [&](CLI::Option* option, const char* type) { option->type_name(type)->group(group)->needs(flag); };
+  flag->group(group);
+  add(verb->add_option("--text", sweep.text_file, "the text to be predicted; - is standard input"), "FILE");
+  add(verb->add_option("--ids-file", sweep.ids_file, "the same as token ids, for models without a tokenizer"), "FILE");
+  add(verb->add_option("--svg", sweep.svg_file, "plot into this file"), "FILE");
+  add(verb->add_option("--sweep-top-p", sweep.top_p, "shares to try [0.9,0.8,0.7,0.6,0.5,0.4,0.3]")
+          ->delimiter(',')
+          ->allow_extra_args(false),
+      "LIST");
+  add(verb->add_option("--sweep-experts", sweep.max_experts, "numbers of experts to try [1,2,4 ...]")
+          ->delimiter(',')
+          ->allow_extra_args(false),
+      "LIST");
+  add(verb->add_option("--window", sweep.window, "tokens of a window of the text [512]")->check(CLI::Range(8, 1 << 20)),
+      "N");
+  add(verb->add_option("--windows", sweep.windows, "only the first N windows; 0: all [0]")
+          ->check(CLI::Range(0, 1 << 30)),
+      "N");
+}
+
 }  // namespace
 
 void add_bench(CLI::App& program, Context& context) {
   CLI::App* verb = add_verb(program, "bench", "Speed, beside the limits of this machine",
                             "moebox bench smollm2-135m-instruct\n"
                             "moebox bench smollm2-135m-instruct qwen2.5-coder-0.5b-instruct --threads 1,2 --repeat 5\n"
-                            "moebox bench ./model.gguf --streams 1,64 --json");
+                            "moebox bench ./model.gguf --streams 1,64 --json\n"
+                            "moebox bench ./moe.gguf --moe-sweep --text book.txt --svg sweep.svg");
   auto options = std::make_shared<BenchOptions>();
   verb->add_option("MODEL", options->models, "names, files or folders")->type_name("");
   verb->add_option("--threads", options->threads, "numbers of threads to try: 1,2,4")
@@ -182,6 +225,7 @@ void add_bench(CLI::App& program, Context& context) {
       ->type_name("N")
       ->check(CLI::Range(1, 1000));
   verb->add_flag("--json", options->json, "print a JSON object");
+  add_sweep(verb, *options);
   add_settings(verb, context, {"kv_type", "isa"});
   on_chosen(verb, context, [&context, options] { return bench(context, *options); });
 }

@@ -45,11 +45,12 @@ class Stopwatch : public GenerationSink {
   std::promise<void> done_;
 };
 
-GenerationRequest request(std::vector<TokenId> prompt, int n_tokens) {
+GenerationRequest request(std::vector<TokenId> prompt, int n_tokens, const RoutingBudget& budget) {
   GenerationRequest wanted;
   wanted.prompt = std::move(prompt);
   wanted.sampling.temperature = 0;
   wanted.max_new_tokens = n_tokens;
+  wanted.budget = budget;
   return wanted;
 }
 
@@ -62,20 +63,21 @@ std::vector<TokenId> arbitrary_tokens(int n_tokens, int vocab_size, unsigned see
   return ids;
 }
 
-double measure_prefill(Engine& engine, int n_tokens, unsigned seed) {
+double measure_prefill(Engine& engine, int n_tokens, unsigned seed, const RoutingBudget& budget) {
   const auto watch = std::make_shared<Stopwatch>(1);
-  engine.submit(request(arbitrary_tokens(n_tokens, engine.model().vocab_size, seed), 1), watch);
+  engine.submit(request(arbitrary_tokens(n_tokens, engine.model().vocab_size, seed), 1, budget), watch);
   watch->wait();
   return n_tokens * 1000.0 / watch->stats().prefill_ms;
 }
 
-double measure_decode(Engine& engine, int n_streams, int n_tokens, int prompt_tokens, unsigned seed) {
+double measure_decode(Engine& engine, int n_streams, int n_tokens, int prompt_tokens, unsigned seed,
+                      const RoutingBudget& budget) {
   std::vector<std::shared_ptr<Stopwatch>> watches;
   for (int stream = 0; stream < n_streams; ++stream) {
     watches.push_back(std::make_shared<Stopwatch>(n_tokens));
     const auto prompt =
         arbitrary_tokens(prompt_tokens, engine.model().vocab_size, seed * 1000u + static_cast<unsigned>(stream));
-    engine.submit(request(prompt, n_tokens), watches.back());
+    engine.submit(request(prompt, n_tokens, budget), watches.back());
   }
   for (const auto& watch : watches) watch->wait();
   auto begin = Clock::time_point::min();

@@ -26,6 +26,10 @@ class Evaluation {
 
   /// Makes room for runs of at most so many tokens. Before the first run().
   void reserve(int max_tokens);
+  /// On the experts of all runs from now on, after reserve(). Throws Error.
+  void set_budget(const RoutingBudget& budget) { evaluator_->set_budget(budget); }
+  /// What the gates have chosen since then.
+  const MoeUsage& usage() const { return evaluator_->usage(); }
   /// Calls `on_rows` with the logits of consecutive tokens: (first_position, rows of vocab_size floats, vocab_size).
   void run(std::span<const TokenId> tokens,
            const std::function<void(int, std::span<const float>, std::size_t)>& on_rows);

@@ -1,17 +1,16 @@
 // moebox perplexity: how well a model predicts a text, windowed as llama.cpp's tool does it.
 #include <chrono>
-#include <cmath>
 #include <memory>
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
-#include "base/error.h"
 #include "cli/command.h"
 #include "cli/evaluation.h"
 #include "cli/exit_code.h"
 #include "cli/json_text.h"
 #include "cli/model_source.h"
+#include "cli/text_score.h"
 
 namespace moebox::cli {
 namespace {
@@ -23,78 +22,19 @@ struct PerplexityOptions {
   bool json = false;
 };
 
-/// The sum of the squares goes into the error of the mean.
-struct Score {
-  double sum = 0, sum_of_squares = 0;
-  long long count = 0;
-
-  void add(double negative_log) {
-    sum += negative_log;
-    sum_of_squares += negative_log * negative_log;
-    ++count;
-  }
-  double mean() const { return sum / static_cast<double>(count); }
-  double perplexity() const { return std::exp(mean()); }
-  /// One standard error, by the delta method.
-  double error() const {
-    const double n = static_cast<double>(count);
-    const double variance = std::max(0.0, sum_of_squares / n - mean() * mean());
-    return n > 1 ? std::sqrt(variance / (n - 1)) * perplexity() : 0;
-  }
-};
-
-/// -log p(next | row), from logits in double precision.
-double negative_log_likelihood(std::span<const float> logits, TokenId next) {
-  double largest = logits[0];
-  for (const float value : logits) largest = std::max(largest, static_cast<double>(value));
-  double sum = 0;
-  for (const float value : logits) sum += std::exp(static_cast<double>(value) - largest);
-  return std::log(sum) + largest - static_cast<double>(logits[static_cast<std::size_t>(next)]);
-}
-
 int perplexity(const Context& context, const PerplexityOptions& options) {
   const std::string text = read_all(options.file);
   Hub hub = make_hub(context);
   Evaluation evaluation(context.settings, fetch(context, hub, options.model));
   const Tokenizer& tokenizer = evaluation.tokenizer();
-  const auto bos = tokenizer.special().bos;
-  const std::vector<TokenId> tokens = tokenizer.encode(text, true);
-  const auto window = static_cast<std::size_t>(options.window);
-  if (options.window > evaluation.model().info().max_context) {
-    throw Error(ErrorKind::invalid_argument,
-                fmt::format("expected at most the model's context of {}, found {}",
-                            evaluation.model().info().max_context, options.window),
-                "--window");
-  }
-  std::size_t n_windows = tokens.size() / window;
-  if (options.windows > 0) n_windows = std::min(n_windows, static_cast<std::size_t>(options.windows));
-  if (n_windows == 0) {
-    throw Error(ErrorKind::invalid_argument,
-                fmt::format("expected at least one window of {} tokens, found {} tokens", window, tokens.size()),
-                options.file, "a longer text, or a smaller --window");
-  }
+  const TextWindows windows(evaluation.model().info(), tokenizer.encode(text, true), tokenizer.special().bos,
+                            options.window, options.windows, options.file);
   evaluation.reserve(options.window);
-  // A window begins as a text begins: with BOS, where the model's tokenizer adds it.
-  const bool starts_with_bos = bos && !tokens.empty() && tokens.front() == *bos;
-  const std::size_t first_scored = window / 2;
-  Score score;
   const auto start = std::chrono::steady_clock::now();
-  for (std::size_t w = 0; w < n_windows; ++w) {
-    std::vector<TokenId> ids(tokens.begin() + static_cast<std::ptrdiff_t>(w * window),
-                             tokens.begin() + static_cast<std::ptrdiff_t>((w + 1) * window));
-    const std::vector<TokenId> truth = ids;
-    if (starts_with_bos) ids.front() = *bos;
-    evaluation.run(ids, [&](int first_position, std::span<const float> rows, std::size_t vocab) {
-      for (std::size_t row = 0; row * vocab < rows.size(); ++row) {
-        const std::size_t position = static_cast<std::size_t>(first_position) + row;
-        if (position < first_scored || position + 1 >= window) continue;
-        score.add(negative_log_likelihood(rows.subspan(row * vocab, vocab), truth[position + 1]));
-      }
-    });
-    if (context.console.can_redraw_error()) {
-      context.console.note(fmt::format("\r\033[K{} of {}: {:.4f}", w + 1, n_windows, score.perplexity()));
-    }
-  }
+  const TextScore score = windows.score(evaluation, [&](int done, const TextScore& so_far) {
+    if (context.console.can_redraw_error())
+      context.console.note(fmt::format("\r\033[K{} of {}: {:.4f}", done, windows.n_windows(), so_far.perplexity()));
+  });
   if (context.console.can_redraw_error()) context.console.note("\r\033[K");
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (options.json) {
@@ -102,14 +42,14 @@ int perplexity(const Context& context, const PerplexityOptions& options) {
                                            {"perplexity", score.perplexity()},
                                            {"standard_error", score.error()},
                                            {"scored_tokens", score.count},
-                                           {"window_tokens", window},
-                                           {"windows", n_windows},
+                                           {"window_tokens", options.window},
+                                           {"windows", windows.n_windows()},
                                            {"seconds", seconds}};
     context.console.out(json_text(object) + "\n");
   } else {
     context.console.out(fmt::format("{:.4f} +- {:.4f}\n", score.perplexity(), score.error()));
-    context.console.dim(
-        fmt::format("{} windows of {} tokens, {} scored, {:.1f} s\n", n_windows, window, score.count, seconds));
+    context.console.dim(fmt::format("{} windows of {} tokens, {} scored, {:.1f} s\n", windows.n_windows(),
+                                    options.window, score.count, seconds));
   }
   return exit_ok;
 }

@@ -151,9 +151,7 @@ RequestId Engine::submit(GenerationRequest request, std::shared_ptr<GenerationSi
   const int max_tokens = request.max_new_tokens > context - n_prompt ? context : n_prompt + request.max_new_tokens;
   SequenceList arrival;
   Sequence& sequence = arrival.emplace_back(std::move(request), std::move(sink), max_tokens);
-  if (info.moe.n_layers > 0)
-    sequence.stats.moe = {info.moe, info.n_parameters,
-                          std::vector<std::int64_t>(static_cast<std::size_t>(info.moe.top_k) + 1), 0};
+  sequence.stats.moe = MoeUsage::none_of(info);
   RequestId id;
   {
     const std::lock_guard lock(state_->mutex);
@@ -248,10 +246,7 @@ void Engine::State::count_experts(const ScheduledSpan& scheduled, int first_toke
     for (int i = begin; i < scheduled.n_tokens; ++i) {
       const std::size_t row =
           static_cast<std::size_t>(layer) * tokens.size() + static_cast<std::size_t>(first_token + i);
-      const auto chosen = experts.begin() + static_cast<std::ptrdiff_t>(row * top_k);
-      ++usage.histogram[static_cast<std::size_t>(
-          std::count_if(chosen, chosen + moe.top_k, [](int e) { return e >= 0; }))];
-      usage.dropped_mass += static_cast<double>(dropped[row]);
+      usage.add(std::span(experts).subspan(row * top_k, top_k), dropped[row]);
     }
   }
   sequence.n_routed = std::max(sequence.n_routed, sequence.n_computed + scheduled.n_tokens);

@@ -4,9 +4,11 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "models/model.h"
 #include "runtime/block_pool.h"
+#include "runtime/request.h"
 
 namespace moebox {
 
@@ -22,7 +24,14 @@ class Evaluator {
   /// outside the vocabulary and for more than max_tokens tokens.
   void run(std::span<const TokenId> tokens, const LogitsCallback& callback, int n_prompt = -1);
 
+  /// On the experts of all runs from now on. Throws Error(invalid_argument), also for a dense model.
+  void set_budget(const RoutingBudget& budget);
+  /// What the gates have chosen since then.
+  const MoeUsage& usage() const noexcept { return usage_; }
+
  private:
+  void count_experts(int n_tokens) noexcept;
+
   const Model& model_;
   ThreadTeam& team_;
   int max_tokens_, chunk_;
@@ -30,6 +39,10 @@ class Evaluator {
   std::vector<int> blocks_;
   std::unique_ptr<Workspace> workspace_;
   AnonymousMemory logits_;  // (chunk, vocab_size)
+  RoutingBudget budget_;
+  MoeUsage usage_;
+  std::vector<std::int32_t> experts_;  // (moe.n_layers, chunk, moe.top_k)
+  std::vector<float> dropped_;         // (moe.n_layers, chunk)
 };
 
 /// One run of an Evaluator of its own.

@@ -1,6 +1,22 @@
+#include <algorithm>
+
 #include "runtime/request.h"
 
 namespace moebox {
+
+MoeUsage MoeUsage::none_of(const ModelInfo& info) {
+  MoeUsage usage;
+  if (info.moe.n_layers == 0) return usage;
+  usage.model = info.moe;
+  usage.model_parameters = info.n_parameters;
+  usage.histogram.resize(static_cast<std::size_t>(info.moe.top_k) + 1);
+  return usage;
+}
+
+void MoeUsage::add(std::span<const std::int32_t> chosen, float dropped_share) noexcept {
+  ++histogram[static_cast<std::size_t>(std::count_if(chosen.begin(), chosen.end(), [](int e) { return e >= 0; }))];
+  dropped_mass += static_cast<double>(dropped_share);
+}
 
 std::int64_t MoeUsage::n_choices() const noexcept {
   std::int64_t sum = 0;

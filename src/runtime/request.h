@@ -77,6 +77,11 @@ struct MoeUsage {
   std::vector<std::int64_t> histogram;  // (top_k + 1): choices (tokens x layers) by their number of experts
   double dropped_mass = 0;              // sum over choices of the share that the budget dropped
 
+  /// Of nothing yet. For a dense model nothing is set.
+  static MoeUsage none_of(const ModelInfo& model);
+  /// Counts a choice: its experts (top_k), -1 for those that a budget dropped, and their share.
+  void add(std::span<const std::int32_t> chosen, float dropped_share) noexcept;
+
   std::int64_t n_choices() const noexcept;
   std::int64_t n_experts() const noexcept;  // of all choices together
   double experts_per_token() const noexcept;

@@ -6,6 +6,7 @@ import os
 import re
 import struct
 import unittest
+import xml.etree.ElementTree
 
 from program import QWEN, SMOL, TESTS, ProgramTest, read_bytes
 
@@ -158,6 +159,50 @@ class ToolsTest(ProgramTest):
         found = json.loads(self.run_program("show", folder, "--json")[0])
         self.assertGreater(found["parameters"], 1000)
         self.assertGreater(found["memory"]["weight_bytes"], 1000)
+
+    def test_moe_sweep(self):
+        model = f"{TESTS}/golden/moe/models/qwen3moe"
+        with open(model + "/config.json", encoding="utf-8") as file:
+            config = json.load(file)
+        own = config["num_experts_per_tok"]
+        ids = [(i * i * 7 + i) % config["vocab_size"] for i in range(70)]
+        file, svg = self.write("ids.txt", " ".join(map(str, ids))), self.path("sweep.svg")
+        arguments = ["bench", model, "--moe-sweep", "--ids-file", file, "--window", "32", "--prefill", "16", "--decode", "8", "--repeat", "1"]
+        found = json.loads(self.run_program(*arguments, "--json", "--svg", svg, "--sweep-top-p", "1,0.5", "--sweep-experts", "1")[0])
+        points = {point["budget"]: point for point in found["points"]}
+        self.assertEqual(list(points), ["no budget", "top_p 1", "top_p 0.5", "1 expert"])
+        for point in points.values():
+            self.assertEqual(point["scored_tokens"], 2 * 15)
+            self.assertGreater(point["prefill_tokens_per_second"], 1)
+            self.assertGreater(point["decode_tokens_per_second"], 1)
+        whole = points["no budget"]
+        self.assertEqual((whole["experts_per_token"], whole["dropped_share"]), (own, 0))
+        self.assertEqual(points["top_p 1"]["perplexity"], whole["perplexity"])
+        self.assertEqual(points["1 expert"]["experts_per_token"], 1)
+        self.assertLess(points["1 expert"]["active_parameters"], whole["active_parameters"])
+        self.assertNotEqual(points["1 expert"]["perplexity"], whole["perplexity"])
+        self.assertGreater(points["1 expert"]["dropped_share"], points["top_p 0.5"]["dropped_share"])
+        # The perplexity without a budget is that of the logits.
+        total = 0.0
+        for window in range(2):
+            part = ids[window * 32:(window + 1) * 32]
+            out = self.path("window.npy")
+            self.run_program("logits", model, "--ids", ",".join(map(str, part)), "--out", out)
+            _, columns, values = read_npy(out)
+            for position in range(16, 31):
+                row = values[position * columns:(position + 1) * columns]
+                largest = max(row)
+                total += math.log(math.fsum(math.exp(value - largest) for value in row)) + largest - row[part[position + 1]]
+        self.assertAlmostEqual(whole["perplexity"], math.exp(total / 30), delta=1e-4 * whole["perplexity"])
+        drawing = xml.etree.ElementTree.parse(svg).getroot()
+        self.assertEqual(len(drawing.findall("{http://www.w3.org/2000/svg}circle")), 3 * 4)
+        table, _ = self.run_program(*arguments)
+        for name in ("no budget", "top_p 0.9", "top_p 0.3", "1 expert", "perplexity", "experts/token"):
+            self.assertIn(name, table)
+        self.run_program("bench", SMOL, "--moe-sweep", "--ids-file", file, code=2)  # dense
+        self.run_program(*arguments, "--sweep-experts", str(own + 1), code=2)
+        self.run_program(*arguments, "--sweep-top-p", "0", code=2)
+        self.run_program("bench", model, "--moe-sweep", code=2)
 
     def test_bench_measures_what_it_is_told(self):
         arguments = ["--prefill", "32", "--decode", "8", "--streams", "1,2", "--repeat", "1", "--threads", "1,2"]

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "io/checkpoint.h"
+#include "runtime/evaluate.h"
 
 namespace moebox {
 namespace {
@@ -152,6 +153,39 @@ TEST(Engine, CountsWhatTheGatesChose) {
     EXPECT_GT(usage.active_parameters(), 0.0);
     EXPECT_LT(usage.active_parameters(), 1.0);
   }
+}
+
+TEST(Evaluator, KeepsABudgetAndCountsAsTheEngineDoes) {
+  EngineOptions options;
+  options.context_tokens = 64;
+  const auto engine = tiny_engine(options, true);
+  GenerationRequest request = request_of(20, 1, 3, engine->model().vocab_size);
+  request.budget.top_p = 0.6f;
+  const std::vector<TokenId> prompt = request.prompt;
+  const auto sink = std::make_shared<Collector>();
+  engine->submit(std::move(request), sink);
+  sink->wait();
+
+  ThreadTeam team(2);
+  const auto model = load_model(tiny_checkpoint(true), team);
+  const auto logits_of = [&](Evaluator& evaluator) {
+    std::vector<float> all;
+    evaluator.run(prompt, [&](int, std::span<const float> rows) { all.insert(all.end(), rows.begin(), rows.end()); });
+    return all;
+  };
+  Evaluator evaluator(*model, team, 64, 7);
+  const auto without = logits_of(evaluator);
+  EXPECT_EQ(evaluator.usage().dropped_share(), 0);
+  evaluator.set_budget({.top_p = 0.6f});
+  EXPECT_NE(logits_of(evaluator), without);
+  EXPECT_EQ(evaluator.usage().histogram, sink->stats.moe.histogram);
+  EXPECT_NEAR(evaluator.usage().dropped_mass, sink->stats.moe.dropped_mass, 1e-9);
+  evaluator.set_budget({});
+  EXPECT_EQ(logits_of(evaluator), without);
+
+  EXPECT_THROW(evaluator.set_budget({.top_p = 0.0f}), Error);
+  const auto dense = load_model(tiny_checkpoint(false), team);
+  EXPECT_THROW(Evaluator(*dense, team, 64, 7).set_budget({}), Error);
 }
 
 TEST(Engine, ABudgetThatTheModelCannotKeepIsRefused) {
