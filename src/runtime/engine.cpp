@@ -28,7 +28,8 @@ struct Engine::State {
         options(o.resolved(model->info(), team->size())),
         pool(model->info(), static_cast<int>(options.kv_bytes / model->info().kv_block_bytes())),
         scheduler(pool, {options.max_batch_tokens, options.max_sequences}),
-        kernels(kernel_table()) {
+        kernels(kernel_table()),
+        expert_load(model->info().moe.n_layers, model->info().moe.n_experts) {
     workspace =
         model->make_workspace(options.max_batch_tokens, options.max_sequences, options.context_tokens, team->size());
     logits = AnonymousMemory(static_cast<std::size_t>(options.max_sequences) *
@@ -65,6 +66,7 @@ struct Engine::State {
   BlockPool pool;
   Scheduler scheduler;
   const KernelTable& kernels;
+  ExpertLoadCounter expert_load;
   std::unique_ptr<Workspace> workspace;
   std::vector<SamplerScratch> sampler_scratch;  // (n_threads)
   // Made while there is memory for its words.
@@ -182,8 +184,15 @@ void Engine::cancel(RequestId id) noexcept {
 }
 
 EngineStats Engine::stats() const noexcept {
+  std::vector<ExpertLoad> expert_load;
+  try {
+    expert_load = state_->expert_load.read();
+  } catch (const std::bad_alloc&) {
+    // The other figures need no memory.
+  }
   const std::lock_guard lock(state_->mutex);
   EngineStats stats = state_->stats;
+  stats.expert_load = std::move(expert_load);
   stats.waiting += static_cast<int>(state_->arrivals.size());
   return stats;
 }
@@ -246,7 +255,10 @@ void Engine::State::count_experts(const ScheduledSpan& scheduled, int first_toke
     for (int i = begin; i < scheduled.n_tokens; ++i) {
       const std::size_t row =
           static_cast<std::size_t>(layer) * tokens.size() + static_cast<std::size_t>(first_token + i);
-      usage.add(std::span(experts).subspan(row * top_k, top_k), dropped[row]);
+      const auto chosen = std::span(experts).subspan(row * top_k, top_k);
+      usage.add(chosen, dropped[row]);
+      for (const std::int32_t expert : chosen)
+        if (expert >= 0) expert_load.add(layer, expert);
     }
   }
   sequence.n_routed = std::max(sequence.n_routed, sequence.n_computed + scheduled.n_tokens);

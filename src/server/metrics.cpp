@@ -9,6 +9,8 @@
 namespace moebox {
 namespace {
 
+constexpr std::size_t most_layers_shown = 128;  // each is a series of every family that has layers
+
 const std::vector<double> first_token_bounds = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75,
                                                 1,     2.5,   5,    7.5,  10,   20,   40,   80,  160,  640};
 const std::vector<double> token_bounds = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2,
@@ -144,6 +146,26 @@ std::string Metrics::text(const std::vector<ModelPool::Status>& models, const Ga
   counter("moebox:moe_experts_total", "Experts that the gates chose.", &ModelMetrics::moe_experts);
   counter("moebox:moe_dropped_mass_total", "Sum over choices of the share of the gate's mass that a budget dropped.",
           &ModelMetrics::moe_dropped_mass);
+
+  const auto expert_load = [&](std::string_view name, std::string_view help, double ExpertLoad::* figure) {
+    out.family(name, "gauge", help);
+    for (const Status& status : models) {
+      const auto& layers = status.engine.expert_load;
+      for (std::size_t layer = 0; layer < std::min(layers.size(), most_layers_shown); ++layer) {
+        if (layers[layer].n_chosen == 0) continue;
+        const std::string index = std::to_string(layer);
+        out.sample(name, {{"model_name", status.name}, {"layer", index}}, layers[layer].*figure);
+      }
+    }
+  };
+  expert_load(
+      "moebox:moe_expert_load_max_over_mean",
+      "Choices of a layer's busiest expert over the mean of its experts, since the model was loaded; 1 is even.",
+      &ExpertLoad::max_over_mean);
+  expert_load(
+      "moebox:moe_expert_load_entropy",
+      "Entropy of the choices among a layer's experts over that of equal ones, since the model was loaded; 1 is even.",
+      &ExpertLoad::entropy);
 
   constexpr std::string_view reasons[ModelMetrics::n_reasons] = {"stop", "length", "abort", "error"};
   out.family("vllm:request_success_total", "counter", "Finished choices, by how they ended.");

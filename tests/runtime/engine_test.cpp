@@ -135,6 +135,7 @@ TEST(Engine, CountsWhatTheGatesChose) {
   options.context_tokens = 64;
   const auto engine = tiny_engine(options, true);
   const MoeInfo& moe = engine->model().moe;
+  std::uint64_t n_experts = 0;
   for (const int most : {0, 1, 2}) {
     GenerationRequest request = request_of(6, 5, 3, engine->model().vocab_size);
     request.budget.max_experts = most;
@@ -152,6 +153,16 @@ TEST(Engine, CountsWhatTheGatesChose) {
     EXPECT_EQ(usage.saved_against_own_k(), choices * (moe.top_k - kept) * moe.parameters_per_expert);
     EXPECT_GT(usage.active_parameters(), 0.0);
     EXPECT_LT(usage.active_parameters(), 1.0);
+    n_experts += static_cast<std::uint64_t>(usage.n_experts());
+  }
+  const std::vector<ExpertLoad> layers = engine->stats().expert_load;
+  ASSERT_EQ(layers.size(), static_cast<std::size_t>(moe.n_layers));
+  for (const ExpertLoad& layer : layers) {
+    EXPECT_EQ(layer.n_chosen, n_experts / layers.size());
+    EXPECT_GE(layer.max_over_mean, 1.0);
+    EXPECT_LE(layer.max_over_mean, moe.n_experts);
+    EXPECT_GT(layer.entropy, 0.0);
+    EXPECT_LE(layer.entropy, 1.0 + 1e-12);
   }
 }
 

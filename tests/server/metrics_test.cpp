@@ -49,6 +49,22 @@ TEST(Metrics, ShowsTheEngine) {
   EXPECT_NE(text.find("vllm:prompt_tokens_total" + label + "11\n"), std::string::npos);
 }
 
+TEST(Metrics, ShowsHowEvenlyExpertsAreChosen) {
+  const Metrics metrics(std::vector<ServedModel>{{"m", "x", {}}});
+  ModelPool::Status status;
+  status.name = "m";
+  status.engine.expert_load = {{10, 1.5, 0.875}, {}, {10, 4, 0}};
+  std::string text = metrics.text({status}, {});
+  EXPECT_NE(text.find("moebox:moe_expert_load_max_over_mean{model_name=\"m\",layer=\"0\"} 1.5\n"), std::string::npos);
+  EXPECT_NE(text.find("moebox:moe_expert_load_entropy{model_name=\"m\",layer=\"0\"} 0.875\n"), std::string::npos);
+  EXPECT_NE(text.find("moebox:moe_expert_load_max_over_mean{model_name=\"m\",layer=\"2\"} 4\n"), std::string::npos);
+  EXPECT_EQ(text.find("layer=\"1\""), std::string::npos) << "nothing was chosen there";
+  status.engine.expert_load.assign(5000, {10, 1, 1});
+  text = metrics.text({status}, {});
+  EXPECT_NE(text.find("layer=\"127\""), std::string::npos);
+  EXPECT_EQ(text.find("layer=\"128\""), std::string::npos) << "series are bounded";
+}
+
 TEST(Metrics, HistogramsAreCumulative) {
   Histogram histogram({1, 2, 5});
   for (const double value : {0.5, 1.0, 1.5, 7.0}) histogram.observe(value);
