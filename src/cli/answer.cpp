@@ -99,12 +99,19 @@ double Answer::decode_tokens_per_second() const {
   return stats.generated_tokens > 1 ? per_second(stats.generated_tokens - 1, stats.decode_ms) : 0;
 }
 
-Answer generate(LanguageModel& model, TextRequest request, const AnswerControl& control,
-                const std::function<void(std::string_view)>& on_text) {
+Answer generate(LanguageModel& model, TextRequest request, Reasoning begin, const AnswerControl& control,
+                const AnswerSink& on_text) {
   const auto mailbox = std::make_shared<Mailbox>();
   const RequestId id = model.generate(std::move(request), mailbox);
   bool keys_open = control.raw != nullptr;
   Answer answer;
+  ReasoningSplitter splitter(begin);
+  const auto add = [&](const ReasoningSplitter::Parts& parts) {
+    answer.reasoning += parts.reasoning;
+    if (!parts.reasoning.empty()) on_text(parts.reasoning, true);
+    answer.text += parts.answer;
+    if (!parts.answer.empty()) on_text(parts.answer, false);
+  };
   try {
     for (;;) {
       pollfd watched[] = {{mailbox->fd(), POLLIN, 0}, {control.interrupts.fd(), POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
@@ -114,11 +121,9 @@ Answer generate(LanguageModel& model, TextRequest request, const AnswerControl& 
       if (control.interrupts.take()) model.engine().cancel(id);
       if (keys_open && watched[2].revents != 0 && read_keys(control, keys_open)) model.engine().cancel(id);
       Mailbox::News news = mailbox->take();
-      if (!news.text.empty()) {
-        answer.text += news.text;
-        on_text(news.text);
-      }
+      if (!news.text.empty()) add(splitter.push(news.text));
       if (!news.finish) continue;
+      add(splitter.finish({}));
       if (news.finish->error) throw *news.finish->error;
       answer.reason = news.finish->reason;
       answer.matched_stop = news.finish->matched_stop;
@@ -129,6 +134,29 @@ Answer generate(LanguageModel& model, TextRequest request, const AnswerControl& 
     model.engine().cancel(id);
     throw;
   }
+}
+
+void AnswerPrinter::out(std::string_view text) {
+  if (text.empty()) return;
+  console_.out(text);
+  at_line_start_ = text.back() == '\n';
+}
+
+void AnswerPrinter::show(std::string_view text, bool reasoning) {
+  if (!console_.output_is_terminal()) {
+    if (!reasoning) out(text);
+    return;
+  }
+  const bool marked = !console_.colour_output();
+  if (reasoning && !in_reasoning_ && marked) out("<think>\n");
+  if (!reasoning && in_reasoning_) out(marked ? "\n</think>\n\n" : "\n\n");
+  in_reasoning_ = reasoning;
+  const std::string safe = printable(text);
+  out(reasoning ? console_.faint(safe) : safe);
+}
+
+void AnswerPrinter::finish() {
+  if (!at_line_start_) out("\n");
 }
 
 const char* reason_name(FinishReason reason) {
@@ -156,6 +184,7 @@ nlohmann::ordered_json answer_json(const Answer& answer) {
                                  {"prefill_tokens_per_second", answer.prefill_tokens_per_second()},
                                  {"decode_tokens_per_second", answer.decode_tokens_per_second()},
                                  {"resident_bytes", resident_memory_bytes()}};
+  if (!answer.reasoning.empty()) json["reasoning_content"] = answer.reasoning;
   if (const MoeUsage& moe = answer.stats.moe; moe.model.n_layers > 0)
     json["moe"] = {{"experts_per_token", moe.experts_per_token()},
                    {"active_parameters", moe.active_parameters()},

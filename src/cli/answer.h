@@ -8,6 +8,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "cli/console.h"
 #include "cli/interrupts.h"
 #include "cli/line_editor.h"
 #include "language_model/language_model.h"
@@ -15,6 +16,7 @@
 namespace moebox::cli {
 
 struct Answer {
+  std::string reasoning;  // the thinking of a model that does, apart from its answer
   std::string text;
   FinishReason reason = FinishReason::stop;
   std::string matched_stop;
@@ -32,10 +34,29 @@ struct AnswerControl {
   std::string* typed = nullptr;  // kept here
 };
 
-/// Generates; `on_text` is called with every new piece on this thread. A stopped answer has the reason `cancelled`.
-/// Throws Error.
-Answer generate(LanguageModel& model, TextRequest request, const AnswerControl& control,
-                const std::function<void(std::string_view)>& on_text);
+/// A new piece of an answer, or of the thinking before it.
+using AnswerSink = std::function<void(std::string_view text, bool reasoning)>;
+
+/// Generates; `begin` says how the answer begins, `on_text` is called with every new piece on this thread. A stopped
+/// answer has the reason `cancelled`. Throws Error.
+Answer generate(LanguageModel& model, TextRequest request, Reasoning begin, const AnswerControl& control,
+                const AnswerSink& on_text);
+
+/// Shows an answer as it comes: thinking is dimmed, or between its markers where there is no colour, and is left out
+/// where stdout is no terminal: who reads it there wants the answer.
+class AnswerPrinter {
+ public:
+  explicit AnswerPrinter(const Console& console) : console_(console) {}
+  void show(std::string_view text, bool reasoning);
+  /// Ends the line.
+  void finish();
+
+ private:
+  void out(std::string_view text);
+
+  const Console& console_;
+  bool at_line_start_ = true, in_reasoning_ = false;
+};
 
 const char* reason_name(FinishReason reason);
 /// What `run --json` prints of it.

@@ -223,19 +223,17 @@ class Chat {
     if (console.can_edit()) raw.emplace();
     std::string typed;
     const AnswerControl control{interrupts_, raw ? &*raw : nullptr, &typed};
-    bool at_line_start = true;
-    const auto show = [&](std::string_view piece) {
-      console.out(console.output_is_terminal() ? printable(piece) : std::string(piece));
-      at_line_start = piece.back() == '\n';
-    };
+    AnswerPrinter printer(console);
+    const Reasoning begin = options_.raw ? Reasoning::none : model_.reasoning(request.generation.prompt);
     Answer answer;
     try {
-      answer = generate(model_, std::move(request), control, show);
+      answer = generate(model_, std::move(request), begin, control,
+                        [&](std::string_view piece, bool reasoning) { printer.show(piece, reasoning); });
     } catch (...) {
-      if (!at_line_start) console.out("\n");
+      printer.finish();
       throw;
     }
-    if (!at_line_start) console.out("\n");
+    printer.finish();
     editor_.type_ahead(typed);
     return answer;
   }

@@ -65,12 +65,11 @@ int answer_once(Context& context, LanguageModel& model, const RunOptions& option
   }
   const Console& console = context.console;
   InterruptGuard interrupts;
-  char last = '\n';
-  const Answer answer = generate(model, text_request(context, std::move(ids), options.stop_strings), {interrupts},
-                                 [&](std::string_view piece) {
-                                   last = piece.back();
-                                   if (options.json) return;
-                                   console.out(console.output_is_terminal() ? printable(piece) : std::string(piece));
+  AnswerPrinter printer(console);
+  const Reasoning begin = options.raw ? Reasoning::none : model.reasoning(ids);
+  const Answer answer = generate(model, text_request(context, std::move(ids), options.stop_strings), begin,
+                                 {interrupts}, [&](std::string_view piece, bool reasoning) {
+                                   if (!options.json) printer.show(piece, reasoning);
                                  });
   if (options.json) {
     nlohmann::ordered_json object = {{"model", options.model}};
@@ -78,7 +77,7 @@ int answer_once(Context& context, LanguageModel& model, const RunOptions& option
     object["load_ms"] = load_ms;
     console.out(json_text(object) + "\n");
   } else {
-    if (last != '\n') console.out("\n");
+    printer.finish();
     print_figures(context, answer);
   }
   if (answer.reason == FinishReason::cancelled)

@@ -1,5 +1,6 @@
 #include "language_model/language_model.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
@@ -86,6 +87,13 @@ const ChatTemplate& LanguageModel::chat_template() const {
 std::vector<TokenId> LanguageModel::encode_chat(const std::vector<ChatMessage>& messages,
                                                 const ChatTemplateOptions& options) const {
   return chat_template().encode(messages, *tokenizer(), options);
+}
+
+Reasoning LanguageModel::reasoning(std::span<const TokenId> prompt) const {
+  if (!template_ || !tokenizer_) return Reasoning::none;
+  constexpr std::size_t n_last_tokens = 32;  // more than a marker and the blanks behind it take
+  const auto end = prompt.last(std::min(prompt.size(), n_last_tokens));
+  return reasoning_after(template_->source(), tokenizer_->decode(end, true));
 }
 
 RequestId LanguageModel::generate(TextRequest request, std::shared_ptr<TextListener> listener) {

@@ -5,10 +5,12 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "chat/chat_template.h"
+#include "chat/reasoning.h"
 #include "io/checkpoint.h"
 #include "runtime/engine.h"
 #include "tokenizer/tokenizer.h"
@@ -67,6 +69,8 @@ class LanguageModel {
   /// Prompt ids of a conversation, ready for TextRequest.
   std::vector<TokenId> encode_chat(const std::vector<ChatMessage>& messages,
                                    const ChatTemplateOptions& options = {}) const;
+  /// How the answer to a conversation's prompt begins, for a model whose template tells thinking from answers.
+  Reasoning reasoning(std::span<const TokenId> prompt) const;
   RequestId generate(TextRequest request, std::shared_ptr<TextListener> listener);
 
  private:

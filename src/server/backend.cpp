@@ -26,6 +26,8 @@ class ModelBackend final : public Backend {
     return fill_in_prompt(*tokenizer_, prefix, suffix);
   }
 
+  Reasoning reasoning(std::span<const TokenId> prompt) const override { return model_->reasoning(prompt); }
+
   RequestId generate(TextRequest request, std::shared_ptr<TextListener> listener) override {
     return model_->generate(std::move(request), std::move(listener));
   }

@@ -27,6 +27,9 @@ class Backend {
   /// Prompt ids that ask for the text between the two. Throws Error(unsupported) for a model without tokens for that.
   virtual std::vector<TokenId> encode_infill(std::string_view prefix, std::string_view suffix) const = 0;
 
+  /// How the answer to a conversation's prompt begins.
+  virtual Reasoning reasoning(std::span<const TokenId> prompt) const = 0;
+
   /// See Engine::submit for what it throws.
   virtual RequestId generate(TextRequest request, std::shared_ptr<TextListener> listener) = 0;
   virtual void cancel(RequestId id) noexcept = 0;

@@ -34,7 +34,8 @@ class CompletionJob final : public ModelJob {
   };
 
   struct Choice {
-    std::string text;                    // whole answers, and logged ones
+    ReasoningSplitter splitter{Reasoning::none};
+    std::string reasoning, text;         // of whole answers, and of logged ones
     std::vector<GeneratedToken> tokens;  // with logprobs that are not sent yet
     long long text_offset = 0;
     int n_tokens = 0;
@@ -71,6 +72,7 @@ class CompletionJob final : public ModelJob {
   void drain_events();
   void take_piece(Choice& choice, int index, Event& event);
   void take_finish(Choice& choice, int index, Event& event);
+  void keep(Choice& choice, const ReasoningSplitter::Parts& parts);
   void complete();
   void complete_whole(const Error* failure);
   void send_chunk(int index, ChoiceNews news);
@@ -83,6 +85,7 @@ class CompletionJob final : public ModelJob {
   Usage usage() const;
 
   AnswerHead head_;
+  Reasoning reasoning_ = Reasoning::none;
   std::vector<std::vector<TokenId>> prompts_;
   std::vector<Choice> choices_;
   bool begun_ = false, given_up_ = false;
@@ -116,6 +119,9 @@ void CompletionJob::run() {
           {{"request_id", http().request_id}, {"text", lease()->tokenizer().decode(ids, true)}});
     }
   }
+  // Without a generation prompt it is not the assistant who goes on.
+  if (head_.endpoint == Endpoint::chat && request().template_options.add_generation_prompt)
+    reasoning_ = lease()->reasoning(prompts_.front());
   submit();
   boost::asio::post(responder().executor(), [self = self()] { self->begin(); });
 }
@@ -183,6 +189,7 @@ void CompletionJob::submit() {
     if (id >= lease()->vocab_size()) refuse_value("stop_token_ids", "holds a token outside the vocabulary.");
   }
   choices_.resize(prompts_.size() * static_cast<std::size_t>(in.n));
+  for (Choice& choice : choices_) choice.splitter = ReasoningSplitter(reasoning_);
   for (std::size_t i = 0; i < choices_.size(); ++i) {
     const auto& prompt = prompts_[i / static_cast<std::size_t>(in.n)];
     TextRequest text;
@@ -290,12 +297,15 @@ void CompletionJob::take_piece(Choice& choice, int index, Event& event) {
   ModelMetrics& metrics = context().metrics.model(model().name);
   if (choice.n_tokens++ > 0) metrics.inter_token_s.observe(ms_between(choice.last_token, event.when) / 1000);
   choice.last_token = event.when;
+  ReasoningSplitter::Parts parts = choice.splitter.push(event.piece.text);
   if (gone()) return;
   if (request().logprobs) choice.tokens.push_back(std::move(event.piece.token));
-  if (!request().stream || context().options.log_prompts) choice.text += event.piece.text;
-  if (!request().stream || (event.piece.text.empty() && !request().logprobs)) return;
+  keep(choice, parts);
+  const bool silent = parts.answer.empty() && parts.reasoning.empty();
+  if (!request().stream || (silent && !request().logprobs)) return;
   ChoiceNews news;
-  news.text = std::move(event.piece.text);
+  news.text = std::move(parts.answer);
+  news.reasoning = std::move(parts.reasoning);
   news.logprobs = logprobs(choice);
   send_chunk(index, std::move(news));
 }
@@ -303,20 +313,28 @@ void CompletionJob::take_piece(Choice& choice, int index, Event& event) {
 void CompletionJob::take_finish(Choice& choice, int index, Event& event) {
   choice.finish = std::move(event.finish);
   ++n_finished_;
-  if (gone()) return;
   const TextFinish& finish = *choice.finish;
+  ReasoningSplitter::Parts parts = choice.splitter.finish(finish.text);
+  if (gone()) return;
   const bool whole = finish.reason == FinishReason::stop || finish.reason == FinishReason::length;
-  if (!request().stream || context().options.log_prompts) choice.text += finish.text;
+  keep(choice, parts);
   if (!whole) return cancel_all();
   if (!request().stream) return;
-  if (!finish.text.empty()) {
+  if (!parts.answer.empty() || !parts.reasoning.empty()) {
     ChoiceNews rest;
-    rest.text = finish.text;
+    rest.text = std::move(parts.answer);
+    rest.reasoning = std::move(parts.reasoning);
     send_chunk(index, std::move(rest));
   }
   ChoiceNews last;
   last.finish = finish_name(finish.reason);
   send_chunk(index, std::move(last));
+}
+
+void CompletionJob::keep(Choice& choice, const ReasoningSplitter::Parts& parts) {
+  if (request().stream && !context().options.log_prompts) return;
+  choice.text += parts.answer;
+  choice.reasoning += parts.reasoning;
 }
 
 Json CompletionJob::logprobs(Choice& choice) {
@@ -369,8 +387,10 @@ void CompletionJob::schedule_ping() {
 Usage CompletionJob::usage() const {
   Usage sum;
   for (const auto& prompt : prompts_) sum.prompt_tokens += static_cast<long long>(prompt.size());
+  if (reasoning_ != Reasoning::none) sum.reasoning_tokens = 0;
   for (const Choice& choice : choices_) {
     sum.completion_tokens += choice.n_tokens;
+    if (sum.reasoning_tokens) *sum.reasoning_tokens += choice.splitter.n_reasoning_tokens();
     if (choice.finish) sum.moe += choice.finish->stats.moe;
     if (choice.finish && choice.finish->reason == FinishReason::stop && choice.finish->matched_stop.empty())
       ++sum.completion_tokens;
@@ -422,6 +442,7 @@ void CompletionJob::complete_whole(const Error* failure) {
     news.index = static_cast<int>(i);
     news.logprobs = logprobs(choice);
     news.text = std::move(choice.text);
+    news.reasoning = std::move(choice.reasoning);
     news.finish = finish_name(choice.finish->reason);
     choices.push_back(choice_json(head_.endpoint, news));
   }
@@ -475,7 +496,8 @@ void CompletionJob::account() {
        {"ms", ms_between(http().arrived, now)}});
   if (context().options.log_prompts) {
     for (const Choice& choice : choices_)
-      log(LogLevel::info, "answer", {{"request_id", http().request_id}, {"text", choice.text}});
+      log(LogLevel::info, "answer",
+          {{"request_id", http().request_id}, {"reasoning", choice.reasoning}, {"text", choice.text}});
   }
 }
 

@@ -78,6 +78,7 @@ Json usage_json(const Usage& usage) {
   Json json = {{"prompt_tokens", usage.prompt_tokens},
                {"completion_tokens", usage.completion_tokens},
                {"total_tokens", usage.prompt_tokens + usage.completion_tokens}};
+  if (usage.reasoning_tokens) json["completion_tokens_details"] = {{"reasoning_tokens", *usage.reasoning_tokens}};
   if (usage.moe.model.n_layers > 0) json["moe"] = moe_json(usage.moe);
   return json;
 }
@@ -131,10 +132,10 @@ Json completion_logprobs(const Tokenizer& tokenizer, std::span<const GeneratedTo
 Json choice_json(Endpoint endpoint, const ChoiceNews& news) {
   const Json finish = news.finish == nullptr ? Json(nullptr) : Json(news.finish);
   if (endpoint == Endpoint::chat) {
-    return {{"index", news.index},
-            {"message", {{"role", "assistant"}, {"content", news.text}, {"refusal", nullptr}}},
-            {"logprobs", news.logprobs},
-            {"finish_reason", finish}};
+    Json message = {{"role", "assistant"}, {"content", news.text}, {"refusal", nullptr}};
+    if (!news.reasoning.empty()) message["reasoning_content"] = news.reasoning;
+    return {
+        {"index", news.index}, {"message", std::move(message)}, {"logprobs", news.logprobs}, {"finish_reason", finish}};
   }
   return {{"index", news.index}, {"text", news.text}, {"logprobs", news.logprobs}, {"finish_reason", finish}};
 }
@@ -143,6 +144,7 @@ Json chunk_json(Endpoint endpoint, const ChoiceNews& news) {
   if (endpoint != Endpoint::chat) return choice_json(endpoint, news);
   Json delta = Json::object();
   if (news.first) delta["role"] = "assistant";
+  if (!news.reasoning.empty()) delta["reasoning_content"] = news.reasoning;
   if (news.first || !news.text.empty()) delta["content"] = news.text;
   return {{"index", news.index},
           {"delta", std::move(delta)},

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -27,11 +28,12 @@ struct AnswerHead {
 
 struct Usage {
   long long prompt_tokens = 0, completion_tokens = 0;
+  std::optional<long long> reasoning_tokens;  // of the latter; of models that think
   MoeUsage moe;
 };
 
-/// OpenAI's counts, and for a model with experts "moe": what its gates chose. The histogram counts pairs of token and
-/// layer by their number of experts, from 0 on.
+/// OpenAI's counts, those of the thinking among them, and for a model with experts "moe": what its gates chose. The
+/// histogram counts pairs of token and layer by their number of experts, from 0 on.
 Json usage_json(const Usage& usage);
 Json moe_json(const MoeUsage& usage);
 
@@ -48,7 +50,7 @@ Json completion_logprobs(const Tokenizer& tokenizer, std::span<const GeneratedTo
 
 struct ChoiceNews {
   int index = 0;
-  std::string text;
+  std::string text, reasoning;
   bool first = false;  // of a chat's choice: carries the role
   Json logprobs = nullptr;
   const char* finish = nullptr;  // nullptr: not yet

@@ -98,6 +98,31 @@ class PipesTest(ProgramTest):
         out, _ = self.run_program("run", SMOL, "--raw", "-q", "--temperature", "0", "--max-tokens", "6", "The capital of France is")
         self.assertIn("Paris", out)
 
+    # Like DeepSeek-R1's: it knows the end of the thinking, and has opened one in the prompt.
+    THINKING = ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content.split('</think>')[-1] }}<|im_end|>\n{% endfor %}"
+                "{% if add_generation_prompt %}<|im_start|>assistant\nPLACE{% endif %}")
+
+    def test_thinking_is_no_part_of_the_answer(self):
+        question = "In which city is the Eiffel Tower?"
+        open_file = self.write("open.jinja", self.THINKING.replace("PLACE", "<think>\n"))
+        closed_file = self.write("closed.jinja", self.THINKING.replace("PLACE", "<think>\n\n</think>\n\n"))
+        found = json.loads(self.run_program(*ASK, "--json", "--template", open_file, question)[0])
+        self.assertEqual(found["text"], "")
+        self.assertTrue(found["reasoning_content"])
+        self.assertEqual(self.run_program(*ASK, "--template", open_file, question)[0], "")
+        found = json.loads(self.run_program(*ASK, "--json", "--template", closed_file, question)[0])
+        self.assertTrue(found["text"])
+        self.assertNotIn("reasoning_content", found)
+
+        terminal = self.terminal(*ASK, "--template", open_file, question)
+        terminal.expect(r"\x1b\[2m[^\x1b]+\x1b\[0m")
+        self.assertEqual(terminal.finish(), 0)
+        self.assertNotIn("<think>", terminal.screen)
+        terminal = self.terminal(*ASK, "--template", open_file, question, NO_COLOR="1")
+        terminal.expect(r"<think>\r\n\w")
+        self.assertEqual(terminal.finish(), 0)
+        self.assertNotIn("\033", terminal.screen)
+
     def test_no_color_and_color_always(self):
         self.assertNotIn("\033", self.run_program("list", "--all")[0])
         self.assertIn("\033[1m", self.run_program("list", "--all", MOEBOX_COLOR="always")[0])

@@ -69,7 +69,8 @@ struct FakeBehaviour {
   bool fails = false;                       // every sequence ends with an error
   int context_tokens = 4096;
   bool prints_null = true;  // false: its template fails on a message without content
-  bool fills_in = true;     // false: it has no tokens to fill in the middle
+  Reasoning reasoning = Reasoning::none;
+  bool fills_in = true;  // false: it has no tokens to fill in the middle
 };
 
 /// One thread plays the engine.
@@ -108,6 +109,8 @@ class FakeBackend final : public Backend {
     ids.push_back(260);
     return ids;
   }
+
+  Reasoning reasoning(std::span<const TokenId>) const override { return behaviour_.reasoning; }
 
   RequestId generate(TextRequest request, std::shared_ptr<TextListener> listener) override {
     const std::lock_guard lock(mutex_);

@@ -82,7 +82,7 @@ TEST(Responses, WholeAnswers) {
   ChoiceNews news;
   news.text = "hi";
   news.finish = "stop";
-  const json answer = answer_json(head, Json::array({choice_json(Endpoint::chat, news)}), {3, 2, {}});
+  const json answer = answer_json(head, Json::array({choice_json(Endpoint::chat, news)}), {3, 2, {}, {}});
   EXPECT_EQ(answer["object"], "chat.completion");
   EXPECT_EQ(answer["choices"][0]["message"]["content"], "hi");
   EXPECT_EQ(answer["choices"][0]["finish_reason"], "stop");

@@ -122,6 +122,32 @@ TEST(ServerHttp, AMessageThatOnlyCallsToolsSuitsEveryTemplate) {
   }
 }
 
+TEST(ServerHttp, ThinkingComesApart) {
+  FakeBehaviour behaviour;
+  behaviour.reasoning = Reasoning::by_model;
+  behaviour.reply = "<think>\nTwo and two.\n</think>\n\nIt is 4.";
+  const TestServer server(test_options(), behaviour);
+  json answer = json::parse(body_of(server.exchange(post("/v1/chat/completions", hello))));
+  EXPECT_EQ(answer["choices"][0]["message"]["reasoning_content"], "Two and two.");
+  EXPECT_EQ(answer["choices"][0]["message"]["content"], "It is 4.");
+  EXPECT_EQ(answer["usage"]["completion_tokens_details"]["reasoning_tokens"], 29);
+  EXPECT_EQ(answer["usage"]["completion_tokens"], 39 + 1);
+
+  const std::string cut = R"({"messages":[{"role":"user","content":"hi"}],"max_tokens":20})";
+  answer = json::parse(body_of(server.exchange(post("/v1/chat/completions", cut))));
+  EXPECT_EQ(answer["choices"][0]["message"]["reasoning_content"], "Two and two.");
+  EXPECT_EQ(answer["choices"][0]["message"]["content"], "");
+  EXPECT_EQ(answer["choices"][0]["finish_reason"], "length");
+  EXPECT_EQ(answer["usage"]["completion_tokens_details"]["reasoning_tokens"], 20);
+
+  answer = json::parse(body_of(server.exchange(post("/v1/completions", R"({"prompt":"a","max_tokens":99})"))));
+  EXPECT_EQ(answer["choices"][0]["text"], behaviour.reply) << "a completion is text as it comes";
+  EXPECT_FALSE(answer["usage"].contains("completion_tokens_details"));
+  const std::string no_prompt = R"({"messages":[{"role":"user","content":"hi"}],"add_generation_prompt":false})";
+  answer = json::parse(body_of(server.exchange(post("/v1/chat/completions", no_prompt))));
+  EXPECT_EQ(answer["choices"][0]["message"]["content"], behaviour.reply);
+}
+
 TEST(ServerHttp, TokenizesLikeVllm) {
   const TestServer server;
   json answer = json::parse(body_of(server.exchange(post("/tokenize", R"({"prompt":"hi","return_token_strs":true})"))));

@@ -61,6 +61,34 @@ TEST(ServerStream, CompletionChunksOfSeveralChoices) {
   EXPECT_EQ(finished, (std::map<int, int>{{0, 1}, {1, 1}, {2, 1}, {3, 1}}));
 }
 
+TEST(ServerStream, ThinkingComesInItsOwnField) {
+  for (const Reasoning begin : {Reasoning::by_model, Reasoning::open}) {
+    FakeBehaviour behaviour;
+    behaviour.reasoning = begin;
+    behaviour.reply = std::string(begin == Reasoning::open ? "" : "<think>\n") + "Hm < \u4f60.\n</think>\n\nIt is 4.";
+    const TestServer server(test_options(), behaviour);
+    std::string reasoning, content;
+    long long n_reasoning = 0;
+    for (
+        const std::string& event : events_of(server.exchange(post(
+            "/v1/chat/completions",
+            R"({"messages":[{"role":"user","content":"hi"}],"stream":true,"stream_options":{"include_usage":true}})")))) {
+      if (event == "[DONE]") continue;
+      const json chunk = json::parse(event);
+      for (const json& choice : chunk["choices"]) {
+        const json& delta = choice["delta"];
+        EXPECT_FALSE(delta.contains("reasoning_content") && !content.empty()) << "thinking comes first";
+        reasoning += delta.value("reasoning_content", "");
+        content += delta.value("content", "");
+      }
+      if (chunk["choices"].empty()) n_reasoning = chunk["usage"]["completion_tokens_details"]["reasoning_tokens"];
+    }
+    EXPECT_EQ(reasoning.find("Hm < "), 0u) << reasoning;
+    EXPECT_EQ(content, "It is 4.");
+    EXPECT_EQ(n_reasoning, begin == Reasoning::open ? 18 : 26);
+  }
+}
+
 TEST(ServerStream, LogprobsComeWithTheirTokens) {
   const TestServer server;
   const auto events = events_of(server.exchange(post(
