@@ -1,13 +1,12 @@
 #include "io/checkpoint.h"
 
-#include <nlohmann/json.hpp>
-
 #include <iterator>
 #include <system_error>
 #include <unordered_map>
 #include <utility>
 
 #include <fmt/core.h>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "io/gguf.h"
@@ -55,6 +54,7 @@ struct Checkpoint::State {
   std::vector<fs::path> files;
   std::uint64_t file_bytes = 0;
   Metadata metadata;
+  std::vector<GgufPair> pairs;
   nlohmann::json config;
   std::vector<TensorView> tensors;
   std::unordered_map<std::string_view, std::size_t> index;  // of tensors; the keys are views of their names
@@ -104,6 +104,7 @@ void Checkpoint::State::open_gguf() {
     GgufFile file = parse_gguf(map(path), path.string());
     if (file.metadata.contains("split.count")) check_count(file.metadata, "split.count", 1, path);
     metadata = std::move(file.metadata);
+    pairs = std::move(file.pairs);
     add(std::move(file.tensors));
     return;
   }
@@ -113,7 +114,9 @@ void Checkpoint::State::open_gguf() {
     check_count(file.metadata, "split.count", name->n_parts, part_path);
     check_count(file.metadata, "split.no", part, part_path);
     add(std::move(file.tensors));
-    if (part == 0) metadata = std::move(file.metadata);  // the others have none but split.*
+    if (part > 0) continue;  // the others have no metadata but split.*
+    metadata = std::move(file.metadata);
+    pairs = std::move(file.pairs);
   }
   check_count(metadata, "split.tensors.count", tensors.size(), path);
 }
@@ -174,6 +177,7 @@ const fs::path& Checkpoint::path() const noexcept { return state_->path; }
 const std::vector<fs::path>& Checkpoint::files() const noexcept { return state_->files; }
 std::uint64_t Checkpoint::file_bytes() const noexcept { return state_->file_bytes; }
 const Metadata& Checkpoint::metadata() const noexcept { return state_->metadata; }
+const std::vector<GgufPair>& Checkpoint::encoded_metadata() const noexcept { return state_->pairs; }
 const MetadataValue* Checkpoint::find(std::string_view key) const noexcept { return state_->find(key); }
 const nlohmann::json& Checkpoint::config() const noexcept { return state_->config; }
 const std::vector<TensorView>& Checkpoint::tensors() const noexcept { return state_->tensors; }

@@ -13,6 +13,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "io/gguf.h"
 #include "io/metadata.h"
 #include "tensor/tensor_view.h"
 
@@ -38,6 +39,8 @@ class Checkpoint {
 
   /// GGUF metadata, sorted by key; of a split set, that of its first part. Empty for a Hugging Face folder.
   const Metadata& metadata() const noexcept;
+  /// The same as the file has it, in its order: what a converter copies.
+  const std::vector<GgufPair>& encoded_metadata() const noexcept;
   /// The value at `key` or nullptr.
   const MetadataValue* find(std::string_view key) const noexcept;
   /// Typed look-ups; they throw Error when the key is missing (and no fallback is given), or has another type, or is

@@ -129,7 +129,9 @@ class Parser {
     entry_ = "metadata " + quote(key);
     const auto [place, is_new] = file_.metadata.emplace(key, false);
     if (!is_new) throw_invalid("the key occurs twice", entry_place());
+    const std::size_t start = reader_.position();
     place->second = read_value(reader_.number<std::uint32_t>("a metadata value's type"));
+    file_.pairs.push_back({key, bytes_.subspan(start, reader_.position() - start)});
   }
 
   std::string entry_place() const { return where_ + ": " + entry_; }

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "io/metadata.h"
@@ -12,9 +13,16 @@
 
 namespace moebox {
 
+/// An entry of the metadata as the file has it, for those who copy it.
+struct GgufPair {
+  std::string_view key;
+  std::span<const std::byte> value;  // the number of its type, then the value
+};
+
 /// Views point into the bytes that were parsed.
 struct GgufFile {
   Metadata metadata;
+  std::vector<GgufPair> pairs;      // the same, in the file's order
   std::vector<TensorView> tensors;  // in the file's order
 };
 

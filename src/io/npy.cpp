@@ -19,7 +19,7 @@ namespace moebox {
 namespace {
 
 constexpr std::string_view magic("\x93NUMPY", 6);
-constexpr std::size_t max_header_bytes = 65'536;
+constexpr std::size_t max_npy_header_bytes = 65'536;
 constexpr std::size_t max_rank = 32;  // NumPy's
 
 template <class T>
@@ -185,9 +185,9 @@ NpyArray parse_npy(std::span<const std::byte> bytes, const std::string& where) {
   }
   const std::size_t header_bytes = major == 1 ? reader.number<std::uint16_t>("the header's length")
                                               : reader.number<std::uint32_t>("the header's length");
-  if (header_bytes > max_header_bytes) {
+  if (header_bytes > max_npy_header_bytes) {
     throw Error(ErrorKind::invalid_file,
-                fmt::format("the header may have {} bytes, found {}", max_header_bytes, header_bytes), where);
+                fmt::format("the header may have {} bytes, found {}", max_npy_header_bytes, header_bytes), where);
   }
   const auto header = reader.take(header_bytes, "the header");
   HeaderParser parser({reinterpret_cast<const char*>(header.data()), header.size()}, where);

@@ -4,21 +4,11 @@
 #include <vector>
 
 #include "base/float_types.h"
+#include "tensor/block_scales.h"
 #include "tensor/dequantize.h"
 
 namespace moebox {
 namespace {
-
-constexpr std::int64_t scaled_block = 128;
-
-void multiply_by_scales(const TensorView& scales, std::int64_t row, std::vector<float>& values) {
-  const auto n_scales = static_cast<std::size_t>(scales.n_columns());
-  std::vector<float> factors(n_scales);
-  std::memcpy(factors.data(),
-              scales.data.data() + static_cast<std::size_t>(row / scaled_block) * n_scales * sizeof(float),
-              n_scales * sizeof(float));
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] *= factors[i / static_cast<std::size_t>(scaled_block)];
-}
 
 void write_number(DType dtype, float value, std::byte* out, std::size_t index) {
   if (dtype == DType::f32) {
@@ -55,7 +45,7 @@ void StoredMatrix::convert_rows(std::int64_t first, std::int64_t last, std::byte
   for (std::int64_t r = first; r < last; ++r) {
     const auto row = static_cast<std::size_t>(r);
     dequantize_row(view.dtype, view.data.data() + row * bytes, values.data(), columns);
-    if (scales != nullptr) multiply_by_scales(*scales, first_row + r, values);
+    if (scales != nullptr) multiply_by_block_scales(*scales, first_row + r, values);
     for (std::size_t c = 0; c < columns; ++c)
       write_number(to, values[c], out, transposed ? c * n + row : row * columns + c);
   }

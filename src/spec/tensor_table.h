@@ -22,6 +22,9 @@ struct TensorRule {
 /// Parameters of a checkpoint without the tensors whose names hold one of `ignored`.
 std::int64_t count_parameters(const Checkpoint& checkpoint, const std::vector<std::string>& ignored);
 
+/// A rule's name with the numbers in their places; -1 where there is none.
+std::string tensor_name(std::string_view pattern, int layer = -1, int expert = -1);
+
 /// Finds tensors by role and checks their shapes. At the end, finish() fails on tensors that no rule explains: a file
 /// with a feature that is not implemented must not load as if it had none.
 class TensorFinder {

@@ -20,4 +20,7 @@ extern const std::int8_t iq4_nl_table[16];
 /// Writes the block's 32 values.
 void dequantize(const BlockIQ4_NL& block, float* out) noexcept;
 
+/// The block of 32 values with the least squared error that a search finds. Values must be finite.
+void quantize(const float* x, BlockIQ4_NL& block) noexcept;
+
 }  // namespace moebox

@@ -23,4 +23,7 @@ float mxfp4_half_scale(std::uint8_t exponent) noexcept;
 /// Writes the block's 32 values.
 void dequantize(const BlockMXFP4& block, float* out) noexcept;
 
+/// The block of 32 values with the least squared error that a search finds. Values must be finite.
+void quantize(const float* x, BlockMXFP4& block) noexcept;
+
 }  // namespace moebox

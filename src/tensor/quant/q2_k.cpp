@@ -1,5 +1,7 @@
 #include "tensor/quant/q2_k.h"
 
+#include "tensor/quant/search.h"
+
 namespace moebox {
 
 void dequantize(const BlockQ2_K& block, float* out) noexcept {
@@ -13,6 +15,17 @@ void dequantize(const BlockQ2_K& block, float* out) noexcept {
     const std::uint8_t* q = block.q + 32 * half + 16 * (group % 2);
     for (int i = 0; i < 16; ++i)
       out[16 * group + i] = group_scale * static_cast<float>((q[i] >> shift) & 3) - group_min;
+  }
+}
+
+void quantize(const float* x, BlockQ2_K& block) noexcept {
+  const quant::AffineGroups<16> groups = quant::affine_groups<16>(x, 3, 15);
+  block.scale = groups.scale;
+  block.min = groups.min;
+  for (int g = 0; g < 16; ++g) block.scales[g] = static_cast<std::uint8_t>(groups.scales[g] | groups.minima[g] << 4);
+  for (int i = 0; i < 64; ++i) {
+    const std::uint8_t* q = groups.q + 128 * (i / 32) + i % 32;
+    block.q[i] = static_cast<std::uint8_t>(q[0] | q[32] << 2 | q[64] << 4 | q[96] << 6);
   }
 }
 

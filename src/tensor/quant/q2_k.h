@@ -21,4 +21,7 @@ static_assert(sizeof(BlockQ2_K) == 84);
 /// Writes the block's 256 values.
 void dequantize(const BlockQ2_K& block, float* out) noexcept;
 
+/// The block of 256 values with the least squared error that a search finds. Values must be finite.
+void quantize(const float* x, BlockQ2_K& block) noexcept;
+
 }  // namespace moebox

@@ -24,4 +24,7 @@ void group_scales(const BlockQ3_K& block, std::int8_t scales[16]) noexcept;
 /// Writes the block's 256 values.
 void dequantize(const BlockQ3_K& block, float* out) noexcept;
 
+/// The block of 256 values with the least squared error that a search finds. Values must be finite.
+void quantize(const float* x, BlockQ3_K& block) noexcept;
+
 }  // namespace moebox

@@ -24,4 +24,11 @@ void unpack_scales_and_minima(const std::uint8_t packed[12], std::uint8_t scales
 /// Writes the block's 256 values.
 void dequantize(const BlockQ4_K& block, float* out) noexcept;
 
+/// The opposite of unpack_scales_and_minima: scales and minima must be below 64.
+void pack_scales_and_minima(const std::uint8_t scales[8], const std::uint8_t minima[8],
+                            std::uint8_t packed[12]) noexcept;
+
+/// The block of 256 values with the least squared error that a search finds. Values must be finite.
+void quantize(const float* x, BlockQ4_K& block) noexcept;
+
 }  // namespace moebox

@@ -19,4 +19,7 @@ static_assert(sizeof(BlockQ5_0) == 22);
 /// Writes the block's 32 values.
 void dequantize(const BlockQ5_0& block, float* out) noexcept;
 
+/// The block of 32 values with the least squared error that a search finds. Values must be finite.
+void quantize(const float* x, BlockQ5_0& block) noexcept;
+
 }  // namespace moebox

@@ -20,4 +20,7 @@ static_assert(sizeof(BlockQ5_1) == 24);
 /// Writes the block's 32 values.
 void dequantize(const BlockQ5_1& block, float* out) noexcept;
 
+/// The block of 32 values with the least squared error that a search finds. Values must be finite.
+void quantize(const float* x, BlockQ5_1& block) noexcept;
+
 }  // namespace moebox

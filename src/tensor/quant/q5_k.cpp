@@ -1,6 +1,9 @@
 #include "tensor/quant/q5_k.h"
 
+#include <algorithm>
+
 #include "tensor/quant/q4_k.h"
+#include "tensor/quant/search.h"
 
 namespace moebox {
 
@@ -18,6 +21,19 @@ void dequantize(const BlockQ5_K& block, float* out) noexcept {
       const int high = (block.high[i] >> group) & 1;
       out[32 * group + i] = group_scale * static_cast<float>(((q[i] >> shift) & 15) | high << 4) - group_min;
     }
+  }
+}
+
+void quantize(const float* x, BlockQ5_K& block) noexcept {
+  const quant::AffineGroups<32> groups = quant::affine_groups<32>(x, 31, 63);
+  block.scale = groups.scale;
+  block.min = groups.min;
+  pack_scales_and_minima(groups.scales, groups.minima, block.scales);
+  std::fill_n(block.high, 32, std::uint8_t{0});
+  for (int i = 0; i < 256; ++i) block.high[i % 32] |= static_cast<std::uint8_t>(groups.q[i] >> 4 << (i / 32));
+  for (int i = 0; i < 128; ++i) {
+    const std::uint8_t* q = groups.q + 64 * (i / 32) + i % 32;
+    block.q[i] = static_cast<std::uint8_t>((q[0] & 15) | (q[32] & 15) << 4);
   }
 }
 

@@ -22,4 +22,7 @@ static_assert(sizeof(BlockQ6_K) == 210);
 /// Writes the block's 256 values.
 void dequantize(const BlockQ6_K& block, float* out) noexcept;
 
+/// The block of 256 values with the least squared error that a search finds. Values must be finite.
+void quantize(const float* x, BlockQ6_K& block) noexcept;
+
 }  // namespace moebox

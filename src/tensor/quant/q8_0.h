@@ -18,4 +18,7 @@ static_assert(sizeof(BlockQ8_0) == 34);
 /// Writes the block's 32 values.
 void dequantize(const BlockQ8_0& block, float* out) noexcept;
 
+/// The block of 32 values with a scale of the largest magnitude / 127. Values must be finite.
+void quantize(const float* x, BlockQ8_0& block) noexcept;
+
 }  // namespace moebox
