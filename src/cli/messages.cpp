@@ -15,6 +15,7 @@ constexpr Messages english = {
   moebox list                   the models that are here (--all: and those that can be fetched)
   moebox rm MODEL               remove a model
   moebox show MODEL             metadata, tensors, sizes, template, licence, memory
+  moebox convert IN OUT         a folder or GGUF file as GGUF of another type: --type Q4_K_M
   moebox bench MODEL...         speed, beside the limits of this machine
   moebox tokenize MODEL TEXT    text to token ids, and back
   moebox perplexity MODEL FILE  how well a model predicts a text
@@ -74,6 +75,7 @@ constexpr Messages chinese = {
   moebox list                   本机已有的模型（--all：也列出可下载的模型）
   moebox rm MODEL               删除模型
   moebox show MODEL             元数据、张量、大小、模板、许可证、内存
+  moebox convert IN OUT         将目录或 GGUF 文件转换为其他类型的 GGUF：--type Q4_K_M
   moebox bench MODEL...         速度，以及本机的极限
   moebox tokenize MODEL TEXT    文本与词元编号互相转换
   moebox perplexity MODEL FILE  模型对文本的困惑度

@@ -29,7 +29,7 @@ void ProgressBar::show(std::string_view what, std::uint64_t done_bytes, std::uin
     told_percent_ = 0;
     if (!console_.can_redraw_error()) {
       console_.note(
-          fmt::format("fetching {}{}\n", printable(what), total_bytes > 0 ? ", " + bytes_text(total_bytes) : ""));
+          fmt::format("{} {}{}\n", doing_, printable(what), total_bytes > 0 ? ", " + bytes_text(total_bytes) : ""));
     }
   }
   const double share =

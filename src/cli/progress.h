@@ -12,7 +12,9 @@ namespace moebox::cli {
 
 class ProgressBar {
  public:
-  explicit ProgressBar(const Console& console) : console_(console) {}
+  /// `doing` is what it says where it cannot redraw: "fetching".
+  explicit ProgressBar(const Console& console, std::string_view doing = "fetching")
+      : console_(console), doing_(doing) {}
   ~ProgressBar() { finish(); }
 
   /// `total` 0: not known.
@@ -24,6 +26,7 @@ class ProgressBar {
   using Clock = std::chrono::steady_clock;
 
   const Console& console_;
+  std::string_view doing_;
   std::string what_;
   Clock::time_point start_, drawn_;
   std::uint64_t first_bytes_ = 0;

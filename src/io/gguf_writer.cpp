@@ -149,6 +149,7 @@ GgufStream::GgufStream(OutputFile& file, const GgufHeader& header) : file_(file)
 }
 
 void GgufStream::write(std::span<const std::byte> bytes) {
+  if (bytes.empty()) return;
   const auto& tensors = header_.tensors();
   if (tensor_ >= tensors.size() || bytes.size() > tensors[tensor_].n_bytes - done_)
     throw Error(ErrorKind::internal, "more bytes than the header says",

@@ -205,7 +205,7 @@ void read_normalizer(std::string_view message, SentencePieceParts& parts) {
 
 }  // namespace
 
-std::shared_ptr<const Tokenizer> load_sentencepiece_tokenizer(std::string_view model_proto, std::vector<TokenId> ends) {
+SentencePieceParts read_sentencepiece_model(std::string_view model_proto) {
   if (model_proto.size() > limits::kVocabularyBytes)
     throw Error(ErrorKind::resource, "the file is too large", kModelFile);
   SentencePieceParts parts;
@@ -228,9 +228,14 @@ std::shared_ptr<const Tokenizer> load_sentencepiece_tokenizer(std::string_view m
   parts.special.bos = id_in(ids.bos, TokenKind::control);
   parts.special.eos = id_in(ids.eos, TokenKind::control);
   parts.special.padding = id_in(ids.padding, TokenKind::control);
-  parts.special.end_of_generation = std::move(ends);
   if (parts.special.bos)
     parts.before.push_back(*parts.special.bos);  // as Llama's tokenizer does; the library itself adds nothing
+  return parts;
+}
+
+std::shared_ptr<const Tokenizer> load_sentencepiece_tokenizer(std::string_view model_proto, std::vector<TokenId> ends) {
+  SentencePieceParts parts = read_sentencepiece_model(model_proto);
+  parts.special.end_of_generation = std::move(ends);
   return make_sentencepiece_tokenizer(std::move(parts), kModelFile);
 }
 

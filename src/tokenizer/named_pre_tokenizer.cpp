@@ -101,6 +101,12 @@ std::string known_names() {
 
 }  // namespace
 
+std::vector<std::string_view> pre_tokenizer_names() {
+  std::vector<std::string_view> names;
+  for (const Entry& entry : entries()) names.push_back(entry.names[entry.names[0] == "default" ? 1 : 0]);
+  return names;
+}
+
 NamedPreTokenizer make_named_pre_tokenizer(std::string_view name) {
   for (const Entry& entry : entries()) {
     for (const std::string_view known : entry.names) {

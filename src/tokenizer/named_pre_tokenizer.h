@@ -20,4 +20,7 @@ struct NamedPreTokenizer {
 /// For byte-level BPE. Throws Error(unsupported) with the known names for another name.
 NamedPreTokenizer make_named_pre_tokenizer(std::string_view name);
 
+/// One name for each of them, which all readers of GGUF understand alike ("default" is not such a name).
+std::vector<std::string_view> pre_tokenizer_names();
+
 }  // namespace moebox

@@ -24,6 +24,9 @@ struct SentencePieceParts {
   Tokenizer::Special special;
 };
 
+/// Reads a .model file's bytes. Throws Error.
+SentencePieceParts read_sentencepiece_model(std::string_view model_proto);
+
 std::shared_ptr<const Tokenizer> make_sentencepiece_tokenizer(SentencePieceParts parts, std::string_view where);
 
 }  // namespace moebox

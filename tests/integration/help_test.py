@@ -4,7 +4,7 @@ import unittest
 
 from program import ProgramTest
 
-VERBS = ["run", "serve", "pull", "list", "rm", "show", "bench", "tokenize", "perplexity", "logits", "config", "completion", "version"]
+VERBS = ["run", "serve", "pull", "list", "rm", "show", "convert", "bench", "tokenize", "perplexity", "logits", "config", "completion", "version"]
 
 
 class HelpTest(ProgramTest):

@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include "models/gguf_twin.h"
+#include "convert/convert.h"
 #include "models/golden_data.h"
 #include "runtime/block_pool.h"
 #include "speed.h"
@@ -196,12 +196,17 @@ TEST_P(MoeGolden, ABudgetDropsMassAndTheDefaultDropsNone) {
   EXPECT_NE(one.logits, whole.logits);
 }
 
-/// A GGUF that goes with the test.
+/// The folder as a GGUF that goes with the test.
 class TemporaryGguf {
  public:
-  TemporaryGguf(const std::filesystem::path& folder, GgufTwin::Kv kv, DType dtype)
-      : path_(std::filesystem::temp_directory_path() / ("moebox_twin_" + std::to_string(::getpid()) + ".gguf")) {
-    GgufTwin(folder, kv, dtype).write(path_);
+  TemporaryGguf(const std::filesystem::path& folder, bool whole_kv_b, const std::string& type)
+      : path_(std::filesystem::temp_directory_path() / ("moebox_moe_" + std::to_string(::getpid()) + ".gguf")) {
+    ConvertOptions options;
+    options.type = type;
+    options.replace = true;
+    options.whole_kv_b = whole_kv_b;
+    options.n_threads = 1;
+    convert(Checkpoint::open(folder), path_, options);
   }
   ~TemporaryGguf() { std::filesystem::remove(path_); }
   const std::filesystem::path& path() const { return path_; }
@@ -212,10 +217,10 @@ class TemporaryGguf {
 
 TEST_P(MoeGolden, GgufInBothShapesWithinRounding) {
   if (entry_.at("folder") != "deepseek") return;
-  for (const GgufTwin::Kv kv : {GgufTwin::Kv::whole, GgufTwin::Kv::split})
-    for (const DType dtype : {DType::f32, DType::bf16}) {
-      const std::string what = std::string(kv == GgufTwin::Kv::whole ? "whole " : "split ") + std::string(name(dtype));
-      const TemporaryGguf file(model(), kv, dtype);
+  for (const bool whole : {true, false})
+    for (const std::string type : {"F32", "BF16"}) {
+      const std::string what = (whole ? "whole " : "split ") + type;
+      const TemporaryGguf file(model(), whole, type);
       LoadedModel loaded(file.path(), KvType::f32, 1);
       expect_golden(loaded, {64}, what + ", a prompt");
       expect_golden(loaded, {16, 1}, what + ", an answer");
@@ -224,8 +229,8 @@ TEST_P(MoeGolden, GgufInBothShapesWithinRounding) {
 
 TEST_P(MoeGolden, Q8ErrsAsMuchAsInt8Does) {
   if (entry_.at("folder") != "deepseek") return;
-  for (const GgufTwin::Kv kv : {GgufTwin::Kv::whole, GgufTwin::Kv::split}) {
-    const TemporaryGguf file(model(), kv, DType::q8_0);
+  for (const bool whole : {true, false}) {
+    const TemporaryGguf file(model(), whole, "Q8_0");
     LoadedModel loaded(file.path(), KvType::f32, 1);
     const auto vocab = static_cast<std::size_t>(loaded.vocab_size());
     const Said whole = run_text(loaded, tokens_, positions_, {static_cast<int>(tokens_.size()), 1});
