@@ -26,7 +26,7 @@ CASES = [(folder, "F32") for folder in (  # llama.cpp rounds activations to the 
     "transformers/models/qwen2_untied_yarn", "moe/models/mixtral", "moe/models/qwen3", "moe/models/qwen3moe")]
 
 
-def greedy(path, prompt, n):
+def greedy(path, prompt, n, rope):
     parameters = llama_cpp.llama_model_default_params()
     model = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
     assert model, path
@@ -34,7 +34,8 @@ def greedy(path, prompt, n):
     options.n_ctx, options.n_threads, options.n_threads_batch = 256, 1, 1
     options.type_k = options.type_v = 0  # F32
     options.flash_attn_type = 0
-    options.yarn_beta_fast = options.yarn_beta_slow = -1.0  # the file's; the library's default is 32 and 1 whatever the file says
+    # llama.cpp takes these from its caller, whatever a Llama's file says.
+    options.yarn_beta_fast, options.yarn_beta_slow = rope.get("beta_fast", 32.0), rope.get("beta_slow", 1.0)
     context = llama_cpp.llama_init_from_model(model, options)
     n_vocab = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
     ids, smallest, feed = [], float("inf"), list(prompt)
@@ -59,10 +60,11 @@ def main():
         for number, (model, type_) in enumerate(CASES):
             path = pathlib.Path(folder) / f"{number}.gguf"
             subprocess.run([sys.argv[1], "convert", HERE.parent / model, path, "--type", type_], check=True, stderr=subprocess.DEVNULL)
-            vocab = json.loads((HERE.parent / model / "config.json").read_text())["vocab_size"]
+            config = json.loads((HERE.parent / model / "config.json").read_text())
+            vocab, rope = config["vocab_size"], config.get("rope_parameters") or config.get("rope_scaling") or {}
             for seed in range(100 * number, 100 * number + 100):  # until the answer is one that rounding cannot change
                 prompt = random.Random(seed).choices(range(vocab), k=20)
-                ids, gap = greedy(path, prompt, 24)
+                ids, gap = greedy(path, prompt, 24, rope)
                 if gap > 5e-3 and len(set(ids)) > 3:
                     break
             print(f"{model:50} {type_:5} smallest gap {gap:.2e}  {ids[:6]}", flush=True)
