@@ -217,10 +217,10 @@ class TemporaryGguf {
 
 TEST_P(MoeGolden, GgufInBothShapesWithinRounding) {
   if (entry_.at("folder") != "deepseek") return;
-  for (const bool whole : {true, false})
+  for (const bool whole_kv_b : {true, false})
     for (const std::string type : {"F32", "BF16"}) {
-      const std::string what = (whole ? "whole " : "split ") + type;
-      const TemporaryGguf file(model(), whole, type);
+      const std::string what = (whole_kv_b ? "whole " : "split ") + type;
+      const TemporaryGguf file(model(), whole_kv_b, type);
       LoadedModel loaded(file.path(), KvType::f32, 1);
       expect_golden(loaded, {64}, what + ", a prompt");
       expect_golden(loaded, {16, 1}, what + ", an answer");
@@ -229,8 +229,8 @@ TEST_P(MoeGolden, GgufInBothShapesWithinRounding) {
 
 TEST_P(MoeGolden, Q8ErrsAsMuchAsInt8Does) {
   if (entry_.at("folder") != "deepseek") return;
-  for (const bool whole : {true, false}) {
-    const TemporaryGguf file(model(), whole, "Q8_0");
+  for (const bool whole_kv_b : {true, false}) {
+    const TemporaryGguf file(model(), whole_kv_b, "Q8_0");
     LoadedModel loaded(file.path(), KvType::f32, 1);
     const auto vocab = static_cast<std::size_t>(loaded.vocab_size());
     const Said whole = run_text(loaded, tokens_, positions_, {static_cast<int>(tokens_.size()), 1});
