@@ -5,9 +5,9 @@
 
 #include "io/checkpoint.h"
 #include "models/decoder_info.h"
+#include "models/embedding_and_head.h"
 #include "models/mla.h"
 #include "models/moe.h"
-#include "models/vocabulary.h"
 #include "spec/deepseek.h"
 
 namespace moebox {
@@ -48,7 +48,7 @@ class Deepseek final : public Model {
   std::unique_ptr<Workspace> make_workspace(int max_tokens, int max_logit_rows, int max_positions,
                                             int n_threads) const override {
     return std::make_unique<DeepseekWorkspace>(spec_, info_.kv.type, attention_types_, sizes_,
-                                               vocabulary_.activation_types(), max_tokens, max_logit_rows,
+                                               embedding_and_head_.activation_types(), max_tokens, max_logit_rows,
                                                max_positions, n_threads);
   }
   void forward(ThreadTeam& team, Workspace& workspace, const KvBlocks& kv, const Batch& batch) const noexcept override {
@@ -63,7 +63,7 @@ class Deepseek final : public Model {
   DeepseekSpec spec_;
   const KernelTable& kernels_;
   ModelInfo info_;
-  Vocabulary vocabulary_;
+  EmbeddingAndHead embedding_and_head_;
   std::vector<DeepseekLayer> layers_;
   ActivationTypes attention_types_;
   MoeSizes sizes_;
@@ -86,11 +86,11 @@ Deepseek::Deepseek(const DeepseekSpec& spec, const ModelInfo& info, const Checkp
     else
       load_moe({spec_.gate, spec.shared_intermediate_size > 0}, find, packer, i, layer.moe);
   }
-  vocabulary_.load(find, packer, spec.rms_epsilon);
+  embedding_and_head_.load(find, packer, spec.rms_epsilon);
   find.finish();
   if (team != nullptr) memory_ = packer.pack(checkpoint, *team);
   info_.weight_bytes = packer.total_bytes();
-  info_.mapped_bytes = vocabulary_.mapped_bytes();
+  info_.mapped_bytes = embedding_and_head_.mapped_bytes();
 
   sizes_.hidden_size = spec.hidden_size;
   sizes_.dense_size = spec.n_dense_layers > 0 ? spec.intermediate_size : 0;
@@ -116,7 +116,7 @@ void Deepseek::load_dense(TensorFinder& find, WeightPacker& packer, int index) {
 void Deepseek::step(const Step& step, DeepseekWorkspace& memory, const KvBlocks& kv) const noexcept {
   if (step.member.index == 0) memory.attention.prepare(step.batch, step.member.size);
   memory.attention.fill_rope(step);
-  vocabulary_.embed(step, memory.x);
+  embedding_and_head_.embed(step, memory.x);
   for (int i = 0; i < spec_.n_layers; ++i) {
     const DeepseekLayer& layer = layers_[static_cast<std::size_t>(i)];
     memory.attention.run(step, layer.attention, layer.attn_norm, spec_.rms_epsilon, kv, i, memory.x, memory.normed);
@@ -126,7 +126,7 @@ void Deepseek::step(const Step& step, DeepseekWorkspace& memory, const KvBlocks&
       memory.feed_forward.run(step, layer.moe, layer.ffn_norm, spec_.rms_epsilon, i - spec_.n_dense_layers, memory.x,
                               memory.normed);
   }
-  vocabulary_.logits(step, memory.x, memory.normed, memory.activations);
+  embedding_and_head_.logits(step, memory.x, memory.normed, memory.activations);
 }
 
 ModelInfo deepseek_info(const DeepseekSpec& spec, const Checkpoint& checkpoint, const ModelOptions& options) {

@@ -7,9 +7,9 @@
 #include "io/checkpoint.h"
 #include "models/attention.h"
 #include "models/decoder_info.h"
+#include "models/embedding_and_head.h"
 #include "models/moe.h"
 #include "models/rope_table.h"
-#include "models/vocabulary.h"
 
 namespace moebox {
 namespace {
@@ -95,7 +95,7 @@ class Llama final : public Model {
   ModelInfo info_;
   ActivationTypes types_;
   MoeSizes sizes_;
-  Vocabulary vocabulary_;
+  EmbeddingAndHead embedding_and_head_;
   std::vector<LlamaLayer> layers_;
   AnonymousMemory memory_;
 };
@@ -109,7 +109,7 @@ Llama::Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam* te
     load_layer(find, packer, i);
     load_feed_forward(find, packer, i);
   }
-  vocabulary_.load(find, packer, spec.rms_epsilon);
+  embedding_and_head_.load(find, packer, spec.rms_epsilon);
   find.finish();
   if (team != nullptr) memory_ = packer.pack(checkpoint, *team);
 
@@ -131,11 +131,11 @@ Llama::Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam* te
     sizes_.add_mlps(l.moe.experts);
     if (l.moe.has_shared()) sizes_.add_mlps({&l.moe.shared, 1});
   }
-  types_ |= vocabulary_.activation_types();
+  types_ |= embedding_and_head_.activation_types();
 
   info_ = llama_info(spec, checkpoint, options);
   info_.weight_bytes = packer.total_bytes();
-  info_.mapped_bytes = vocabulary_.mapped_bytes();
+  info_.mapped_bytes = embedding_and_head_.mapped_bytes();
 }
 
 void Llama::load_layer(TensorFinder& find, WeightPacker& packer, int index) {
@@ -172,7 +172,7 @@ void Llama::load_feed_forward(TensorFinder& find, WeightPacker& packer, int inde
 void Llama::step(const Step& step, LlamaWorkspace& memory, const KvBlocks& kv) const noexcept {
   if (step.member.index == 0) memory.attention.prepare(step.batch, step.member.size);
   memory.rope.fill(step.member, step.batch);
-  vocabulary_.embed(step, memory.x);
+  embedding_and_head_.embed(step, memory.x);
   int moe_layer = 0;
   for (int i = 0; i < spec_.n_layers; ++i) {
     const LlamaLayer& layer = layers_[static_cast<std::size_t>(i)];
@@ -182,7 +182,7 @@ void Llama::step(const Step& step, LlamaWorkspace& memory, const KvBlocks& kv) c
     else
       memory.moe->run(step, layer.moe, layer.ffn_norm, spec_.rms_epsilon, moe_layer++, memory.x, memory.normed);
   }
-  vocabulary_.logits(step, memory.x, memory.normed, memory.activations);
+  embedding_and_head_.logits(step, memory.x, memory.normed, memory.activations);
 }
 
 void Llama::attention(const Step& step, LlamaWorkspace& memory, const KvBlocks& kv, int index) const noexcept {

@@ -1,11 +1,11 @@
-#include "models/vocabulary.h"
+#include "models/embedding_and_head.h"
 
 #include "base/error.h"
 #include "tensor/dequantize.h"
 
 namespace moebox {
 
-void Vocabulary::load(TensorFinder& find, WeightPacker& packer, float rms_epsilon) {
+void EmbeddingAndHead::load(TensorFinder& find, WeightPacker& packer, float rms_epsilon) {
   rms_epsilon_ = rms_epsilon;
   output_norm_ = to_floats(&find.get("output_norm"));
   const TensorView& embedding = find.get("embedding");
@@ -16,7 +16,7 @@ void Vocabulary::load(TensorFinder& find, WeightPacker& packer, float rms_epsilo
   packer.add(output == nullptr ? embedding : *output, &output_);
 }
 
-void Vocabulary::embed(const Step& step, const AlignedBuffer& x) const noexcept {
+void EmbeddingAndHead::embed(const Step& step, const AlignedBuffer& x) const noexcept {
   const auto part = step.member.part(step.n_tokens());
   const int hidden = output_.n_columns;
   for (int t = part.first; t < part.last; ++t) {
@@ -33,8 +33,8 @@ void Vocabulary::embed(const Step& step, const AlignedBuffer& x) const noexcept 
   step.member.wait();
 }
 
-void Vocabulary::logits(const Step& step, const AlignedBuffer& x, const AlignedBuffer& normed,
-                        const Activations& activations) const noexcept {
+void EmbeddingAndHead::logits(const Step& step, const AlignedBuffer& x, const AlignedBuffer& normed,
+                              const Activations& activations) const noexcept {
   const int n_rows = static_cast<int>(step.batch.logit_rows.size()), hidden = output_.n_columns;
   if (n_rows == 0) return;
   const auto part = step.member.part(n_rows);

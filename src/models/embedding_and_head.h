@@ -9,7 +9,7 @@
 
 namespace moebox {
 
-class Vocabulary {
+class EmbeddingAndHead {
  public:
   /// Takes the tensors of the roles "embedding", "output_norm" and, where the model has one, "output". The output is
   /// packed by `packer`; rows of an embedding that is not tied to it are read from the checkpoint, which must outlive
