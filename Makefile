@@ -56,7 +56,7 @@ install:
 	@DESTDIR="$(DESTDIR)" cmake --install build/release --prefix "$(PREFIX)"
 
 deb:
-	@scripts/prepare run && scripts/build release moebox
+	@scripts/prepare deb && scripts/build release moebox
 	@cd build/release && cpack -G DEB -B ..
 
 clean:
