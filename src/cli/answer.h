@@ -8,7 +8,6 @@
 
 #include <nlohmann/json_fwd.hpp>
 
-#include "cli/console.h"
 #include "cli/interrupts.h"
 #include "cli/line_editor.h"
 #include "language_model/language_model.h"
@@ -41,22 +40,6 @@ using AnswerSink = std::function<void(std::string_view text, bool reasoning)>;
 /// answer has the reason `cancelled`. Throws Error.
 Answer generate(LanguageModel& model, TextRequest request, Reasoning begin, const AnswerControl& control,
                 const AnswerSink& on_text);
-
-/// Shows an answer as it comes: thinking is dimmed, or between its markers where there is no colour, and is left out
-/// where stdout is no terminal: who reads it there wants the answer.
-class AnswerPrinter {
- public:
-  explicit AnswerPrinter(const Console& console) : console_(console) {}
-  void show(std::string_view text, bool reasoning);
-  /// Ends the line.
-  void finish();
-
- private:
-  void out(std::string_view text);
-
-  const Console& console_;
-  bool at_line_start_ = true, in_reasoning_ = false;
-};
 
 const char* reason_name(FinishReason reason);
 /// What `run --json` prints of it.

@@ -13,6 +13,7 @@
 #include "base/anonymous_memory.h"
 #include "base/error.h"
 #include "cli/answer.h"
+#include "cli/answer_printer.h"
 #include "cli/conversation.h"
 #include "cli/exit_code.h"
 #include "cli/model_source.h"

@@ -1,12 +1,7 @@
 // moebox logits: the logits of given tokens as a NumPy file, for comparing with other software.
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
 #include <memory>
 
-#include <fcntl.h>
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include "base/checked.h"
 #include "base/error.h"
@@ -15,6 +10,7 @@
 #include "cli/exit_code.h"
 #include "cli/model_source.h"
 #include "cli/token_ids.h"
+#include "cli/writable.h"
 #include "io/npy.h"
 
 namespace moebox::cli {
@@ -40,21 +36,6 @@ std::vector<TokenId> token_ids(const LogitsOptions& options, const Evaluation& e
                 fmt::format("expected from 1 to {} tokens, found {}", info.max_context, ids.size()), "token ids");
   }
   return ids;
-}
-
-/// A file that cannot be written is told of before minutes of computing. Pipes and devices are left alone: opening one
-/// is heard at its other end.
-void check_writable(const std::filesystem::path& path) {
-  std::error_code ignored;
-  const auto status = std::filesystem::status(path, ignored);
-  const bool exists = std::filesystem::exists(status);
-  if (exists && !std::filesystem::is_regular_file(status) && !std::filesystem::is_directory(status)) return;
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-  if (fd < 0)
-    throw Error(ErrorKind::io, fmt::format("cannot be written: {}", std::strerror(errno)), path.string(),
-                "check the folder and its permissions");
-  ::close(fd);
-  if (!exists) ::unlink(path.c_str());
 }
 
 int logits(const Context& context, const LogitsOptions& options) {

@@ -12,6 +12,7 @@
 #include "cli/json_text.h"
 #include "cli/model_source.h"
 #include "cli/token_ids.h"
+#include "cli/writable.h"
 
 namespace moebox::cli {
 namespace {
@@ -41,7 +42,9 @@ void note_progress(const Context& context, const std::string& text) {
 /// Perplexity of every point; the points are made here, where the model is known.
 std::vector<SweepPoint> score(const Context& context, const MoeSweepOptions& options,
                               const std::filesystem::path& path) {
-  const std::string text = read_all(options.text_file.empty() ? options.ids_file : options.text_file);
+  const bool has_ids = options.text_file.empty();
+  const std::string& file = has_ids ? options.ids_file : options.text_file;
+  const std::string text = read_all(file);
   Evaluation evaluation(context.settings, path);
   const ModelInfo& info = evaluation.model().info();
   if (info.moe.n_layers == 0)
@@ -49,14 +52,13 @@ std::vector<SweepPoint> score(const Context& context, const MoeSweepOptions& opt
   std::vector<SweepPoint> points = points_of(options, info.moe.top_k);
   std::vector<TokenId> tokens;
   std::optional<TokenId> bos;
-  if (options.text_file.empty()) {
+  if (has_ids) {
     tokens = parse_token_ids(text, info.vocab_size);
   } else {
     tokens = evaluation.tokenizer().encode(text, true);
     bos = evaluation.tokenizer().special().bos;
   }
-  const TextWindows windows(info, std::move(tokens), bos, options.window, options.windows,
-                            options.text_file.empty() ? options.ids_file : options.text_file);
+  const TextWindows windows(info, std::move(tokens), bos, options.window, options.windows, file);
   evaluation.reserve(options.window);
   for (SweepPoint& point : points) {
     evaluation.set_budget(point.budget);
@@ -144,6 +146,7 @@ std::string SweepPoint::name() const {
 int moe_sweep(const Context& context, const MoeSweepOptions& options) {
   if (options.text_file.empty() == options.ids_file.empty())
     throw Error(ErrorKind::invalid_argument, "expected exactly one of --text and --ids-file", "--moe-sweep");
+  if (!options.svg_file.empty()) check_writable(options.svg_file);
   Hub hub = make_hub(context);
   const auto path = fetch(context, hub, options.model);
   std::vector<SweepPoint> points = score(context, options, path);

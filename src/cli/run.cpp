@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "cli/answer.h"
+#include "cli/answer_printer.h"
 #include "cli/chat.h"
 #include "cli/command.h"
 #include "cli/exit_code.h"

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "convert/architecture_keys.h"
 #include "convert/plan.h"
 
 namespace moebox {
@@ -21,44 +22,37 @@ void check_expressible(const DeepseekSpec& spec) {
 }
 
 void set_metadata(GgufHeader& header, const DeepseekSpec& spec, bool split_kv_b) {
-  const auto set = [&](const char* name, int value) {
-    header.set_u32(std::string("deepseek2.") + name, static_cast<std::uint32_t>(value));
-  };
+  ArchitectureKeys keys(header, "deepseek2");
+  keys.set_decoder(spec);
   const MlaSpec& mla = spec.mla;
-  set("block_count", spec.n_layers);
-  set("context_length", spec.max_context);
-  set("embedding_length", spec.hidden_size);
-  set("feed_forward_length", spec.intermediate_size);
-  set("vocab_size", spec.vocab_size);
-  set("leading_dense_block_count", spec.n_dense_layers);
-  set("attention.head_count", mla.n_heads);
+  keys.set_count("leading_dense_block_count", spec.n_dense_layers);
+  keys.set_count("attention.head_count", mla.n_heads);
   // The absorbed form sees the latent as one key head.
-  set("attention.head_count_kv", split_kv_b ? 1 : mla.n_heads);
-  set("attention.key_length", split_kv_b ? mla.latent_dim() : mla.qk_head_dim());
-  set("attention.value_length", split_kv_b ? mla.kv_lora_rank : mla.v_head_dim);
+  keys.set_count("attention.head_count_kv", split_kv_b ? 1 : mla.n_heads);
+  keys.set_count("attention.key_length", split_kv_b ? mla.latent_dim() : mla.qk_head_dim());
+  keys.set_count("attention.value_length", split_kv_b ? mla.kv_lora_rank : mla.v_head_dim);
   if (split_kv_b) {
-    set("attention.key_length_mla", mla.qk_head_dim());
-    set("attention.value_length_mla", mla.v_head_dim);
+    keys.set_count("attention.key_length_mla", mla.qk_head_dim());
+    keys.set_count("attention.value_length_mla", mla.v_head_dim);
   }
-  if (mla.q_lora_rank > 0) set("attention.q_lora_rank", mla.q_lora_rank);
-  set("attention.kv_lora_rank", mla.kv_lora_rank);
-  header.set_f32("deepseek2.attention.layer_norm_rms_epsilon", spec.rms_epsilon);
+  if (mla.q_lora_rank > 0) keys.set_count("attention.q_lora_rank", mla.q_lora_rank);
+  keys.set_count("attention.kv_lora_rank", mla.kv_lora_rank);
   set_rope(header, mla.rope, "deepseek2");
   if (mla.rope.scaling == RopeScaling::yarn)
-    header.set_f32("deepseek2.rope.scaling.yarn_log_multiplier", 0.1f * mla.rope.mscale_all_dim);
+    keys.set_number("rope.scaling.yarn_log_multiplier", 0.1f * mla.rope.mscale_all_dim);
 
   const GateSpec& gate = spec.gate;
-  set("expert_count", gate.n_experts);
-  set("expert_used_count", gate.top_k);
-  set("expert_shared_count", spec.shared_intermediate_size / spec.moe_intermediate_size);
-  set("expert_feed_forward_length", spec.moe_intermediate_size);
-  header.set_f32("deepseek2.expert_weights_scale", gate.scale);
-  header.set_bool("deepseek2.expert_weights_norm", gate.normalize);
+  keys.set_count("expert_count", gate.n_experts);
+  keys.set_count("expert_used_count", gate.top_k);
+  keys.set_count("expert_shared_count", spec.shared_intermediate_size / spec.moe_intermediate_size);
+  keys.set_count("expert_feed_forward_length", spec.moe_intermediate_size);
+  keys.set_number("expert_weights_scale", gate.scale);
+  keys.set_flag("expert_weights_norm", gate.normalize);
   constexpr int softmax = 1, sigmoid = 2;
-  set("expert_gating_func", gate.score == GateScore::sigmoid ? sigmoid : softmax);
+  keys.set_count("expert_gating_func", gate.score == GateScore::sigmoid ? sigmoid : softmax);
   if (gate.n_groups > 1) {
-    set("expert_group_count", gate.n_groups);
-    set("expert_group_used_count", gate.top_groups);
+    keys.set_count("expert_group_count", gate.n_groups);
+    keys.set_count("expert_group_used_count", gate.top_groups);
   }
 }
 

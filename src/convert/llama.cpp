@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "convert/architecture_keys.h"
 #include "convert/plan.h"
 
 namespace moebox {
@@ -30,32 +31,26 @@ void check_expressible(const LlamaSpec& spec, std::string_view architecture) {
     refuse(architecture, "has experts in every layer", "decoder_sparse_step, mlp_only_layers");
 }
 
-void set_metadata(GgufHeader& header, const LlamaSpec& spec, const std::string& architecture) {
-  const auto set = [&](const char* name, int value) {
-    header.set_u32(architecture + "." + name, static_cast<std::uint32_t>(value));
-  };
-  set("block_count", spec.n_layers);
-  set("context_length", spec.max_context);
-  set("embedding_length", spec.hidden_size);
-  set("feed_forward_length", spec.intermediate_size);
-  set("vocab_size", spec.vocab_size);
-  set("attention.head_count", spec.n_heads);
-  set("attention.head_count_kv", spec.n_kv_heads);
-  set("attention.key_length", spec.head_dim);
-  set("attention.value_length", spec.head_dim);
-  header.set_f32(architecture + ".attention.layer_norm_rms_epsilon", spec.rms_epsilon);
+void set_metadata(GgufHeader& header, const LlamaSpec& spec, std::string_view architecture) {
+  ArchitectureKeys keys(header, architecture);
+  keys.set_decoder(spec);
+  keys.set_count("attention.head_count", spec.n_heads);
+  keys.set_count("attention.head_count_kv", spec.n_kv_heads);
+  keys.set_count("attention.key_length", spec.head_dim);
+  keys.set_count("attention.value_length", spec.head_dim);
   set_rope(header, spec.rope, architecture);
   if (spec.rope.scaling == RopeScaling::yarn) {
     // A reader multiplies this with the factor's own mscale.
     const float attention = rope_frequencies(spec.rope).attention_scale;
-    header.set_f32(architecture + ".rope.scaling.attn_factor", attention / yarn_mscale(spec.rope.factor, 1.0f));
+    keys.set_number("rope.scaling.attn_factor", attention / yarn_mscale(spec.rope.factor, 1.0f));
   }
   const ExpertsSpec& experts = spec.experts;
   if (experts.gate.n_experts == 0) return;
-  set("expert_count", experts.gate.n_experts);
-  set("expert_used_count", experts.gate.top_k);
-  if (architecture != "llama") set("expert_feed_forward_length", experts.intermediate_size);
-  if (experts.shared_intermediate_size > 0) set("expert_shared_feed_forward_length", experts.shared_intermediate_size);
+  keys.set_count("expert_count", experts.gate.n_experts);
+  keys.set_count("expert_used_count", experts.gate.top_k);
+  if (architecture != "llama") keys.set_count("expert_feed_forward_length", experts.intermediate_size);
+  if (experts.shared_intermediate_size > 0)
+    keys.set_count("expert_shared_feed_forward_length", experts.shared_intermediate_size);
 }
 
 }  // namespace
@@ -64,7 +59,7 @@ ConversionPlan plan_llama_kind(const Checkpoint& checkpoint, const LlamaSpec& sp
   check_expressible(spec, architecture);
   ConversionPlan plan;
   set_general(plan.header, checkpoint, architecture);
-  set_metadata(plan.header, spec, std::string(architecture));
+  set_metadata(plan.header, spec, architecture);
   plan.shape = {std::string(architecture), spec.n_layers, spec.n_heads, spec.n_kv_heads, spec.experts.gate.n_experts};
 
   PlanBuilder build(checkpoint, llama_tensors(spec, Checkpoint::Format::hugging_face),
@@ -74,8 +69,11 @@ ConversionPlan plan_llama_kind(const Checkpoint& checkpoint, const LlamaSpec& sp
     PlannedTensor* tensor = build.add(role, layer);
     if (tensor == nullptr || architecture != "llama") return;
     // A bias is one row of the tensor: its values are what has to be paired.
-    if (tensor->shape.size() == 1) tensor->source.parts.front().view.shape = {tensor->shape.front(), 1};
-    if (tensor->shape.size() == 1) tensor->source.parts.front().view.rank = 2;
+    if (tensor->shape.size() == 1) {
+      TensorView& bias = tensor->source.parts.front().view;
+      bias.shape = {tensor->shape.front(), 1};
+      bias.rank = 2;
+    }
     tensor->source.pairs = {spec.head_dim, 0, spec.head_dim};
   };
   build.add("embedding");

@@ -2,16 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "base/error.h"
 
 namespace moebox {
-
-std::int64_t PlannedTensor::n_rows() const {
-  if (shape.empty()) return 1;
-  return std::accumulate(shape.begin(), shape.end() - 1, std::int64_t{1}, std::multiplies<>());
-}
 
 PlanBuilder::PlanBuilder(const Checkpoint& checkpoint, std::vector<TensorRule> stored, std::vector<TensorRule> names,
                          std::vector<std::string> ignored)

@@ -21,7 +21,6 @@ struct PlannedTensor {
   std::vector<std::int64_t> shape;  // as in the file to be written, slowest dimension first
   TensorSource source;
 
-  std::int64_t n_rows() const;
   std::int64_t n_columns() const { return shape.empty() ? 1 : shape.back(); }
   DType stored_type() const { return source.parts.empty() ? DType::f32 : source.parts.front().view.dtype; }
 };

@@ -36,11 +36,6 @@ class Backend {
   virtual EngineStats stats() const noexcept = 0;
 };
 
-/// Backend::encode_chat for a client's messages. A template that cannot print a message without content (null beside
-/// tool_calls) gets an empty text instead. Throws ApiException (400, `messages`) where the template refuses or fails.
-std::vector<TokenId> encode_conversation(const Backend& backend, const std::vector<ChatMessage>& messages,
-                                         const ChatTemplateOptions& options);
-
 /// Loads a model with LanguageModel::load. Throws Error.
 std::shared_ptr<Backend> load_backend(const ServedModel& model, const LanguageModelOptions& options);
 

@@ -4,6 +4,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "base/log.h"
+#include "server/conversation.h"
 #include "server/json_fields.h"
 #include "server/model_job.h"
 #include "server/sse.h"

@@ -1,3 +1,4 @@
+#include "server/conversation.h"
 #include "server/json_fields.h"
 #include "server/model_job.h"
 

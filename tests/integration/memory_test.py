@@ -14,7 +14,6 @@ ALLOWED = 40 * MB  # beside the weights and the cache: program, libraries, token
 CONTEXT = 2048
 
 
-@unittest.skipIf(os.environ.get("MOEBOX_SANITIZE"), "sanitizers keep memory of their own")
 class MemoryTest(ProgramTest):
     def serve(self, model):
         """The process and its address, when the model has been loaded."""

@@ -93,24 +93,29 @@ class ToolsTest(ProgramTest):
             found.append(read_bytes(out))
         self.assertEqual(found[0], found[1])
 
+    def perplexity_of_logits(self, model, ids, windows, window_tokens):
+        """Of what is predicted for the second half of every window, but for the first token of it."""
+        total = 0.0
+        scored = range(window_tokens // 2, window_tokens - 1)
+        for window in range(windows):
+            part = ids[window * window_tokens:(window + 1) * window_tokens]
+            out = self.path("window.npy")
+            self.run_program("logits", model, "--ids", ",".join(map(str, part)), "--out", out)
+            _, columns, values = read_npy(out)
+            for position in scored:
+                row = values[position * columns:(position + 1) * columns]
+                largest = max(row)
+                total += math.log(math.fsum(math.exp(value - largest) for value in row)) + largest - row[part[position + 1]]
+        return math.exp(total / (windows * len(scored)))
+
     def test_perplexity_scores_the_second_half_of_every_window(self):
         text = self.write("text.txt", "The quick brown fox jumps over the lazy dog. " * 60)
         found = json.loads(self.run_program("perplexity", SMOL, text, "--window", "64", "--windows", "3", "--json")[0])
         self.assertEqual((found["windows"], found["window_tokens"]), (3, 64))
         self.assertEqual(found["scored_tokens"], 3 * 31)
-        # The same from the logits: what is predicted after tokens 32 to 62 of every window.
+        # The same from the logits.
         ids = [int(word) for word in self.run_program("tokenize", SMOL, "--file", text)[0].split()]
-        total = 0.0
-        for window in range(3):
-            part = ids[window * 64:(window + 1) * 64]
-            out = self.path("window.npy")
-            self.run_program("logits", SMOL, "--ids", ",".join(map(str, part)), "--out", out)
-            _, columns, values = read_npy(out)
-            for position in range(32, 63):
-                row = values[position * columns:(position + 1) * columns]
-                largest = max(row)
-                total += math.log(math.fsum(math.exp(value - largest) for value in row)) + largest - row[part[position + 1]]
-        self.assertAlmostEqual(found["perplexity"], math.exp(total / (3 * 31)), delta=1e-4 * found["perplexity"])
+        self.assertAlmostEqual(found["perplexity"], self.perplexity_of_logits(SMOL, ids, windows=3, window_tokens=64), delta=1e-4 * found["perplexity"])
         self.run_program("perplexity", SMOL, text, "--window", "100000", code=2)
         self.run_program("perplexity", SMOL, self.write("short.txt", "too short"), code=2)
 
@@ -183,17 +188,7 @@ class ToolsTest(ProgramTest):
         self.assertNotEqual(points["1 expert"]["perplexity"], whole["perplexity"])
         self.assertGreater(points["1 expert"]["dropped_share"], points["top_p 0.5"]["dropped_share"])
         # The perplexity without a budget is that of the logits.
-        total = 0.0
-        for window in range(2):
-            part = ids[window * 32:(window + 1) * 32]
-            out = self.path("window.npy")
-            self.run_program("logits", model, "--ids", ",".join(map(str, part)), "--out", out)
-            _, columns, values = read_npy(out)
-            for position in range(16, 31):
-                row = values[position * columns:(position + 1) * columns]
-                largest = max(row)
-                total += math.log(math.fsum(math.exp(value - largest) for value in row)) + largest - row[part[position + 1]]
-        self.assertAlmostEqual(whole["perplexity"], math.exp(total / 30), delta=1e-4 * whole["perplexity"])
+        self.assertAlmostEqual(whole["perplexity"], self.perplexity_of_logits(model, ids, windows=2, window_tokens=32), delta=1e-4 * whole["perplexity"])
         drawing = xml.etree.ElementTree.parse(svg).getroot()
         self.assertEqual(len(drawing.findall("{http://www.w3.org/2000/svg}circle")), 3 * 4)
         table, _ = self.run_program(*arguments)
@@ -203,6 +198,10 @@ class ToolsTest(ProgramTest):
         self.run_program(*arguments, "--sweep-experts", str(own + 1), code=2)
         self.run_program(*arguments, "--sweep-top-p", "0", code=2)
         self.run_program("bench", model, "--moe-sweep", code=2)
+        nowhere = self.path("no/such/folder/sweep.svg")
+        no_model = self.write("model.gguf", "no model")  # who looked at it first would say that
+        _, err = self.run_program("bench", no_model, "--moe-sweep", "--ids-file", file, "--svg", nowhere, code=8)
+        self.assertIn(nowhere, err)
 
     def test_bench_measures_what_it_is_told(self):
         arguments = ["--prefill", "32", "--decode", "8", "--streams", "1,2", "--repeat", "1", "--threads", "1,2"]
