@@ -84,6 +84,18 @@ TEST(HttpParser, ReadsChunks) {
   }
 }
 
+TEST(HttpParser, ReadsABodyWithoutChunksInAnyPieces) {
+  for (const char* end : {"0\r\n\r\n", "00\r\n\r\n", "0;ext\r\n\r\n", "0\r\nA: b\r\n\r\n"}) {
+    for (std::size_t piece = 1; piece <= 8; ++piece) {
+      const std::string text = std::string("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n") + end;
+      const Outcome outcome = parse(text + "GET", piece);
+      ASSERT_EQ(outcome.state, HttpParser::State::done) << end << " in pieces of " << piece;
+      EXPECT_EQ(outcome.request.body, "");
+      EXPECT_EQ(outcome.left, 3u) << "the next request's bytes are not touched";
+    }
+  }
+}
+
 TEST(HttpParser, RefusesWhatTwoServersCouldReadInTwoWays) {
   struct Case {
     const char* text;
