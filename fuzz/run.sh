@@ -1,15 +1,17 @@
 #!/bin/sh
 # Runs every fuzz target that is built (cmake --preset fuzz; ninja -C build/fuzz), each for SECONDS, from its corpus.
-# Usage: fuzz/run.sh SECONDS [TARGET ...]. Fails on a crash, a leak, an input slower than 10 s, or more than 2 GiB of memory;
-# the input that shows it is kept in build/fuzz/findings/. New inputs that reach new code stay in build/fuzz/corpus/.
+# Usage: [PRESET=fuzz] fuzz/run.sh SECONDS [TARGET ...]. PRESET names the build folder: fuzz, or asan, which is slower.
+# Fails on a crash, a leak, an input slower than 10 s, or more than 2 GiB of memory; the input that shows it is kept in
+# the build folder's findings/. New inputs that reach new code stay in its corpus/.
 set -eu
 seconds=${1:?"usage: fuzz/run.sh SECONDS [TARGET ...]"}
 shift
 here=$(cd "$(dirname "$0")" && pwd)
-build=$here/../build/fuzz
+preset=${PRESET:-fuzz}
+build=$here/../build/$preset
 mkdir -p "$build/findings"
 [ $# -gt 0 ] || set -- $(cd "$build/fuzz" && ls -d fuzz_* 2>/dev/null | sed -n 's/^fuzz_//p')
-[ $# -gt 0 ] || { echo "no fuzz target is built: cmake --preset fuzz && ninja -C build/fuzz" >&2; exit 1; }
+[ $# -gt 0 ] || { echo "no fuzz target is built: cmake --preset $preset && ninja -C build/$preset" >&2; exit 1; }
 
 failed=
 for name in "$@"; do

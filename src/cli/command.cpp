@@ -70,7 +70,7 @@ void add_settings(CLI::App* verb, Context& context, std::initializer_list<std::s
         case SettingType::path:
           option->type_name("FILE");
           break;
-        case SettingType::list:
+        case SettingType::text_list:
           option->type_name("LIST");
           break;
         default:

@@ -175,7 +175,7 @@ std::optional<std::string> normalised(const Setting& setting, std::string_view r
     }
     case SettingType::path:
       return value.rfind("~/", 0) == 0 ? home_folder() + value.substr(1) : value;
-    case SettingType::list:
+    case SettingType::text_list:
       return value;
     case SettingType::text:
       if (setting.key == "seed" && value != "random" && !parse_number<std::uint64_t>(value)) return std::nullopt;

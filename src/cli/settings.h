@@ -20,11 +20,11 @@ enum class SettingType {
   path,  // "~/" is the home folder
   integer,
   number,
-  boolean,   // true or false
-  choice,    // one of Setting::choices
-  duration,  // "90", "90s", "5m", "2h", "250ms"; "never" where the minimum allows -1
-  size,      // "4096", "4 MB", "2 GiB"
-  list,      // "a,b"; an array of strings in the file
+  boolean,    // true or false
+  choice,     // one of Setting::choices
+  duration,   // "90", "90s", "5m", "2h", "250ms"; "never" where the minimum allows -1
+  size,       // "4096", "4 MB", "2 GiB"
+  text_list,  // "a,b"; an array of strings in the file
 };
 
 /// Where a value comes from; a later one wins over an earlier one.

@@ -18,8 +18,8 @@ namespace fs = std::filesystem;
 
 constexpr int max_split_parts = 10000;
 
-fs::path with_suffix(fs::path path, const char* suffix) {
-  path += suffix;
+fs::path lock_beside(fs::path path) {
+  path += ".lock";
   return path;
 }
 
@@ -139,7 +139,7 @@ std::uint64_t bytes_at(const fs::path& path) {
 
 Place Store::place_of(const CatalogueEntry& entry) const {
   const fs::path path = root_ / entry.file;
-  Place place{path, {}, {}, with_suffix(path, ".lock"), {}};
+  Place place{path, {}, {}, lock_beside(path), {}};
   if (path.extension() != ".gguf") std::swap(place.file, place.folder);
   return place;
 }
@@ -168,8 +168,8 @@ Place Store::place_of(const PipSource& source, std::string_view text) const {
 std::optional<Place> Store::place_of_name(std::string_view name) const {
   if (!is_safe_file_name(name) || name == "hf" || name == "pip") return std::nullopt;
   const fs::path path = root_ / name;
-  if (is_folder(path) && is_file(path / "config.json")) return Place{{}, path, {}, with_suffix(path, ".lock"), {}};
-  if (is_file(path) && path.extension() == ".gguf") return Place{path, {}, {}, with_suffix(path, ".lock"), {}};
+  if (is_folder(path) && is_file(path / "config.json")) return Place{{}, path, {}, lock_beside(path), {}};
+  if (is_file(path) && path.extension() == ".gguf") return Place{path, {}, {}, lock_beside(path), {}};
   return std::nullopt;
 }
 

@@ -13,7 +13,7 @@
 namespace moebox {
 namespace {
 
-constexpr std::size_t max_name_bytes = 63;  // ggml's GGML_MAX_NAME, less its final zero
+constexpr std::size_t max_ggml_name_bytes = 63;  // ggml's GGML_MAX_NAME, less its final zero
 
 // Numbers of the value types.
 constexpr std::uint32_t type_u8 = 0, type_u32 = 4, type_i32 = 5, type_f32 = 6, type_bool = 7, type_string = 8,
@@ -104,8 +104,8 @@ void GgufHeader::set_encoded(std::string_view key, std::span<const std::byte> va
 void GgufHeader::add_tensor(std::string_view name, DType dtype, std::span<const std::int64_t> shape) {
   const std::string where = "tensor " + quote(name);
   const auto refuse = [&](std::string what) { throw Error(ErrorKind::invalid_argument, std::move(what), where); };
-  if (name.empty() || name.size() > max_name_bytes)
-    refuse(fmt::format("a name must have 1 to {} bytes, found {}", max_name_bytes, name.size()));
+  if (name.empty() || name.size() > max_ggml_name_bytes)
+    refuse(fmt::format("a name must have 1 to {} bytes, found {}", max_ggml_name_bytes, name.size()));
   if (!names_.emplace(name).second) refuse("two tensors have this name");
   if (!dtype_from_ggml(static_cast<std::uint32_t>(dtype)))
     refuse(fmt::format("GGUF has no type {}", moebox::name(dtype)));

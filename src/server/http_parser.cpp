@@ -164,7 +164,7 @@ struct HttpParser::Impl {
     request.path = *path;
   }
 
-  /// Beast 1.74 asserts that an empty chunk after no other comes with the line behind it: it is not shown less.
+  /// Beast (Boost 1.81) asserts that an empty chunk after no other comes with the line behind it: it is not shown less.
   bool may_be_a_part_of_the_end(std::string_view body) const {
     constexpr std::string_view shortest_end = "0\r\n\r\n";
     return state == State::body && parser.chunked() && body.front() == '0' && body.size() < shortest_end.size();

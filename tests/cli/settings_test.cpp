@@ -60,8 +60,8 @@ TEST_F(SettingsTest, TheTableHoldsTogether) {
     EXPECT_TRUE(keys.insert(std::string(setting.key)).second) << setting.key;
     EXPECT_TRUE(variables.insert(environment_name(setting)).second) << setting.key;
     EXPECT_FALSE(setting.help.empty()) << setting.key;
-    const bool may_be_empty =
-        setting.type == SettingType::text || setting.type == SettingType::path || setting.type == SettingType::list;
+    const bool may_be_empty = setting.type == SettingType::text || setting.type == SettingType::path ||
+                              setting.type == SettingType::text_list;
     if (!may_be_empty || !setting.fallback.empty()) {
       EXPECT_NO_THROW(settings.set(setting.key, setting.fallback, Origin::fallback, "test")) << setting.key;
     }

@@ -9,7 +9,7 @@
 namespace moebox {
 namespace {
 
-ApiError refusal_of(std::string_view text, JsonLimits limits = {}) {
+ApiError json_refusal(std::string_view text, JsonLimits limits = {}) {
   try {
     parse_strict_json(text, limits);
   } catch (const ApiException& error) {
@@ -31,10 +31,10 @@ TEST(StrictJson, BuildsWhatTheLibraryBuilds) {
 }
 
 TEST(StrictJson, RefusesAKeyThatOccursTwice) {
-  const ApiError error = refusal_of(R"({"model":"a","model":"b"})");
+  const ApiError error = json_refusal(R"({"model":"a","model":"b"})");
   EXPECT_EQ(error.status, 400);
   EXPECT_EQ(error.param, "model");
-  EXPECT_EQ(refusal_of(R"({"x":{"y":1,"y":1}})").param, "x");
+  EXPECT_EQ(json_refusal(R"({"x":{"y":1,"y":1}})").param, "x");
 }
 
 TEST(StrictJson, KeepsTheOrderOfKeys) {
@@ -62,30 +62,30 @@ TEST(StrictJson, LimitsDepth) {
     return std::string(static_cast<std::size_t>(depth), '[') + std::string(static_cast<std::size_t>(depth), ']');
   };
   EXPECT_NO_THROW(parse_strict_json(nested(64)));
-  EXPECT_NE(refusal_of(nested(65)).message.find("64"), std::string::npos);
-  EXPECT_EQ(refusal_of(nested(2'000'000)).status, 400);
-  EXPECT_EQ(refusal_of(std::string(2'000'000, '[')).status, 400);
+  EXPECT_NE(json_refusal(nested(65)).message.find("64"), std::string::npos);
+  EXPECT_EQ(json_refusal(nested(2'000'000)).status, 400);
+  EXPECT_EQ(json_refusal(std::string(2'000'000, '[')).status, 400);
 }
 
 TEST(StrictJson, LimitsTheNumberOfValues) {
   EXPECT_NO_THROW(parse_strict_json("[1,2,3]", {64, 4}));
-  EXPECT_EQ(refusal_of("[1,2,3,4]", {64, 4}).status, 400);
+  EXPECT_EQ(json_refusal("[1,2,3,4]", {64, 4}).status, 400);
 }
 
 TEST(StrictJson, NamesTheFieldOfBadText) {
   for (const char* bad : {"\xff", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe4\xbd"}) {
-    const ApiError error = refusal_of(std::string("{\"prompt\":\"") + bad + "\"}");
+    const ApiError error = json_refusal(std::string("{\"prompt\":\"") + bad + "\"}");
     EXPECT_EQ(error.param, "prompt");
     EXPECT_NE(error.message.find("UTF-8"), std::string::npos) << error.message;
   }
-  EXPECT_EQ(refusal_of(R"({"prompt":"\ud800"})").param, "prompt");
+  EXPECT_EQ(json_refusal(R"({"prompt":"\ud800"})").param, "prompt");
 }
 
 TEST(StrictJson, RefusesNumbersThatAreNone) {
   for (const char* bad : {"NaN", "Infinity", "-Infinity", "nan", "+1", "01", "1.", ".5", "0x10", "1e"}) {
-    EXPECT_EQ(refusal_of(std::string("{\"temperature\":") + bad + "}").status, 400) << bad;
+    EXPECT_EQ(json_refusal(std::string("{\"temperature\":") + bad + "}").status, 400) << bad;
   }
-  const ApiError error = refusal_of(R"({"temperature":1e999})");
+  const ApiError error = json_refusal(R"({"temperature":1e999})");
   EXPECT_EQ(error.param, "temperature");
   EXPECT_NE(error.message.find("out of range"), std::string::npos);
 }
@@ -93,9 +93,9 @@ TEST(StrictJson, RefusesNumbersThatAreNone) {
 TEST(StrictJson, RefusesWhatIsNoDocument) {
   for (const char* bad : {"", " ", "{", "{}x", "{} {}", "{'a':1}", "{\"a\":1,}", "[1,]", "\"a", "\"\n\"", "// c\n{}",
                           "\xef\xbb", "tru"}) {
-    EXPECT_EQ(refusal_of(bad).status, 400) << bad;
+    EXPECT_EQ(json_refusal(bad).status, 400) << bad;
   }
-  EXPECT_EQ(refusal_of(std::string_view("{\"a\":\"x\0y\"}", 11)).status, 400);
+  EXPECT_EQ(json_refusal(std::string_view("{\"a\":\"x\0y\"}", 11)).status, 400);
 }
 
 }  // namespace
