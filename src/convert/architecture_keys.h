@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "io/gguf_writer.h"
+#include "routing/gate.h"
 
 namespace moebox {
 
@@ -16,6 +17,12 @@ class ArchitectureKeys {
   void set_count(const char* name, int value) { header_.set_u32(prefix_ + name, static_cast<std::uint32_t>(value)); }
   void set_number(const char* name, float value) { header_.set_f32(prefix_ + name, value); }
   void set_flag(const char* name, bool value) { header_.set_bool(prefix_ + name, value); }
+
+  void set_gate_attention(const GateAttentionSpec& spec) {
+    if (spec.n_heads == 0) return;
+    set_count("expert_gating_attention.head_count", spec.n_heads);
+    set_count("expert_gating_attention.key_length", spec.head_dim);
+  }
 
   template <class DecoderSpec>
   void set_decoder(const DecoderSpec& spec) {

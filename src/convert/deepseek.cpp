@@ -50,6 +50,7 @@ void set_metadata(GgufHeader& header, const DeepseekSpec& spec, bool split_kv_b)
   keys.set_flag("expert_weights_norm", gate.normalize);
   constexpr int softmax = 1, sigmoid = 2;
   keys.set_count("expert_gating_func", gate.score == GateScore::sigmoid ? sigmoid : softmax);
+  keys.set_gate_attention(gate.attention);
   if (gate.n_groups > 1) {
     keys.set_count("expert_group_count", gate.n_groups);
     keys.set_count("expert_group_used_count", gate.top_groups);
@@ -105,7 +106,7 @@ ConversionPlan plan_deepseek(const Checkpoint& checkpoint, const DeepseekSpec& s
       for (const char* role : {"ffn_gate", "ffn_up", "ffn_down"}) build.add(role, i);
       continue;
     }
-    build.add("router", i);
+    for (const char* role : {"router", "router_q", "router_k", "router_v"}) build.add(role, i);
     build.add("router_bias", i);
     for (const char* role : {"expert_gate", "expert_up", "expert_down"})
       build.add_experts(role, i, spec.gate.n_experts);

@@ -48,6 +48,7 @@ void set_metadata(GgufHeader& header, const LlamaSpec& spec, std::string_view ar
   if (experts.gate.n_experts == 0) return;
   keys.set_count("expert_count", experts.gate.n_experts);
   keys.set_count("expert_used_count", experts.gate.top_k);
+  keys.set_gate_attention(experts.gate.attention);
   if (architecture != "llama") keys.set_count("expert_feed_forward_length", experts.intermediate_size);
   if (experts.shared_intermediate_size > 0)
     keys.set_count("expert_shared_feed_forward_length", experts.shared_intermediate_size);
@@ -88,7 +89,7 @@ ConversionPlan plan_llama_kind(const Checkpoint& checkpoint, const LlamaSpec& sp
         build.add(role, i);
       continue;
     }
-    build.add("router", i);
+    for (const char* role : {"router", "router_q", "router_k", "router_v"}) build.add(role, i);
     for (const char* role : {"expert_gate", "expert_up", "expert_down"})
       build.add_experts(role, i, spec.experts.gate.n_experts);
     if (spec.experts.shared_intermediate_size == 0) continue;

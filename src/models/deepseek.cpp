@@ -24,7 +24,7 @@ struct DeepseekWorkspace final : Workspace {
   DeepseekWorkspace(const DeepseekSpec& spec, KvType kv_type, ActivationTypes attention_types, const MoeSizes& sizes,
                     ActivationTypes output_types, int max_tokens, int max_logit_rows, int max_positions, int n_threads)
       : attention(spec.mla, kv_type, attention_types, spec.hidden_size, max_tokens, max_positions, n_threads),
-        feed_forward(sizes, max_tokens, n_threads),
+        feed_forward(sizes, max_tokens, max_positions, n_threads),
         activations(output_types, max_logit_rows, spec.hidden_size),
         x(float_rows(max_tokens, spec.hidden_size)),
         normed(float_rows(std::max(max_tokens, max_logit_rows), spec.hidden_size)) {}
@@ -97,12 +97,13 @@ Deepseek::Deepseek(const DeepseekSpec& spec, const ModelInfo& info, const Checkp
   sizes_.expert_size = spec.moe_intermediate_size;
   sizes_.shared_size = spec.shared_intermediate_size;
   sizes_.gate = spec.gate;
+  sizes_.gate_kv = info_.gate_kv;
   for (const DeepseekLayer& layer : layers_) {
     attention_types_ |= layer.attention.types();
-    const bool dense = layer.moe.experts.empty();
-    if (!dense) sizes_.router_types |= ActivationTypes{&layer.moe.router};
-    sizes_.add_mlps(dense ? std::span(&layer.dense, 1) : std::span(layer.moe.experts));
-    if (layer.moe.has_shared()) sizes_.add_mlps({&layer.moe.shared, 1});
+    if (layer.moe.experts.empty())
+      sizes_.add_mlps({&layer.dense, 1});
+    else
+      sizes_.add(layer.moe);
   }
 }
 
@@ -114,17 +115,21 @@ void Deepseek::load_dense(TensorFinder& find, WeightPacker& packer, int index) {
 }
 
 void Deepseek::step(const Step& step, DeepseekWorkspace& memory, const KvBlocks& kv) const noexcept {
-  if (step.member.index == 0) memory.attention.prepare(step.batch, step.member.size);
+  if (step.member.index == 0) {
+    memory.attention.prepare(step.batch, step.member.size);
+    memory.feed_forward.prepare(step.batch, step.member.size);
+  }
   memory.attention.fill_rope(step);
   embedding_and_head_.embed(step, memory.x);
+  const KvBlocks gate_kv = gate_blocks(info_, kv);
   for (int i = 0; i < spec_.n_layers; ++i) {
     const DeepseekLayer& layer = layers_[static_cast<std::size_t>(i)];
     memory.attention.run(step, layer.attention, layer.attn_norm, spec_.rms_epsilon, kv, i, memory.x, memory.normed);
     if (layer.moe.experts.empty())
       memory.feed_forward.run_dense(step, layer.dense, layer.ffn_norm, spec_.rms_epsilon, memory.x, memory.normed);
     else
-      memory.feed_forward.run(step, layer.moe, layer.ffn_norm, spec_.rms_epsilon, i - spec_.n_dense_layers, memory.x,
-                              memory.normed);
+      memory.feed_forward.run(step, layer.moe, layer.ffn_norm, spec_.rms_epsilon, i - spec_.n_dense_layers, gate_kv,
+                              memory.x, memory.normed);
   }
   embedding_and_head_.logits(step, memory.x, memory.normed, memory.activations);
 }
@@ -137,6 +142,7 @@ ModelInfo deepseek_info(const DeepseekSpec& spec, const Checkpoint& checkpoint, 
   info.moe.n_experts = spec.gate.n_experts;
   info.moe.top_k = spec.gate.top_k;
   info.moe.parameters_per_expert = std::int64_t{3} * spec.hidden_size * spec.moe_intermediate_size;
+  info.gate_kv = gate_kv_shape(spec.gate.attention, options.kv_type);
   return info;
 }
 

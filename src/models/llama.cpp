@@ -43,7 +43,7 @@ struct LlamaWorkspace final : Workspace {
     attended = float_rows(max_tokens, q_size);
     projected = float_rows(max_tokens, spec.hidden_size);
     inner = float_rows(max_tokens, spec.intermediate_size);
-    if (spec.experts.n_layers() > 0) moe.emplace(sizes, max_tokens, n_threads);
+    if (spec.experts.n_layers() > 0) moe.emplace(sizes, max_tokens, max_positions, n_threads);
     gate_up_floats = std::max(max_tokens * panel_rows, 64 << 10);
     gate_up = float_rows(n_threads, 2 * gate_up_floats);
   }
@@ -113,27 +113,21 @@ Llama::Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam* te
   find.finish();
   if (team != nullptr) memory_ = packer.pack(checkpoint, *team);
 
-  sizes_ = {spec.hidden_size,
-            0,
-            spec.experts.intermediate_size,
-            spec.experts.shared_intermediate_size,
-            spec.experts.gate,
-            {},
-            {},
-            {}};
+  info_ = llama_info(spec, checkpoint, options);
+  sizes_.hidden_size = spec.hidden_size;
+  sizes_.expert_size = spec.experts.intermediate_size;
+  sizes_.shared_size = spec.experts.shared_intermediate_size;
+  sizes_.gate = spec.experts.gate;
+  sizes_.gate_kv = info_.gate_kv;
   for (const LlamaLayer& l : layers_) {
     types_ |= ActivationTypes{&l.q, &l.k, &l.v, &l.attn_output};
-    if (l.moe.experts.empty()) {
+    if (l.moe.experts.empty())
       types_ |= ActivationTypes{&l.gate, &l.up, &l.down};
-      continue;
-    }
-    sizes_.router_types |= ActivationTypes{&l.moe.router};
-    sizes_.add_mlps(l.moe.experts);
-    if (l.moe.has_shared()) sizes_.add_mlps({&l.moe.shared, 1});
+    else
+      sizes_.add(l.moe);
   }
   types_ |= embedding_and_head_.activation_types();
 
-  info_ = llama_info(spec, checkpoint, options);
   info_.weight_bytes = packer.total_bytes();
   info_.mapped_bytes = embedding_and_head_.mapped_bytes();
 }
@@ -170,9 +164,13 @@ void Llama::load_feed_forward(TensorFinder& find, WeightPacker& packer, int inde
 }
 
 void Llama::step(const Step& step, LlamaWorkspace& memory, const KvBlocks& kv) const noexcept {
-  if (step.member.index == 0) memory.attention.prepare(step.batch, step.member.size);
+  if (step.member.index == 0) {
+    memory.attention.prepare(step.batch, step.member.size);
+    if (memory.moe) memory.moe->prepare(step.batch, step.member.size);
+  }
   memory.rope.fill(step.member, step.batch);
   embedding_and_head_.embed(step, memory.x);
+  const KvBlocks gate_kv = gate_blocks(info_, kv);
   int moe_layer = 0;
   for (int i = 0; i < spec_.n_layers; ++i) {
     const LlamaLayer& layer = layers_[static_cast<std::size_t>(i)];
@@ -180,7 +178,8 @@ void Llama::step(const Step& step, LlamaWorkspace& memory, const KvBlocks& kv) c
     if (layer.moe.experts.empty())
       feed_forward(step, memory, layer);
     else
-      memory.moe->run(step, layer.moe, layer.ffn_norm, spec_.rms_epsilon, moe_layer++, memory.x, memory.normed);
+      memory.moe->run(step, layer.moe, layer.ffn_norm, spec_.rms_epsilon, moe_layer++, gate_kv, memory.x,
+                      memory.normed);
   }
   embedding_and_head_.logits(step, memory.x, memory.normed, memory.activations);
 }
@@ -274,9 +273,11 @@ ModelInfo llama_info(const LlamaSpec& spec, const Checkpoint& checkpoint, const 
   info.n_parameters = count_parameters(checkpoint, llama_ignored(spec));
   info.kv.n_kv_heads = spec.n_kv_heads;
   info.kv.head_dim = spec.head_dim;
-  if (const ExpertsSpec& experts = spec.experts; experts.n_layers() > 0)
+  if (const ExpertsSpec& experts = spec.experts; experts.n_layers() > 0) {
     info.moe = {experts.n_layers(), experts.gate.n_experts, experts.gate.top_k,
                 std::int64_t{3} * spec.hidden_size * experts.intermediate_size};
+    info.gate_kv = gate_kv_shape(experts.gate.attention, options.kv_type);
+  }
   return info;
 }
 

@@ -36,11 +36,17 @@ struct ModelInfo {
   std::size_t mapped_bytes = 0;  // of the file, read where it is mapped
   KvShape kv;
   MoeInfo moe;
+  KvShape gate_kv;  // of the gates' own attention, in every layer with experts; n_kv_heads 0: none
 
-  std::size_t kv_block_bytes() const noexcept { return kv.block_bytes() * static_cast<std::size_t>(n_layers); }
+  /// One block of all layers.
+  std::size_t kv_block_bytes() const noexcept {
+    return kv.block_bytes() * static_cast<std::size_t>(n_layers) +
+           gate_kv.block_bytes() * static_cast<std::size_t>(moe.n_layers);
+  }
 };
 
-/// KV blocks in memory, by number. A block holds kv_block_tokens positions of every layer.
+/// KV blocks in memory, by number. A block holds kv_block_tokens positions of every layer; those of the gates' own
+/// attention lie behind those of the layers (gate_blocks()).
 struct KvBlocks {
   std::byte* data = nullptr;  // (n_layers, n_blocks, block_bytes)
   int n_blocks = 0;
@@ -52,6 +58,11 @@ struct KvBlocks {
                block_bytes;
   }
 };
+
+/// The part of the cache that belongs to the gates: (moe.n_layers, n_blocks, gate_kv.block_bytes()).
+inline KvBlocks gate_blocks(const ModelInfo& info, const KvBlocks& kv) noexcept {
+  return {kv.block(info.n_layers, 0), kv.n_blocks, info.gate_kv.block_bytes()};
+}
 
 /// Whether a token came with the prompt or was generated: some architectures compute the two differently
 /// (docs/determinism.md).

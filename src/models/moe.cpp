@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "spec/gate_attention.h"
+
 namespace moebox {
 namespace {
 
@@ -33,9 +35,10 @@ std::size_t place(int i) noexcept { return static_cast<std::size_t>(i); }
 
 }  // namespace
 
-MoeRunner::MoeRunner(const MoeSizes& sizes, int max_tokens, int n_threads)
+MoeRunner::MoeRunner(const MoeSizes& sizes, int max_tokens, int max_positions, int n_threads)
     : sizes_(sizes),
-      activations_(sizes.router_types, max_tokens, sizes.hidden_size),
+      router_columns_(router_columns(sizes.gate, sizes.hidden_size)),
+      activations_(sizes.router_types, max_tokens, router_columns_),
       batch_(batch_sizes(sizes, max_tokens), n_threads),
       logits_(float_rows(max_tokens, std::max(1, sizes.gate.n_experts))),
       scratch_(place(n_threads), GateScratch(sizes.gate)),
@@ -46,6 +49,9 @@ MoeRunner::MoeRunner(const MoeSizes& sizes, int max_tokens, int n_threads)
       expert_begin_(place(sizes.gate.n_experts + 1)),
       all_tokens_(place(max_tokens)) {
   std::iota(all_tokens_.begin(), all_tokens_.end(), 0);
+  if (sizes.gate.attention.n_heads > 0)
+    attention_.emplace(GateAttention::Sizes{sizes.hidden_size, sizes.gate_kv, sizes.gate_attention_types}, max_tokens,
+                       max_positions, n_threads);
 }
 
 void MoeRunner::norm_rows(const Step& step, const std::vector<float>& norm, float epsilon, const AlignedBuffer& x,
@@ -73,12 +79,14 @@ void MoeRunner::run_dense(const Step& step, const GatedMlp& mlp, const std::vect
 }
 
 void MoeRunner::run(const Step& step, const MoeWeights& weights, const std::vector<float>& norm, float epsilon,
-                    int moe_layer, const AlignedBuffer& x, const AlignedBuffer& normed) noexcept {
-  const int n_tokens = step.n_tokens(), hidden = sizes_.hidden_size;
+                    int moe_layer, const KvBlocks& gate_kv, const AlignedBuffer& x,
+                    const AlignedBuffer& normed) noexcept {
+  const int n_tokens = step.n_tokens();
   norm_rows(step, norm, epsilon, x, normed);
+  if (attention_) attention_->run(step, weights.attention, gate_kv, moe_layer, normed);
   const auto part = step.member.part(n_tokens);
-  activations_.quantize_rows(step.kernels, {&weights.router}, normed.floats(), hidden, n_tokens, hidden, part.first,
-                             part.last);
+  activations_.quantize_rows(step.kernels, {&weights.router}, (attention_ ? attention_->output() : normed).floats(),
+                             router_columns_, n_tokens, router_columns_, part.first, part.last);
   step.member.wait();
   multiply(step.member, step.kernels, activations_, n_tokens,
            {{&weights.router, logits_.floats(), sizes_.gate.n_experts}});

@@ -2,11 +2,13 @@
 // Dense layers take the same way with one expert for all tokens.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "models/experts.h"
+#include "models/gate_attention.h"
 #include "models/weights.h"
 #include "routing/gate.h"
 #include "spec/tensor_table.h"
@@ -14,7 +16,8 @@
 namespace moebox {
 
 struct MoeWeights {
-  PackedMatrix router;             // (n_experts, hidden_size)
+  GateAttentionWeights attention;  // where the gate has one
+  PackedMatrix router;             // (n_experts, hidden_size), or what the gate's attention computes
   std::vector<float> router_bias;  // (n_experts): for the choice; empty: none
   std::vector<GatedMlp> experts;   // (n_experts)
   GatedMlp shared;                 // taken by every token; rows 0: none
@@ -41,9 +44,17 @@ struct MoeSizes {
   int expert_size = 0;  // of one routed expert
   int shared_size = 0;  // of the shared experts; 0: none
   GateSpec gate;
-  ActivationTypes router_types, input_types, inner_types;
+  KvShape gate_kv;  // of the gate's attention, where it has one
+  ActivationTypes gate_attention_types, router_types, input_types, inner_types;
 
-  /// Notes the types that these feed-forwards need.
+  /// Notes the types that a layer of experts needs.
+  void add(const MoeWeights& weights) {
+    router_types |= ActivationTypes{&weights.router};
+    if (gate.attention.n_heads > 0) gate_attention_types |= weights.attention.types();
+    add_mlps(weights.experts);
+    if (weights.has_shared()) add_mlps({&weights.shared, 1});
+  }
+  /// The same of feed-forwards.
   void add_mlps(std::span<const GatedMlp> mlps) {
     for (const GatedMlp& mlp : mlps) {
       input_types |= mlp.input_types();
@@ -55,13 +66,19 @@ struct MoeSizes {
 /// Memory of a step, and the layers' forward.
 class MoeRunner {
  public:
-  MoeRunner(const MoeSizes& sizes, int max_tokens, int n_threads);
+  MoeRunner(const MoeSizes& sizes, int max_tokens, int max_positions, int n_threads);
 
-  std::size_t size() const noexcept { return activations_.size() + batch_.size() + logits_.size(); }  // bytes
+  std::size_t size() const noexcept {  // bytes
+    return activations_.size() + batch_.size() + logits_.size() + (attention_ ? attention_->size() : 0);
+  }
+  /// One member calls it before the first layer, and a barrier must follow.
+  void prepare(const Batch& batch, int n_threads) noexcept {
+    if (attention_) attention_->prepare(batch, n_threads);
+  }
   /// x (n_tokens, hidden_size) += the layer of x, normed by `norm`. `moe_layer` counts layers with experts. All members
-  /// call it; ends with a barrier. `normed` like x is scratch.
+  /// call it; ends with a barrier. `normed` like x is scratch; `gate_kv` is gate_blocks() of the cache.
   void run(const Step& step, const MoeWeights& weights, const std::vector<float>& norm, float epsilon, int moe_layer,
-           const AlignedBuffer& x, const AlignedBuffer& normed) noexcept;
+           const KvBlocks& gate_kv, const AlignedBuffer& x, const AlignedBuffer& normed) noexcept;
   /// The same for a dense layer.
   void run_dense(const Step& step, const GatedMlp& mlp, const std::vector<float>& norm, float epsilon,
                  const AlignedBuffer& x, const AlignedBuffer& normed) noexcept;
@@ -75,6 +92,8 @@ class MoeRunner {
                    const AlignedBuffer& normed) noexcept;
 
   MoeSizes sizes_;
+  int router_columns_;
+  std::optional<GateAttention> attention_;
   Activations activations_;  // of the router's input
   ExpertBatch batch_;
   AlignedBuffer logits_;               // (max_tokens, n_experts)

@@ -1,27 +1,11 @@
-#include <algorithm>
-#include <cmath>
-
-#include "base/error.h"
 #include "models/moe.h"
+#include "models/router_matrix.h"
 
 namespace moebox {
-namespace {
-
-void check_router(const TensorView& router) {
-  const std::vector<float> values = to_floats(&router);
-  if (!std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); }))
-    throw Error(ErrorKind::invalid_file, "a router must have finite weights, found a NaN or an infinity",
-                "tensor " + router.name);
-}
-
-}  // namespace
 
 void load_moe(const MoeParts& parts, TensorFinder& find, WeightPacker& packer, int layer, MoeWeights& weights) {
-  const TensorView& router = find.get("router", layer);
-  if (router.dtype == DType::f8_e4m3)
-    throw Error(ErrorKind::unsupported, "a router in FP8 is not implemented", "tensor " + router.name);
-  check_router(router);
-  packer.add(router, &weights.router);
+  if (parts.gate.attention.n_heads > 0) load_gate_attention(find, packer, layer, weights.attention);
+  packer.add(router_matrix(find, "router", layer), &weights.router);
   if (const TensorView* bias = find.find("router_bias", layer)) {
     weights.router_bias = to_floats(bias);
     validate_bias(parts.gate, weights.router_bias, "tensor " + bias->name);

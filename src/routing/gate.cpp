@@ -107,6 +107,12 @@ void validate(const GateSpec& spec, const std::string& where) {
                 text(spec.top_k), where);
   if (!std::isfinite(spec.scale))
     refuse_gate("routed_scaling_factor", "a finite number", std::to_string(spec.scale), where);
+  if (const GateAttentionSpec& own = spec.attention; own.n_heads > 0) {
+    if (own.head_dim < 8 || own.head_dim > 256 || own.head_dim % 8 != 0)
+      refuse_gate("gate_attention.head_dim", "a multiple of 8, at most 256", text(own.head_dim), where);
+    if (spec.score != GateScore::softmax)
+      refuse_gate("gate_attention", "a softmax gate", "a sigmoid gate with an attention of its own", where);
+  }
 }
 
 void validate_bias(const GateSpec& spec, std::span<const float> bias, const std::string& where) {

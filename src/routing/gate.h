@@ -20,6 +20,15 @@ enum class GroupScore {
   sum_of_best2  // the sum of its two best: DeepSeek-V3
 };
 
+/// A causal self-attention of the gate's own over the tokens so far: the router's matrix then multiplies what it
+/// computes for a token instead of the token's row.
+struct GateAttentionSpec {
+  int n_heads = 0;   // 0: none
+  int head_dim = 0;  // a multiple of 8, at most 256
+
+  int n_values() const noexcept { return n_heads * head_dim; }
+};
+
 struct GateSpec {
   int n_experts = 0;
   int top_k = 0;  // experts of a token
@@ -29,6 +38,7 @@ struct GateSpec {
   GroupScore group_score = GroupScore::best;
   bool normalize = false;  // weights are divided by their sum (norm_topk_prob)
   float scale = 1.0f;      // then multiplied by this (routed_scaling_factor)
+  GateAttentionSpec attention;
 };
 
 /// Throws Error(invalid_file) that names the field (as Hugging Face's config.json does) when the numbers do not hold

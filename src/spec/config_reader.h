@@ -63,6 +63,12 @@ class ConfigReader {
     return value.get<std::string>();
   }
 
+  /// An object's fields, which must be there.
+  ConfigReader object(const char* key) const {
+    if (!has(key)) required(std::optional<int>(), key);
+    return {object_.at(key), where_ + ": " + key};
+  }
+
  private:
   template <class T>
   T required(const std::optional<T>& fallback, const char* key) const {

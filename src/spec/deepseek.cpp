@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "spec/config_reader.h"
+#include "spec/gate_attention.h"
 #include "spec/gguf_reader.h"
 #include "spec/limits.h"
 
@@ -52,6 +53,7 @@ void read_hf_gate(const ConfigReader& config, bool v3, GateSpec& gate, bool& bia
   gate.score = v3 ? GateScore::sigmoid : GateScore::softmax;
   gate.group_score = v3 ? GroupScore::sum_of_best2 : GroupScore::best;
   bias = v3;
+  gate.attention = read_hf_gate_attention(config);
   if (method == "greedy") return;
   gate.n_groups = config.integer("n_group", 1, max_experts_of_a_layer, v3 ? 8 : 1);
   gate.top_groups = config.integer("topk_group", 1, max_experts_of_a_layer, v3 ? 4 : 1);
@@ -133,6 +135,7 @@ void read_gguf_gate(const GgufReader& read, GateSpec& gate) {
   gate.group_score = gate.score == GateScore::sigmoid ? GroupScore::sum_of_best2 : GroupScore::best;
   gate.n_groups = std::max(1, read.integer("expert_group_count", 0, max_experts_of_a_layer, 1));
   gate.top_groups = std::max(1, read.integer("expert_group_used_count", 0, max_experts_of_a_layer, 1));
+  gate.attention = read_gguf_gate_attention(read);
 }
 
 DeepseekSpec read_gguf_deepseek(const Checkpoint& checkpoint) {
@@ -218,8 +221,8 @@ std::vector<TensorRule> deepseek_tensors(const DeepseekSpec& spec) {
   const std::int64_t rank = mla.kv_lora_rank, nope = mla.qk_nope_head_dim, latent = mla.latent_dim();
   const std::int64_t inner = spec.intermediate_size, expert = spec.moe_intermediate_size,
                      shared = spec.shared_intermediate_size;
-  const std::int64_t n_experts = spec.gate.n_experts;
-  return {
+  const std::int64_t n_experts = spec.gate.n_experts, router = router_columns(spec.gate, spec.hidden_size);
+  std::vector<TensorRule> rules = {
       {"embedding", "token_embd.weight", "model.embed_tokens.weight", {vocab, hidden}},
       {"output", "output.weight", "lm_head.weight", {vocab, hidden}, !spec.tied_embeddings},
       {"output_norm", "output_norm.weight", "model.norm.weight", {hidden}},
@@ -252,7 +255,7 @@ std::vector<TensorRule> deepseek_tensors(const DeepseekSpec& spec) {
       {"ffn_up", "blk.{}.ffn_up.weight", "model.layers.{}.mlp.up_proj.weight", {inner, hidden}},
       {"ffn_down", "blk.{}.ffn_down.weight", "model.layers.{}.mlp.down_proj.weight", {hidden, inner}},
       // A layer with experts.
-      {"router", "blk.{}.ffn_gate_inp.weight", "model.layers.{}.mlp.gate.weight", {n_experts, hidden}},
+      {"router", "blk.{}.ffn_gate_inp.weight", "model.layers.{}.mlp.gate.weight", {n_experts, router}},
       {"router_bias",
        "blk.{}.exp_probs_b.bias",
        "model.layers.{}.mlp.gate.e_score_correction_bias",
@@ -283,6 +286,8 @@ std::vector<TensorRule> deepseek_tensors(const DeepseekSpec& spec) {
        "model.layers.{}.mlp.shared_experts.down_proj.weight",
        {hidden, shared}},
   };
+  for (TensorRule& rule : gate_attention_tensors(spec.gate, spec.hidden_size)) rules.push_back(std::move(rule));
+  return rules;
 }
 
 std::vector<std::string> deepseek_ignored(const DeepseekSpec& spec, Checkpoint::Format format) {

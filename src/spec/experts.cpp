@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "spec/config_reader.h"
+#include "spec/gate_attention.h"
 #include "spec/gguf_reader.h"
 #include "spec/limits.h"
 
@@ -38,6 +39,7 @@ ExpertsSpec read_gguf_experts(const Checkpoint& checkpoint, const std::string& a
   if (spec.gate.n_experts == 0) return spec;
   spec.gate.top_k = read.integer("expert_used_count", 1, max_experts_of_a_layer);
   spec.gate.normalize = read.boolean("expert_weights_norm", normalize);
+  spec.gate.attention = read_gguf_gate_attention(read);
   refuse_other_gates(read);
   spec.intermediate_size = read.integer("expert_feed_forward_length", 1, max_dimension, intermediate_size);
   spec.shared_intermediate_size = read.integer("expert_shared_feed_forward_length", 0, max_dimension, 0);
@@ -55,6 +57,7 @@ ExpertsSpec read_hf_experts(const Checkpoint& checkpoint, int n_layers, int inte
       config.integer(config.has("num_experts") ? "num_experts" : "num_local_experts", 1, max_experts_of_a_layer);
   spec.gate.top_k = config.integer("num_experts_per_tok", 1, max_experts_of_a_layer);
   spec.gate.normalize = config.boolean("norm_topk_prob", normalize);
+  spec.gate.attention = read_hf_gate_attention(config);
   spec.intermediate_size = intermediate_size;
   const int step = config.integer("decoder_sparse_step", 1, max_layers, 1);
   for (int i = 0; i < n_layers; ++i) spec.layers.push_back((i + 1) % step == 0);
@@ -83,8 +86,11 @@ std::vector<TensorRule> expert_tensors(const ExpertsSpec& spec, int hidden_size,
                          {hidden},
                          spec.shared_gate};
   if (format == Checkpoint::Format::hugging_face) shared_gate.shape = {1, hidden};
-  return {
-      {"router", "blk.{}.ffn_gate_inp.weight", names.router, {spec.gate.n_experts, hidden}},
+  std::vector<TensorRule> rules = {
+      {"router",
+       "blk.{}.ffn_gate_inp.weight",
+       names.router,
+       {spec.gate.n_experts, router_columns(spec.gate, hidden_size)}},
       {"router_bias", "", "", {spec.gate.n_experts}, false},
       {"expert_gate", "blk.{}.ffn_gate_exps.weight", names.gate, {inner, hidden}},
       {"expert_up", "blk.{}.ffn_up_exps.weight", names.up, {inner, hidden}},
@@ -100,6 +106,8 @@ std::vector<TensorRule> expert_tensors(const ExpertsSpec& spec, int hidden_size,
        "model.layers.{}.mlp.shared_expert.down_proj.weight",
        {hidden, shared}},
   };
+  for (TensorRule& rule : gate_attention_tensors(spec.gate, hidden_size)) rules.push_back(std::move(rule));
+  return rules;
 }
 
 }  // namespace moebox

@@ -84,9 +84,9 @@ INSTANTIATE_TEST_SUITE_P(Folders, ConvertModel,
                                          "transformers/models/llama_mha", "transformers/models/llama_yarn",
                                          "transformers/models/llama_yarn_attention_factor",
                                          "transformers/models/qwen2_tied", "transformers/models/qwen2_untied_yarn",
-                                         "moe/models/mixtral", "moe/models/olmoe", "moe/models/qwen3",
-                                         "moe/models/qwen3moe", "deepseek/models/tiny-v2", "deepseek/models/tiny-v3",
-                                         "deepseek/models/tiny-v3-yarn"),
+                                         "moe/models/deepseek_v2_attention", "moe/models/mixtral", "moe/models/olmoe",
+                                         "moe/models/qwen3", "moe/models/qwen3moe", "deepseek/models/tiny-v2",
+                                         "deepseek/models/tiny-v3", "deepseek/models/tiny-v3-yarn"),
                          [](const auto& instance) {
                            std::string name = fs::path(instance.param).filename();
                            std::replace(name.begin(), name.end(), '-', '_');

@@ -155,15 +155,17 @@ TEST_P(CatalogueModel, PerplexityWithinHalfAPercentOfLlamaCpp) {
     const std::span<const TokenId> tokens = ids.as<std::int32_t>();
     const auto nll = golden.at("window_nll").get<std::vector<double>>();
     double ours = 0, theirs = 0;
-    for (std::size_t i = 0; i < nll.size(); ++i) {
+    int n_windows = 0;
+    for (std::size_t i = 0; i < nll.size();
+         i += 2, ++n_windows) {  // every second one: the test is minutes long otherwise
       const auto window = tokens.subspan(i * static_cast<std::size_t>(n_window), static_cast<std::size_t>(n_window));
       ours += window_nll(evaluator, window, first_scored, vocab);
       theirs += nll[i];
     }
-    const auto n_scored = static_cast<double>(nll.size()) * (n_window - 1 - first_scored);
+    const auto n_scored = static_cast<double>(n_windows) * (n_window - 1 - first_scored);
     const double ratio = std::exp((ours - theirs) / n_scored);
-    std::printf("%s: perplexity %.4f, llama.cpp's %.4f (%zu windows), ratio %.5f\n", text, std::exp(ours / n_scored),
-                std::exp(theirs / n_scored), nll.size(), ratio);
+    std::printf("%s: perplexity %.4f, llama.cpp's %.4f (%d windows), ratio %.5f\n", text, std::exp(ours / n_scored),
+                std::exp(theirs / n_scored), n_windows, ratio);
     EXPECT_NEAR(ratio, 1.0, 0.005);
   }
 }

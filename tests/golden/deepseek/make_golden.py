@@ -120,10 +120,9 @@ def selection_margin(scores, config, bias):
 
 
 @torch.inference_mode()
-def run(folder, ids, dtype):
+def run(folder, ids, dtype, model_class=AutoModelForCausalLM):
     """logits (n_tokens, vocab_size), experts and margins (n_moe_layers, n_tokens, ...): None where there are no experts."""
-    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", experts_implementation="eager",
-                                                 dtype=dtype).eval()
+    model = model_class.from_pretrained(folder, attn_implementation="eager", experts_implementation="eager", dtype=dtype).eval()
     experts, margins = [], []
 
     def record(module, _, output):
@@ -150,13 +149,13 @@ CASES = {
 }
 
 
-def write_case(here, name, shape, vocab_size, n_tokens, positions, seed, *modules):
+def write_case(here, name, shape, vocab_size, n_tokens, positions, seed, *modules, model_class=AutoModelForCausalLM):
     """Writes a case's arrays beside `here`, and returns its entry. `modules` compute in float32 whatever they are told."""
     ids = numpy.random.default_rng(seed).integers(0, vocab_size, n_tokens).tolist()
     folder = here / "models" / shape
-    logits, experts, margins = run(folder, ids, torch.float32)
+    logits, experts, margins = run(folder, ids, torch.float32, model_class)
     with double_precision(*modules):
-        exact, exact_experts, _ = run(folder, ids, torch.float64)
+        exact, exact_experts, _ = run(folder, ids, torch.float64, model_class)
     error = float(numpy.abs(logits - exact)[positions].max())
     numpy.save(here / f"{name}.logits.npy", logits[positions].astype(numpy.float32))
     entry = {"name": name, "model": shape, "tokens": ids, "positions": positions, "float32_error": error,

@@ -10,8 +10,9 @@ import shutil
 import sys
 
 import torch
-from transformers import (DeepseekV3Config, DeepseekV3ForCausalLM, MixtralConfig, MixtralForCausalLM, OlmoeConfig, OlmoeForCausalLM, Qwen2MoeConfig, Qwen2MoeForCausalLM,
+from transformers import (AutoModelForCausalLM, DeepseekV2Config, DeepseekV2ForCausalLM, DeepseekV3Config, DeepseekV3ForCausalLM, MixtralConfig, MixtralForCausalLM, OlmoeConfig, OlmoeForCausalLM, Qwen2MoeConfig, Qwen2MoeForCausalLM,
                           Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM)
+from transformers.models.deepseek_v2 import modeling_deepseek_v2
 from transformers.models.deepseek_v3 import modeling_deepseek_v3
 from transformers.models.mixtral import modeling_mixtral
 from transformers.models.olmoe import modeling_olmoe
@@ -22,6 +23,7 @@ from transformers.models.qwen3_moe import modeling_qwen3_moe
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "deepseek"))
 import make_golden as deepseek  # noqa: E402
+from gate_attention import with_gate_attention  # noqa: E402
 
 COMMON = dict(vocab_size=160, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
               max_position_embeddings=256, bos_token_id=0, eos_token_id=1, pad_token_id=None, initializer_range=0.2)
@@ -45,6 +47,14 @@ SHAPES = {
         routed_scaling_factor=1.5, rope_parameters=dict(rope_type="yarn", rope_theta=1000.0, factor=4.0, beta_fast=32, beta_slow=1,
                                                         original_max_position_embeddings=32, mscale=1.2, mscale_all_dim=0.7))),
     "mixtral": (MixtralConfig, MixtralForCausalLM, modeling_mixtral, dict(COMMON, num_local_experts=6, num_experts_per_tok=2)),
+    # Gates that are fed by an attention of their own.
+    "qwen3moe_attention": (Qwen3MoeConfig, with_gate_attention(Qwen3MoeForCausalLM), modeling_qwen3_moe, dict(
+        COMMON, head_dim=16, num_experts=8, num_experts_per_tok=3, moe_intermediate_size=16, norm_topk_prob=True, decoder_sparse_step=2,
+        gate_attention=dict(num_heads=3, head_dim=8))),
+    "deepseek_v2_attention": (DeepseekV2Config, with_gate_attention(DeepseekV2ForCausalLM), modeling_deepseek_v2, dict(
+        COMMON, num_key_value_heads=4, n_routed_experts=8, num_experts_per_tok=3, n_group=4, topk_group=2, topk_method="group_limited_greedy",
+        moe_intermediate_size=16, n_shared_experts=1, first_k_dense_replace=1, kv_lora_rank=16, q_lora_rank=24, qk_rope_head_dim=8,
+        qk_nope_head_dim=8, v_head_dim=8, norm_topk_prob=False, routed_scaling_factor=4.0, gate_attention=dict(num_heads=2, head_dim=16))),
 }
 
 
@@ -70,9 +80,10 @@ def write_model(shape):
 def main():
     shutil.rmtree(HERE / "models", ignore_errors=True)
     cases = []
-    for seed, (shape, (_, _, module, fields)) in enumerate(SHAPES.items()):
+    for seed, (shape, (_, model_class, module, fields)) in enumerate(SHAPES.items()):
         write_model(shape)
-        cases.append(deepseek.write_case(HERE, shape, shape, fields["vocab_size"], 80, [0, 1, 15, 31, 32, 63, 64, 79], seed, module))
+        cases.append(deepseek.write_case(HERE, shape, shape, fields["vocab_size"], 80, [0, 1, 15, 31, 32, 63, 64, 79], seed, module,
+                                         model_class=model_class if "gate_attention" in fields else AutoModelForCausalLM))
     (HERE / "cases.json").write_text("[\n" + ",\n".join(json.dumps(case) for case in cases) + "\n]\n")
 
 
