@@ -26,9 +26,30 @@ namespace fs = std::filesystem;
               "give another name, or say that it may be replaced");
 }
 
+fs::path folder_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
+
+fs::path temporary_name(const fs::path& path, int n) {
+  fs::path name = path;
+  name += "." + std::to_string(::getpid()) + (n == 0 ? "" : "." + std::to_string(n)) + ".tmp";
+  return name;
+}
+
+/// A file without a name, which the system forgets when the process ends, however that ends; it gets its name through
+/// /proc. -1 where the file system or the system has no such thing.
+int open_nameless(const fs::path& folder) noexcept {
+  if (::access("/proc/self/fd", X_OK) != 0) return -1;
+  return ::open(folder.c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
+}
+
+/// Gives a nameless file a name that is not taken yet.
+bool link_nameless(int fd, const fs::path& path) noexcept {
+  const std::string link = "/proc/self/fd/" + std::to_string(fd);
+  return ::linkat(AT_FDCWD, link.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0;
+}
+
 /// The new name is in the folder after a crash as well.
 void sync_folder(const fs::path& folder) noexcept {
-  const int fd = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return;
   ::fsync(fd);  // a file system that cannot is as durable as it gets
   ::close(fd);
@@ -41,16 +62,29 @@ OutputFile::OutputFile(const fs::path& path, bool replace) : path_(path), replac
   const fs::file_status found = fs::status(path_, none);
   if (fs::is_directory(found)) throw Error(ErrorKind::invalid_argument, "is a folder, expected a file", path_.string());
   if (fs::exists(found) && !replace) throw_exists(path_);
-  temporary_ = path_;
-  temporary_ += "." + std::to_string(::getpid()) + ".tmp";
-  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (fd_ < 0) throw_io("cannot be made", errno, temporary_);
+  fd_ = open_nameless(folder_of(path_));
+  if (fd_ >= 0) return;
+  take_temporary_name([&] {
+    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    return fd_ >= 0;
+  });
+}
+
+/// `make` makes a file of the name temporary_, or fails with errno EEXIST: then another name is tried.
+template <class Make>
+void OutputFile::take_temporary_name(Make make) {
+  constexpr int most_names = 100;  // in containers all processes may have one number
+  for (int n = 0; !has_name_; ++n) {
+    temporary_ = temporary_name(path_, n);
+    has_name_ = make();
+    if (!has_name_ && (errno != EEXIST || n == most_names)) throw_io("cannot be made", errno, path_);
+  }
 }
 
 OutputFile::~OutputFile() {
   if (fd_ < 0) return;
   ::close(fd_);
-  ::unlink(temporary_.c_str());
+  if (has_name_) ::unlink(temporary_.c_str());
 }
 
 void OutputFile::reserve(std::uint64_t n_bytes) {
@@ -75,6 +109,19 @@ void OutputFile::commit() {
   if (reserved_ > written_ && ::ftruncate(fd_, static_cast<off_t>(written_)) != 0)
     throw_io("cannot be cut", errno, path_);
   if (::fsync(fd_) != 0) throw_io("cannot be made durable", errno, path_);
+  if (!has_name_ && !replace_) {
+    if (!link_nameless(fd_, path_)) errno == EEXIST ? throw_exists(path_) : throw_io("cannot be named", errno, path_);
+  } else {
+    rename_into_place();
+  }
+  ::close(fd_);
+  fd_ = -1;
+  sync_folder(folder_of(path_));
+}
+
+void OutputFile::rename_into_place() {
+  // Only a name can take the place of another.
+  if (!has_name_) take_temporary_name([&] { return link_nameless(fd_, temporary_); });
   const unsigned flags = replace_ ? 0u : static_cast<unsigned>(RENAME_NOREPLACE);
   if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), flags) != 0) {
     const int error = errno;
@@ -85,9 +132,6 @@ void OutputFile::commit() {
     if (!linked) throw_io("cannot be renamed into place", error, path_);
     ::unlink(temporary_.c_str());
   }
-  ::close(fd_);
-  fd_ = -1;
-  sync_folder(path_.parent_path());
 }
 
 }  // namespace moebox

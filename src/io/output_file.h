@@ -8,7 +8,8 @@
 
 namespace moebox {
 
-/// Owns the temporary file "<path>.<process>.tmp" until commit(); without it, the destructor removes the file.
+/// Until commit() the file has no name, and is gone when the process ends, however that ends. Where the file system
+/// knows no such files it is called "<path>.<process>.tmp", and the destructor removes it.
 class OutputFile {
  public:
   /// Throws Error(io), or Error(invalid_argument) when `path` is there and not to be replaced, or is a folder.
@@ -28,8 +29,13 @@ class OutputFile {
   void commit();
 
  private:
+  template <class Make>
+  void take_temporary_name(Make make);
+  void rename_into_place();
+
   std::filesystem::path path_, temporary_;
   bool replace_;
+  bool has_name_ = false;
   int fd_ = -1;
   std::uint64_t written_ = 0, reserved_ = 0;
 };

@@ -58,16 +58,38 @@ class ConvertTest(ProgramTest):
         self.assertIn("add up", err)
         self.assertIn("100 %", err)
 
-    def test_ctrl_c_leaves_nothing(self):
+    def stop_while_it_writes(self, which):
         process = subprocess.Popen([PROGRAM, "convert", SMOL, "smol.gguf", "--type", "IQ4_NL", "--threads", "1"], cwd=self.home,
                                    env=self.environment, stderr=subprocess.PIPE)
+        home = os.path.realpath(self.home)
+
+        def writes():
+            for fd in os.listdir(f"/proc/{process.pid}/fd"):
+                try:
+                    if os.readlink(f"/proc/{process.pid}/fd/{fd}").startswith(home):  # it may have no name yet
+                        return True
+                except OSError:
+                    pass
+            return False
+
         deadline = time.monotonic() + 60
-        while not any(name.endswith(".tmp") for name in os.listdir(self.home)) and time.monotonic() < deadline:
+        while not writes() and time.monotonic() < deadline:
             time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
+        self.assertTrue(writes())
+        process.send_signal(which)
         _, err = process.communicate(timeout=120)
-        self.assertEqual(process.returncode, 130, err)
+        return process.returncode, err
+
+    def test_ctrl_c_leaves_nothing(self):
+        code, err = self.stop_while_it_writes(signal.SIGINT)
+        self.assertEqual(code, 130, err)
         self.assertEqual(os.listdir(self.home), [])
+
+    def test_an_end_at_any_moment_leaves_nothing(self):
+        for which in (signal.SIGTERM, signal.SIGKILL):
+            code, err = self.stop_while_it_writes(which)
+            self.assertEqual(code, -which, err)
+            self.assertEqual(os.listdir(self.home), [])
 
 
 if __name__ == "__main__":

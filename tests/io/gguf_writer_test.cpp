@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "io/checkpoint.h"
 #include "io/io_testing.h"
@@ -108,7 +109,7 @@ TEST(OutputFile, LeavesNothingWithoutCommit) {
     OutputFile file(folder / "x", false);
     file.write(std::as_bytes(std::span("half", 4)));
     EXPECT_FALSE(std::filesystem::exists(folder / "x"));
-    EXPECT_EQ(files_in(folder), 1u);
+    EXPECT_LE(files_in(folder), 1u) << "none where the file system knows files without a name";
   }
   EXPECT_EQ(files_in(folder), 0u);
 }
@@ -127,6 +128,13 @@ TEST(OutputFile, ReplacesOnlyWhenAsked) {
     file.commit();
   }
   EXPECT_EQ(read_file(folder / "x"), "new");
+  EXPECT_EQ(files_in(folder), 1u);
+  // What somebody of the same process number left does not stand in the way.
+  write_file(folder / ("x." + std::to_string(::getpid()) + ".tmp"), "left");
+  OutputFile again(folder / "x", true);
+  again.write(std::as_bytes(std::span("newer", 5)));
+  again.commit();
+  EXPECT_EQ(read_file(folder / "x"), "newer");
   // Somebody else was quicker.
   OutputFile late(folder / "y", false);
   write_file(folder / "y", "theirs");
