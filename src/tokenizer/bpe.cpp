@@ -1,20 +1,21 @@
-// Byte-pair encoding: a scan for short pieces, a heap for long ones, and a cache of pieces that came before.
+// Byte-pair encoding: a scan for short pieces, a queue for long ones, and a cache of pieces that came before.
 #include "tokenizer/bpe.h"
 
 #include <algorithm>
 #include <bit>
-#include <functional>
 
 #include <fmt/core.h>
 
 #include "base/error.h"
 #include "tokenizer/byte_level.h"
+#include "tokenizer/merge_queue.h"
 #include "tokenizer/utf8.h"
 
 namespace moebox {
 namespace {
 
 constexpr std::size_t kShort = 40;         // symbols up to which a scan beats the heap
+constexpr std::size_t kHeap = 1u << 16;    // symbols up to which the heap beats lists
 constexpr std::size_t kCachedBytes = 128;  // longer pieces hardly ever come twice
 constexpr std::uint64_t kSpread = 0x9E3779B97F4A7C15u;
 
@@ -33,14 +34,7 @@ struct Bpe::Work final : TokenModel::Scratch {
   std::vector<TokenId> symbols;
   std::vector<std::uint64_t> merges;  // of symbol i with its right neighbour
   std::vector<std::uint32_t> next, previous;
-  struct Candidate {
-    std::uint64_t merge;
-    std::uint32_t at;
-    bool operator>(const Candidate& other) const noexcept {
-      return merge != other.merge ? merge > other.merge : at > other.at;
-    }
-  };
-  std::vector<Candidate> heap;
+  std::vector<MergeCandidate> heap;
 };
 
 Bpe::Bpe(const Vocabulary& vocabulary, const std::vector<Merge>& merges, const Options& options)
@@ -139,8 +133,10 @@ void Bpe::encode_new(std::string_view piece, Work& work, std::vector<TokenId>& i
   add_symbols(piece, work.symbols);
   if (work.symbols.size() <= kShort) {
     merge_short(work.symbols, work);
+  } else if (work.symbols.size() <= kHeap) {
+    merge_long(work.symbols, work, MergeHeap(work.heap));
   } else {
-    merge_long(work.symbols, work);
+    merge_long(work.symbols, work, MergeLists());
   }
   ids.insert(ids.end(), work.symbols.begin(), work.symbols.end());
 }
@@ -209,31 +205,26 @@ void Bpe::merge_short(std::vector<TokenId>& symbols, Work& work) const {
   symbols.resize(n);
 }
 
-void Bpe::merge_long(std::vector<TokenId>& symbols, Work& work) const {
+template <class Queue>
+void Bpe::merge_long(std::vector<TokenId>& symbols, Work& work, Queue queue) const {
   constexpr std::uint32_t kNone = ~std::uint32_t{0};
   const auto n = static_cast<std::uint32_t>(symbols.size());
-  auto& [cache, unused, merges, next, previous, heap] = work;
+  auto& merges = work.merges;
+  auto &next = work.next, &previous = work.previous;
   merges.assign(n, kNoMerge);
   next.resize(n);
   previous.resize(n);
-  heap.clear();
+  const auto look = [&](std::uint32_t at) {
+    merges[at] = next[at] == kNone ? kNoMerge : find(symbols[at], symbols[next[at]]);
+    if (merges[at] != kNoMerge) queue.push({merges[at], at});
+  };
   for (std::uint32_t i = 0; i < n; ++i) {
     next[i] = i + 1 < n ? i + 1 : kNone;
     previous[i] = i > 0 ? i - 1 : kNone;
-    if (i + 1 < n) merges[i] = find(symbols[i], symbols[i + 1]);
-    if (merges[i] != kNoMerge) heap.push_back({merges[i], i});
+    look(i);
   }
-  std::make_heap(heap.begin(), heap.end(), std::greater<>());
-  const auto look_again = [&](std::uint32_t at) {
-    merges[at] = next[at] == kNone ? kNoMerge : find(symbols[at], symbols[next[at]]);
-    if (merges[at] == kNoMerge) return;
-    heap.push_back({merges[at], at});
-    std::push_heap(heap.begin(), heap.end(), std::greater<>());
-  };
-  while (!heap.empty()) {
-    const Work::Candidate best = heap.front();
-    std::pop_heap(heap.begin(), heap.end(), std::greater<>());
-    heap.pop_back();
+  while (!queue.empty()) {
+    const MergeCandidate best = queue.pop();
     if (merges[best.at] != best.merge) continue;  // one of the two has changed since
     const std::uint32_t gone = next[best.at];
     symbols[best.at] = static_cast<TokenId>(best.merge & 0xFFFFFFFFu);
@@ -241,8 +232,8 @@ void Bpe::merge_long(std::vector<TokenId>& symbols, Work& work) const {
     merges[gone] = kNoMerge;
     next[best.at] = next[gone];
     if (next[gone] != kNone) previous[next[gone]] = best.at;
-    look_again(best.at);
-    if (previous[best.at] != kNone) look_again(previous[best.at]);
+    if (previous[best.at] != kNone) look(previous[best.at]);
+    look(best.at);
   }
   std::erase(symbols, -1);
 }

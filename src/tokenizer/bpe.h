@@ -46,7 +46,8 @@ class Bpe final : public TokenModel {
   void encode_new(std::string_view piece, Work& work, std::vector<TokenId>& ids) const;
   void add_symbols(std::string_view piece, std::vector<TokenId>& symbols) const;
   void merge_short(std::vector<TokenId>& symbols, Work& work) const;
-  void merge_long(std::vector<TokenId>& symbols, Work& work) const;
+  template <class Queue>
+  void merge_long(std::vector<TokenId>& symbols, Work& work, Queue queue) const;
 
   const Vocabulary& vocabulary_;
   Options options_;
