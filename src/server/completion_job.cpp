@@ -24,7 +24,7 @@ double ms_between(Clock::time_point from, Clock::time_point to) {
 class CompletionJob final : public ModelJob {
  public:
   CompletionJob(ServiceContext& context, HttpRequest request, std::shared_ptr<Responder> responder)
-      : ModelJob(context, std::move(request), std::move(responder)), ping_timer_(this->responder().executor()) {}
+      : ModelJob(context, std::move(request), std::move(responder)), tick_timer_(this->responder().executor()) {}
 
  private:
   struct Event {
@@ -44,16 +44,26 @@ class CompletionJob final : public ModelJob {
     std::optional<TextFinish> finish;
   };
 
-  /// Reports one choice's events. Keeps the job alive until the engine is done with it.
+  /// Reports one choice's events. Keeps the job alive until the engine is done with it. The engine lets go of it
+  /// whatever happens: an end that could not be told for want of memory is noticed then.
   class Listener final : public TextListener {
    public:
     Listener(std::shared_ptr<CompletionJob> job, int choice) : job_(std::move(job)), choice_(choice) {}
+    ~Listener() override {
+      if (!finished_) job_->report_lost(choice_);
+    }
+    Listener(const Listener&) = delete;
+    Listener& operator=(const Listener&) = delete;
     void on_piece(const TextPiece& piece) override { job_->report({choice_, Clock::now(), piece, std::nullopt}); }
-    void on_finish(const TextFinish& finish) override { job_->report({choice_, Clock::now(), {}, finish}); }
+    void on_finish(const TextFinish& finish) override {
+      job_->report({choice_, Clock::now(), {}, finish});
+      finished_ = true;
+    }
 
    private:
     const std::shared_ptr<CompletionJob> job_;
     const int choice_;
+    bool finished_ = false;
   };
 
   std::shared_ptr<CompletionJob> self() { return std::static_pointer_cast<CompletionJob>(shared_from_this()); }
@@ -66,11 +76,16 @@ class CompletionJob final : public ModelJob {
 
   // On any thread.
   void report(Event event);
+  void report_lost(int choice) noexcept;
+  void wake() noexcept;
   void cancel_all();
 
   // On the executor.
   void begin();
   void drain_events();
+  void take_events();
+  void take_lost();
+  void lose_what_runs() noexcept;
   void take_piece(Choice& choice, int index, Event& event);
   void take_finish(Choice& choice, int index, Event& event);
   void keep(Choice& choice, const ReasoningSplitter::Parts& parts);
@@ -78,10 +93,13 @@ class CompletionJob final : public ModelJob {
   void complete_whole(const Error* failure);
   void send_chunk(int index, ChoiceNews news);
   void account();
-  void schedule_ping();
+  void schedule_tick();
   void flush();
   void on_gone() override { cancel_all(); }
-  void on_failed() override { given_up_ = true; }
+  void on_failed() override {
+    given_up_ = true;
+    tick_timer_.cancel();
+  }
   Json logprobs(Choice& choice);
   Usage usage() const;
 
@@ -93,10 +111,11 @@ class CompletionJob final : public ModelJob {
   int n_finished_ = 0;
   std::string out_;  // events of a stream that are not written yet
   Clock::time_point last_write_{};
-  boost::asio::steady_timer ping_timer_;
+  boost::asio::steady_timer tick_timer_;
 
   std::mutex mutex_;
   std::vector<Event> events_;
+  std::vector<char> lost_;  // (choices) 1: its end could not be told; made before anything runs
   std::vector<RequestId> ids_;
   bool wake_posted_ = false, cancelled_ = false;
 };
@@ -191,6 +210,7 @@ void CompletionJob::submit() {
   }
   choices_.resize(prompts_.size() * static_cast<std::size_t>(in.n));
   for (Choice& choice : choices_) choice.splitter = ReasoningSplitter(reasoning_);
+  lost_.resize(choices_.size());
   for (std::size_t i = 0; i < choices_.size(); ++i) {
     const auto& prompt = prompts_[i / static_cast<std::size_t>(in.n)];
     TextRequest text;
@@ -221,9 +241,23 @@ void CompletionJob::submit() {
 void CompletionJob::report(Event event) {
   const std::lock_guard lock(mutex_);
   events_.push_back(std::move(event));
+  wake();
+}
+
+void CompletionJob::report_lost(int choice) noexcept {
+  const std::lock_guard lock(mutex_);
+  lost_[static_cast<std::size_t>(choice)] = 1;
+  wake();
+}
+
+/// Lets the executor look; where there is no memory to ask it, the next tick does. Call with mutex_ held.
+void CompletionJob::wake() noexcept {
   if (wake_posted_) return;
-  wake_posted_ = true;
-  boost::asio::post(responder().executor(), [self = self()] { self->drain_events(); });
+  try {
+    boost::asio::post(responder().executor(), [self = self()] { self->drain_events(); });
+    wake_posted_ = true;
+  } catch (const std::bad_alloc&) {
+  }
 }
 
 void CompletionJob::cancel_all() {
@@ -241,6 +275,7 @@ void CompletionJob::cancel_all() {
 
 void CompletionJob::begin() {
   begun_ = true;
+  schedule_tick();
   if (request().stream && !gone()) {
     HttpResponse head;
     head.content_type = "text/event-stream; charset=utf-8";
@@ -254,7 +289,6 @@ void CompletionJob::begin() {
       }
     }
     last_write_ = Clock::now();
-    schedule_ping();
   }
   if (request().echo) {
     for (int i = 0; i < static_cast<int>(choices_.size()); ++i) {
@@ -273,7 +307,15 @@ void CompletionJob::begin() {
 
 void CompletionJob::drain_events() {
   // Events that come before begin() wait for it; after a failure nobody waits for them.
-  if (!begun_ || given_up_) return;
+  if (!begun_ || given_up_ || !lease()) return;
+  try {
+    take_events();
+  } catch (const std::bad_alloc&) {
+    lose_what_runs();
+  }
+}
+
+void CompletionJob::take_events() {
   std::vector<Event> events;
   {
     const std::lock_guard lock(mutex_);
@@ -282,16 +324,41 @@ void CompletionJob::drain_events() {
   }
   for (Event& event : events) {
     Choice& choice = choices_[static_cast<std::size_t>(event.choice)];
+    if (choice.finish) continue;  // lost before
     if (event.finish)
       take_finish(choice, event.choice, event);
     else
       take_piece(choice, event.choice, event);
   }
-  const bool finished = n_finished_ == static_cast<int>(choices_.size()) && lease();
-  if (finished)
+  take_lost();
+  if (n_finished_ == static_cast<int>(choices_.size()))
     complete();
   else
     flush();
+}
+
+/// Ends the choices that nobody will report about any more.
+void CompletionJob::take_lost() {
+  for (std::size_t i = 0; i < choices_.size(); ++i) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (lost_[i] == 0 || choices_[i].finish) continue;
+    }
+    Event event;
+    event.choice = static_cast<int>(i);
+    event.finish.emplace();
+    event.finish->reason = FinishReason::error;
+    event.finish->error.emplace(ErrorKind::resource, "there was no memory to tell the end of this answer");
+    take_finish(choices_[i], event.choice, event);
+  }
+}
+
+/// There was no memory for what had been told: what is missing now is missing for good. The next look ends the answer.
+void CompletionJob::lose_what_runs() noexcept {
+  const std::lock_guard lock(mutex_);
+  for (std::size_t i = 0; i < choices_.size(); ++i)
+    if (!choices_[i].finish) lost_[i] = 1;
+  out_.clear();
 }
 
 void CompletionJob::take_piece(Choice& choice, int index, Event& event) {
@@ -371,16 +438,17 @@ void CompletionJob::flush() {
   cancel_all();
 }
 
-void CompletionJob::schedule_ping() {
-  ping_timer_.expires_after(context().options.ping_time);
-  ping_timer_.async_wait([weak = weak_from_this()](const boost::system::error_code& error) {
-    const auto job = std::static_pointer_cast<CompletionJob>(weak.lock());
-    if (error || !job || job->gone() || !job->lease()) return;
-    if (Clock::now() - job->last_write_ >= job->context().options.ping_time) {
-      job->out_ += sse_ping();
-      job->flush();
-    }
-    job->schedule_ping();
+/// Every now and then: a stream that has nothing to say pings, and what could not be told at once is looked for.
+void CompletionJob::schedule_tick() {
+  tick_timer_.expires_after(context().options.ping_time);
+  tick_timer_.async_wait([job = self()](const boost::system::error_code& error) {
+    if (error || job->given_up_ || !job->lease()) return;
+    job->schedule_tick();
+    job->drain_events();
+    if (!job->request().stream || job->gone() || !job->lease()) return;
+    if (Clock::now() - job->last_write_ < job->context().options.ping_time) return;
+    job->out_ += sse_ping();
+    job->flush();
   });
 }
 
@@ -400,7 +468,7 @@ Usage CompletionJob::usage() const {
 }
 
 void CompletionJob::complete() {
-  ping_timer_.cancel();
+  tick_timer_.cancel();
   account();
   const Error* failure = nullptr;
   const Error shutdown(ErrorKind::cancelled, "the server is shutting down");

@@ -1,5 +1,8 @@
 #include "server/model_job.h"
 
+#include <chrono>
+#include <thread>
+
 #include <boost/asio/post.hpp>
 
 #include "base/log.h"
@@ -19,9 +22,23 @@ void ModelJob::on_executor(Work work) {
   boost::asio::post(responder_->executor(), std::move(work));
 }
 
-/// Runs a step on a worker; whatever it throws becomes the answer.
+/// Runs a step on a worker; whatever it throws becomes the answer. Where there is no memory even for that, it is tried
+/// again for a while: a client that is told late is better off than one that is not told.
 template <class Work>
 void ModelJob::guarded(Work work) noexcept {
+  using namespace std::chrono_literals;
+  for (int n_tries = 0; n_tries < 1000; ++n_tries) {
+    try {
+      return n_tries == 0 ? answered(work) : fail(internal_error(http_.request_id));
+    } catch (...) {
+      std::this_thread::sleep_for(10ms);
+    }
+  }
+}
+
+/// Runs a step; what it throws becomes the answer. Throws when there is no memory for the answer.
+template <class Work>
+void ModelJob::answered(Work& work) {
   const auto broken = [this](const char* kind, const char* what) {
     log(LogLevel::error, "request_failed", {{"request_id", http_.request_id}, {"kind", kind}, {"error", what}});
     fail(internal_error(http_.request_id));

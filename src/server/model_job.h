@@ -46,6 +46,8 @@ class ModelJob : public std::enable_shared_from_this<ModelJob> {
  private:
   template <class Work>
   void guarded(Work work) noexcept;
+  template <class Work>
+  void answered(Work& work);
   void parse();
 
   ServiceContext& context_;

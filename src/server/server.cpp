@@ -89,7 +89,7 @@ void check_exposure(const ServerOptions& options, const asio::ip::address& addre
   }
   throw Error(ErrorKind::invalid_argument,
               "refused to listen on " + options.host + " without a key: anybody could use this server", "host",
-              "give it keys, listen on 127.0.0.1, or say twice that it shall be open");
+              "give it keys (MOEBOX_API_KEY, --keys-file), listen on 127.0.0.1, or say --allow-open twice");
 }
 
 std::unique_ptr<asio::ssl::context> make_tls(const ServerOptions& options) {
@@ -266,7 +266,10 @@ struct Server::State {
     const auto now = Clock::now();
     const bool busy = context.requests_in_flight > 0;
     if (busy) quiet_since = now;
-    const bool done = stopping ? !busy : !busy && (table->size() == 0 || now - quiet_since >= last_bytes_time);
+    // Who connected when the draining began may be waiting to be accepted still.
+    n_empty_looks = table->size() == 0 ? n_empty_looks + 1 : 0;
+    const bool empty = n_empty_looks >= 2;
+    const bool done = stopping ? !busy : !busy && (empty || now - quiet_since >= last_bytes_time);
     if (done) {
       error_code ignored;
       acceptor.close(ignored);
@@ -298,6 +301,9 @@ struct Server::State {
     for (int i = 1; i < context.options.io_threads; ++i) threads.emplace_back([this] { run_io(); });
     run_io();
     for (std::thread& thread : threads) thread.join();
+    // What came between the last look and the end, such as a connection that was just accepted, is let go.
+    io.restart();
+    io.poll();
     log(LogLevel::info, "stopped");
   }
 
@@ -325,6 +331,7 @@ struct Server::State {
   const std::shared_ptr<ConnectionTable> table = std::make_shared<ConnectionTable>();
   Tcp::endpoint local;
   std::uint64_t next_id = 0;
+  int n_empty_looks = 0;
   std::atomic<bool> stopping{false}, has_run{false};
   Clock::time_point drain_until{}, quiet_since = Clock::now();
 

@@ -67,6 +67,7 @@ struct FakeBehaviour {
   std::chrono::milliseconds first_step{0};  // before the first one
   int most_running = 1000;                  // more are an Error(resource)
   bool fails = false;                       // every sequence ends with an error
+  bool loses_ends = false;                  // ends are not told, as when there is no memory for them
   int context_tokens = 4096;
   bool prints_null = true;  // false: its template fails on a message without content
   Reasoning reasoning = Reasoning::none;
@@ -214,7 +215,7 @@ class FakeBackend final : public Backend {
       for (News& item : news) {
         if (item.piece)
           item.listener->on_piece(*item.piece);
-        else
+        else if (!behaviour_.loses_ends)
           item.listener->on_finish(*item.finish);
       }
       news.clear();

@@ -118,6 +118,19 @@ TEST(ServerStream, AFailureEndsTheStreamWithAnError) {
   EXPECT_EQ(events[1], "[DONE]");
 }
 
+TEST(ServerStream, AnEndThatWasNotToldEndsTheAnswerAllTheSame) {
+  FakeBehaviour forgetful;
+  forgetful.loses_ends = true;
+  const TestServer server(test_options(), forgetful);
+  const auto events = events_of(server.exchange(post("/v1/completions", R"({"prompt":"a","n":2,"stream":true})")));
+  ASSERT_GE(events.size(), 2u);
+  EXPECT_TRUE(json::parse(events[events.size() - 2]).contains("error"));
+  EXPECT_EQ(events.back(), "[DONE]");
+  EXPECT_EQ(status_of(server.exchange(post("/v1/completions", R"({"prompt":"a"})"))), 429);
+  EXPECT_TRUE(eventually(
+      [&] { return server.exchange(get("/metrics")).find("moebox:requests_in_flight 0\n") != std::string::npos; }));
+}
+
 TEST(ServerStream, ErrorsBeforeTheFirstTokenHaveTheirStatus) {
   const TestServer server;
   EXPECT_EQ(status_of(server.exchange(post("/v1/completions", R"({"prompt":"a","stream":true,"max_tokens":100000})"))),
