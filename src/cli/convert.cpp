@@ -65,9 +65,7 @@ int run_convert(const Context& context, const ConvertRequest& request) {
     throw Error(ErrorKind::invalid_argument, "is there already", request.out, "--force replaces it");
   const Hub hub = make_hub(context);
   const auto in = hub.find(request.in);
-  if (!in)
-    throw Error(ErrorKind::not_found, "is not here", request.in,
-                fmt::format("give a folder or a file, or fetch a model: 'moebox pull {}'", request.in));
+  if (!in) throw Error(ErrorKind::not_found, "is not here", request.in, not_here_hint(request.in));
   const Checkpoint checkpoint = Checkpoint::open(*in);
   ConvertReport report;
   {

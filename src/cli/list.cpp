@@ -61,7 +61,8 @@ void print_table(const Console& console, const std::vector<Row>& rows, bool all)
                     "\n";
   for (const Row& row : rows) {
     const std::string state = all ? pad_right(row.here ? "yes" : "no", 4) : date_text(row.modified_unix);
-    out += fmt::format("{}  {:>8}  {}  {}", pad_right(printable(row.name), widest), bytes_text(row.size_bytes), state,
+    out += fmt::format("{}  {:>8}  {}  {}", pad_right(printable(row.name), widest),
+                       row.size_bytes == 0 ? "?" : bytes_text(row.size_bytes), state,
                        row.licence.empty() ? "-" : printable(row.licence));
     out += "\n";
     if (all && !row.description.empty()) out += "  " + console.faint(printable(row.description)) + "\n";
@@ -75,7 +76,8 @@ int list(const Context& context, bool all, bool names, bool json) {
   if (json) {
     nlohmann::ordered_json array = nlohmann::ordered_json::array();
     for (const Row& row : rows) {
-      nlohmann::ordered_json object = {{"name", row.name}, {"here", row.here}, {"size_bytes", row.size_bytes}};
+      nlohmann::ordered_json object = {{"name", row.name}, {"here", row.here}, {"size_bytes", nullptr}};
+      if (row.size_bytes > 0) object["size_bytes"] = row.size_bytes;
       if (row.here) object["path"] = row.path;
       if (row.here) object["modified_unix"] = row.modified_unix;
       if (!row.licence.empty()) object["licence"] = row.licence;

@@ -21,9 +21,12 @@ struct LogitsOptions {
   bool last = false;
 };
 
-std::vector<TokenId> token_ids(const LogitsOptions& options, const Evaluation& evaluation) {
+void check_source(const LogitsOptions& options) {
   const int given = int{!options.ids.empty()} + int{!options.ids_file.empty()} + int{!options.text.empty()};
   if (given != 1) throw Error(ErrorKind::invalid_argument, "expected exactly one of --ids, --file and --text");
+}
+
+std::vector<TokenId> token_ids(const LogitsOptions& options, const Evaluation& evaluation) {
   const ModelInfo& info = evaluation.model().info();
   std::vector<TokenId> ids;
   if (!options.text.empty()) {
@@ -39,6 +42,7 @@ std::vector<TokenId> token_ids(const LogitsOptions& options, const Evaluation& e
 }
 
 int logits(const Context& context, const LogitsOptions& options) {
+  check_source(options);
   check_writable(options.out);
   Hub hub = make_hub(context);
   Evaluation evaluation(context.settings, fetch(context, hub, options.model));

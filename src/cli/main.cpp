@@ -17,9 +17,25 @@
 namespace moebox::cli {
 namespace {
 
+/// Words for a person: what they quote may be a megabyte that somebody pasted.
+std::string readable(const std::string& text) {
+  constexpr std::size_t most_bytes = 1500;
+  if (text.size() <= most_bytes) return printable(text);
+  std::size_t end = most_bytes;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  return printable(std::string_view(text).substr(0, end)) + " ...";
+}
+
 void print_error(const Context& context, const std::string& message, const std::string& hint) {
-  context.console.error(say(context.text->error, printable(message)));
-  if (!hint.empty()) context.console.error(say(context.text->hint, printable(hint)));
+  context.console.error(say(context.text->error, readable(message)));
+  if (!hint.empty()) context.console.error(say(context.text->hint, readable(hint)));
+}
+
+/// The engine's names for what a person sets, as a person knows them.
+std::string place_of(const Error& error) {
+  if (error.where() == "context_tokens") return "--context";
+  if (error.where() == "kv_bytes") return "--kv-memory";
+  return error.where();
 }
 
 /// The verb that was written, or nullptr.
@@ -132,8 +148,8 @@ int guarded(int argc, char** argv) {
     if (error.kind() == ErrorKind::cancelled) {
       context.console.note(std::string(context.text->interrupted) + "\n");
     } else {
-      print_error(context, error.where().empty() ? error.message() : error.where() + ": " + error.message(),
-                  error.hint());
+      const std::string place = place_of(error);
+      print_error(context, place.empty() ? error.message() : place + ": " + error.message(), error.hint());
     }
     return exit_code(error.kind());
   } catch (const std::bad_alloc&) {

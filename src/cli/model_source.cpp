@@ -37,6 +37,12 @@ std::filesystem::path fetch(const Context& context, Hub& hub, const std::string&
   });
 }
 
+std::string not_here_hint(const std::string& model) {
+  const bool has_source = model.rfind("hf:", 0) == 0 || model.rfind("pip:", 0) == 0;
+  if (!has_source && (model.find('/') != std::string::npos || model.ends_with(".gguf"))) return "check the path";
+  return "'moebox pull " + model + "' fetches it, 'moebox list --all' shows what there is";
+}
+
 LanguageModelOptions model_options(const Settings& settings) {
   LanguageModelOptions options;
   options.engine.n_threads = static_cast<int>(settings.integer("threads"));

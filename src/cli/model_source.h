@@ -18,6 +18,9 @@ Hub make_hub(const Context& context);
 /// Error(cancelled); the next time it goes on where it was.
 std::filesystem::path fetch(const Context& context, Hub& hub, const std::string& model);
 
+/// What to do about a model that is not here: a path is to be mended, a name can be fetched.
+std::string not_here_hint(const std::string& model);
+
 /// Thread, context, cache and sampling settings as the engine wants them.
 LanguageModelOptions model_options(const Settings& settings);
 SamplingParams sampling_params(const Settings& settings);

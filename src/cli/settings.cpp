@@ -108,7 +108,12 @@ std::optional<double> parse_size(std::string_view text) {
 bool is_free(const Setting& setting) { return setting.range.least == 0 && setting.range.most == 0; }
 
 std::string range_text(const Setting& setting) {
-  if (is_free(setting) || setting.type == SettingType::duration || setting.type == SettingType::size) return "";
+  if (is_free(setting)) return "";
+  const auto most = setting.range.most;
+  if (setting.type == SettingType::duration) return fmt::format(", at most {}h", most / 3600e3);
+  if (setting.type == SettingType::size)
+    return fmt::format(", from {} to {}", bytes_text(static_cast<std::uint64_t>(setting.range.least)),
+                       bytes_text(static_cast<std::uint64_t>(most)));
   return " " + setting.range.text();
 }
 
@@ -123,9 +128,10 @@ std::string expectation(const Setting& setting) {
     case SettingType::choice:
       return "one of " + std::string(setting.choices);
     case SettingType::duration:
-      return setting.range.least < 0 ? "a time such as 90s, 5m or never" : "a time such as 90s or 5m";
+      return (setting.range.least < 0 ? "a time such as 90s, 5m or never" : "a time such as 90s or 5m") +
+             range_text(setting);
     case SettingType::size:
-      return "a size such as 512MB or 2GiB";
+      return "a size such as 512MB or 2GiB" + range_text(setting);
     default:
       return setting.key == "seed" ? "an integer from 0 to 18446744073709551615, or random" : "a text";
   }

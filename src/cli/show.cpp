@@ -229,8 +229,7 @@ int show(const Context& context, const ShowOptions& options) {
   const Hub hub = make_hub(context);
   const auto path = hub.find(options.model);
   if (!path) {
-    throw Error(ErrorKind::not_found, "is not here", options.model,
-                fmt::format("'moebox pull {}' fetches it, 'moebox list' shows what is here", options.model));
+    throw Error(ErrorKind::not_found, "is not here", options.model, not_here_hint(options.model));
   }
   const Checkpoint checkpoint = Checkpoint::open(*path);
   const Console& console = context.console;

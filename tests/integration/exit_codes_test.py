@@ -14,11 +14,20 @@ class ExitCodesTest(ProgramTest):
         _, err = self.run_program("run", SMOL, "--load", "chat.json", "hello", code=2)
         self.assertIn("--load", err)
 
+    def test_2_what_a_person_sets_is_called_as_the_person_calls_it(self):
+        self.assertIn("--context: expected", self.run_program("run", SMOL, "hi", "--context", "2147483647", code=2)[1])
+        self.assertIn("--kv-memory: a context", self.run_program("run", SMOL, "hi", "--context", "512", "--kv-memory", "1", code=7)[1])
+        self.assertIn("from 0 B to 64000 GB", self.run_program("run", SMOL, "hi", "--kv-memory", "9999TB", code=2)[1])
+        _, err = self.run_program("config", code=2, MOEBOX_TEMPERATURE="é" * 50000)
+        self.assertLess(len(err), 3000)
+        self.assertIn("from 0 to 100", err)
+
     def test_3_a_model_that_is_not_there(self):
         _, err = self.run_program("run", "smollm2-135m-instrut", "hello", code=3)
         self.assertRegex(err, r"^moebox: error: .*smollm2-135m-instrut")
         self.assertIn("smollm2-135m-instruct", err.split("hint:")[1] if "hint:" in err else err)
-        self.run_program("show", "./nothing.gguf", code=3)
+        self.assertIn("check the path", self.run_program("show", "./nothing.gguf", code=3)[1])
+        self.assertIn("moebox pull qwen", self.run_program("show", "qwen2.5-0.5b-instruct", code=3)[1])
         self.run_program("rm", "nothing", code=3)
         self.run_program("run", SMOL, "--file", "nothing.txt", code=3)
         self.run_program("--config", "nothing.toml", "list", code=3)

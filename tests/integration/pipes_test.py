@@ -132,6 +132,8 @@ class PipesTest(ProgramTest):
         by_name = {model["name"]: model for model in models}
         self.assertTrue(by_name["smollm2-135m-instruct"]["here"])
         self.assertEqual(by_name["smollm2-135m-instruct"]["size_bytes"], 98362432)
+        self.assertIsNone(by_name["smollm2-360m-instruct"]["size_bytes"])
+        self.assertRegex(self.run_program("list", "--all")[0], r"smollm2-360m-instruct +\? +no")
         names = self.run_program("list", "--all", "--names")[0].split()
         self.assertEqual(names, [model["name"] for model in models])
         out, err = self.run_program("list", MOEBOX_STORE=self.path("empty"))
