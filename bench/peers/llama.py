@@ -28,7 +28,7 @@ class LlamaCpp:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = n_context * n_sequences
         params.n_seq_max = n_sequences
-        params.n_batch = params.n_ubatch = n_batch
+        params.n_batch = params.n_ubatch = self.n_batch = n_batch
         params.n_threads = params.n_threads_batch = n_threads
         params.flash_attn_type = int(flash_attention)  # LLAMA_FLASH_ATTN_TYPE_DISABLED or _ENABLED
         params.type_k = params.type_v = llama_cpp.GGML_TYPE_F16
@@ -80,13 +80,15 @@ class LlamaCpp:
         """The logits of token `index` of the last step, as a view that the next step overwrites."""
         return numpy.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(self.context, index), (self.vocab_size,))
 
-    def prefill(self, tokens, logits_from=None):
-        """All of `tokens` as sequence 0 from position 0 in one step, keeping the logits from token `logits_from` on (default: the last).
-        A view of the last row of logits."""
+    def prefill(self, tokens, logits_from=None, sequence=0):
+        """All of `tokens` from position 0, keeping the logits from token `logits_from` on (default: the last). More than n_batch
+        take several steps, and only the last one's logits remain. A view of the last row of logits."""
         n = len(tokens)
-        first = n - 1 if logits_from is None else logits_from
-        self.decode(tokens, range(n), [0] * n, [i >= first for i in range(n)])
-        return self.logits(n - 1)
+        kept = n - 1 if logits_from is None else logits_from
+        for first in range(0, n, self.n_batch):
+            places = range(first, min(first + self.n_batch, n))
+            self.decode([tokens[i] for i in places], places, [sequence] * len(places), [i >= kept for i in places])
+        return self.logits(len(places) - 1)
 
 
 def build_info():

@@ -4,8 +4,8 @@
     python3 -m venv build/peers && build/peers/bin/pip install -r bench/peers/requirements.txt
     build/peers/bin/python bench/peers/run.py --moebox build/release/moebox MODEL.gguf ... [--threads 1,2] [--rounds 5] [--json FILE [--add]]
 
-A round is one process of moebox and one of llama.cpp: load, warm up, prefill 512, decode 128, and 1, 8 and 32 streams of 48 tokens. The
-table has the medians of the rounds, their ratio (above 1: moebox is faster), and the spread (largest over smallest) of the ratio's
+A round is one process of moebox and one of llama.cpp: load, warm up, prefill 512, decode 128, and 1, 8 and 32 streams of 48 tokens; with
+--long a second one for each that prefills 4,096 tokens and decodes 64 after 4,000. The table has the medians of the rounds, their ratio (above 1: moebox is faster), and the spread (largest over smallest) of the ratio's
 two sides, which says how much to believe. llama.cpp runs with and without flash attention; the better median counts for it.
 With --add the rounds join those that FILE holds: for a machine that is quiet for some minutes at a time.
 Says beforehand how busy the machine is, and in the end how much of the time something else ran on it.
@@ -37,8 +37,12 @@ def processor():
     return platform.machine()
 
 
-def flatten(result):
-    speeds = {"prefill 512": result["prefill_tokens_per_second"], "decode 128": result["decode_tokens_per_second"]}
+LONG = {"prefill": 4096, "decode": 64, "after": 4000, "streams": "0"}
+
+
+def flatten(work, result):
+    decode = f"decode {work['decode']}" + (f" at {work['after']}" if work["after"] > 1 else "")
+    speeds = {f"prefill {work['prefill']}": result["prefill_tokens_per_second"], decode: result["decode_tokens_per_second"]}
     for n, value in result["streams_tokens_per_second"].items():
         speeds[f"{n} stream" + ("s" if n != "1" else "")] = value
     return speeds
@@ -51,13 +55,24 @@ def run_json(command):
     return json.loads(done.stdout)
 
 
-def run_moebox(program, model, threads):
-    return flatten(run_json([program, "bench", model, "--threads", str(threads), "--repeat", "1", "--json"])["rows"][0])
+def options(work, threads):
+    return ["--threads", str(threads)] + [text for name, value in work.items() for text in (f"--{name.replace('_', '-')}", str(value))]
 
 
-def run_llama(model, threads, flash_attention):
-    command = [sys.executable, HERE / "llama_bench.py", model, "--threads", str(threads)]
-    return flatten(run_json(command + ["--flash-attention"] * flash_attention))
+def run_moebox(program, model, threads, works):
+    speeds = {}
+    for work in works:
+        report = run_json([program, "bench", model, "--repeat", "1", "--json"] + options(work, threads))
+        speeds |= flatten(work, report["rows"][0])
+    return speeds
+
+
+def run_llama(model, threads, works, flash_attention):
+    speeds = {}
+    for work in works:
+        command = [sys.executable, HERE / "llama_bench.py", model] + options(work, threads)
+        speeds |= flatten(work, run_json(command + ["--flash-attention"] * flash_attention))
+    return speeds
 
 
 def spread(values):
@@ -94,9 +109,9 @@ def earlier_rounds(path):
 def print_rows(model, threads, rows):
     rounds = len(rows[0]["moebox_rounds"])
     print(f"\n{model.name}, {threads} thread{'s' * (threads > 1)} (tokens a second, medians of {rounds})")
-    print(f"{'':14}{'moebox':>10}{'llama.cpp':>11}{'ratio':>8}{'spread':>15}")
+    print(f"{'':18}{'moebox':>10}{'llama.cpp':>11}{'ratio':>8}{'spread':>15}")
     for r in rows:
-        print(f"{r['measurement']:14}{r['moebox']:10.1f}{r['llama_cpp']:11.1f}{r['ratio']:8.2f}"
+        print(f"{r['measurement']:18}{r['moebox']:10.1f}{r['llama_cpp']:11.1f}{r['ratio']:8.2f}"
               f"{r['moebox_spread']:8.2f}{r['llama_cpp_spread']:7.2f}  {r['llama_cpp_variant']}", flush=True)
 
 
@@ -108,7 +123,18 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--add", action="store_true", help="to the rounds that the file of --json holds")
+    parser.add_argument("--flash-attention", choices=["both", "off", "on"], default="both", help="of llama.cpp")
+    parser.add_argument("--long", action="store_true", help="a prompt of 4,096 tokens and an answer after 4,000, too")
+    parser.add_argument("--only-long", action="store_true", help="that alone")
+    parser.add_argument("--decode", type=int, default=128, help="tokens of the single answer [128]")
+    parser.add_argument("--streams", default="1,8,32")
+    parser.add_argument("--stream-prompt", type=int, default=16)
+    parser.add_argument("--stream-tokens", type=int, default=48)
     args = parser.parse_args()
+    usual = {"prefill": 512, "decode": args.decode, "after": 1, "streams": args.streams, "stream_prompt": args.stream_prompt,
+             "stream_tokens": args.stream_tokens}
+    variants = ["plain"] * (args.flash_attention != "on") + ["flash attention"] * (args.flash_attention != "off")
+    works = [usual] * (not args.only_long) + [LONG] * (args.long or args.only_long)
     if args.add and not args.json:
         parser.error("--add needs --json FILE: the file with the earlier rounds")
 
@@ -119,11 +145,13 @@ def main():
     busy, stolen = cpu_seconds()
     for model in args.models:
         for threads in map(int, args.threads.split(",")):
-            moebox, peers = earlier.pop((model.name, threads), ([], {"plain": [], "flash attention": []}))
+            moebox, peers = earlier.pop((model.name, threads), ([], {variant: [] for variant in variants}))
+            if list(peers) != variants:
+                parser.error(f"the earlier rounds are with {' and '.join(peers)}")
             for _ in range(args.rounds):
-                moebox.append(run_moebox(args.moebox, model, threads))
+                moebox.append(run_moebox(args.moebox, model, threads, works))
                 for variant, rounds in peers.items():
-                    rounds.append(run_llama(model, threads, variant == "flash attention"))
+                    rounds.append(run_llama(model, threads, works, variant == "flash attention"))
             rows = compare(moebox, peers)
             print_rows(model, threads, rows)
             report["tables"].append({"model": model.name, "threads": threads, "rounds": len(moebox), "rows": rows})

@@ -19,13 +19,11 @@
 namespace moebox::cli {
 namespace {
 
-constexpr int stream_tokens = 48;  // of every answer when several run together
-constexpr int stream_prompt_tokens = 16;
-
 struct BenchOptions {
   std::vector<std::string> models;
   std::vector<int> threads, streams = {1, 8, 32};
-  int prefill = 512, decode = 128, repeat = 3;
+  int prefill = 512, decode = 128, after = 1, repeat = 3;
+  int stream_prompt = 16, stream_tokens = 48;  // of every answer when several run together
   bool json = false;
   bool sweeps = false;
   MoeSweepOptions sweep;
@@ -35,28 +33,30 @@ struct BenchRow {
   std::string model;
   int threads = 0;
   std::size_t weight_bytes = 0;
+  std::size_t token_bytes = 0;     // of these, what one generated token reads
   double prefill = 0, decode = 0;  // tokens a second, as all that follows
   std::vector<double> streams;
   MachineLimits limits;
 
   /// The share of the memory's speed at which one answer reads the weights.
-  double decode_share() const { return decode * static_cast<double>(weight_bytes) / limits.read_bytes_per_second; }
+  double decode_share() const { return decode * static_cast<double>(token_bytes) / limits.read_bytes_per_second; }
 };
 
 BenchRow measure(const Context& context, const BenchOptions& options, const std::string& name,
                  const std::filesystem::path& path, int threads) {
-  const int most_streams = *std::max_element(options.streams.begin(), options.streams.end());
+  int most_streams = 1;
+  for (const int n : options.streams) most_streams = std::max(most_streams, n);
   LanguageModelOptions settings = model_options(context.settings);
   settings.engine.n_threads = threads;
   settings.engine.max_sequences = most_streams;
   settings.engine.max_queued = most_streams;
   settings.engine.context_tokens =
-      std::max(options.prefill + 1, options.decode + stream_prompt_tokens) + kv_block_tokens;
+      std::max({options.prefill + 1, options.after + options.decode, options.stream_prompt + options.stream_tokens});
   const auto blocks = [](int tokens) { return static_cast<std::size_t>(tokens / kv_block_tokens + 2); };
   settings.engine.kv_bytes =
       describe_model(Checkpoint::open(path), settings.model).kv_block_bytes() *
       std::max(blocks(settings.engine.context_tokens),
-               static_cast<std::size_t>(most_streams) * blocks(stream_prompt_tokens + stream_tokens));
+               static_cast<std::size_t>(most_streams) * blocks(options.stream_prompt + options.stream_tokens));
   const auto model = LanguageModel::load(path, settings);
   Engine& engine = model->engine();
 
@@ -66,23 +66,25 @@ BenchRow measure(const Context& context, const BenchOptions& options, const std:
   MachineLimits limits = meter.measure(team);
   std::vector<double> prefill, decode;
   std::vector<std::vector<double>> streams(options.streams.size());
-  measure_prefill(engine, options.prefill, 0);  // pages, caches and clocks warm up
+  measure_prefill(engine, std::min(options.prefill, 512), 0);  // pages, caches and clocks warm up
   for (int round = 1; round <= options.repeat; ++round) {
     const auto seed = static_cast<unsigned>(round);
     if (context.console.can_redraw_error()) {
       context.console.note(fmt::format("\r\033[K{}, {} threads, round {} of {}", name, threads, round, options.repeat));
     }
     prefill.push_back(measure_prefill(engine, options.prefill, seed));
-    decode.push_back(measure_decode(engine, 1, options.decode, 1, seed));
+    decode.push_back(measure_decode(engine, 1, options.decode, options.after, seed));
     limits = best_of(limits, meter.measure(team));
     for (std::size_t i = 0; i < streams.size(); ++i) {
-      streams[i].push_back(measure_decode(engine, options.streams[i], stream_tokens, stream_prompt_tokens, seed));
+      streams[i].push_back(
+          measure_decode(engine, options.streams[i], options.stream_tokens, options.stream_prompt, seed));
     }
   }
   if (context.console.can_redraw_error()) context.console.note("\r\033[K");
   BenchRow row{.model = name,
                .threads = threads,
                .weight_bytes = engine.model().weight_bytes,
+               .token_bytes = engine.model().token_bytes,
                .prefill = median(prefill),
                .decode = median(decode),
                .streams = {},
@@ -97,10 +99,14 @@ nlohmann::ordered_json row_json(const BenchOptions& options, const BenchRow& row
   return {{"model", row.model},
           {"threads", row.threads},
           {"weight_bytes", row.weight_bytes},
+          {"token_bytes", row.token_bytes},
           {"prefill_tokens", options.prefill},
           {"prefill_tokens_per_second", row.prefill},
           {"decode_tokens", options.decode},
+          {"decode_after_tokens", options.after},
           {"decode_tokens_per_second", row.decode},
+          {"stream_prompt_tokens", options.stream_prompt},
+          {"stream_tokens", options.stream_tokens},
           {"streams_tokens_per_second", streams},
           {"read_bytes_per_second", row.limits.read_bytes_per_second},
           {"int8_operations_per_second", row.limits.int8_operations_per_second},
@@ -128,9 +134,12 @@ void print_table(const Console& console, const BenchOptions& options, const std:
                     printable(row.model), row.threads, row.limits.read_bytes_per_second / 1e9, 100 * row.decode_share(),
                     row.limits.int8_operations_per_second / 1e9, row.limits.float_operations_per_second / 1e9));
   }
-  out += console.faint(fmt::format("tokens a second, median of {}; streams: {} tokens each, all together",
-                                   options.repeat, stream_tokens)) +
-         "\n";
+  out +=
+      console.faint(fmt::format(
+          "tokens a second, median of {}; the single answer follows {} token{}; streams: {} tokens each "
+          "after {}, all together",
+          options.repeat, options.after, options.after == 1 ? "" : "s", options.stream_tokens, options.stream_prompt)) +
+      "\n";
   console.out(out);
 }
 
@@ -149,6 +158,7 @@ int sweep(const Context& context, const BenchOptions& options) {
 
 int bench(const Context& context, BenchOptions options) {
   if (options.models.empty()) options.models.push_back(context.settings.text("model"));
+  std::erase(options.streams, 0);
   if (options.sweeps) return sweep(context, options);
   if (options.threads.empty()) {
     const auto set = static_cast<int>(context.settings.integer("threads"));
@@ -202,6 +212,7 @@ void add_bench(CLI::App& program, Context& context) {
                             "moebox bench smollm2-135m-instruct\n"
                             "moebox bench smollm2-135m-instruct qwen2.5-coder-0.5b-instruct --threads 1,2 --repeat 5\n"
                             "moebox bench ./model.gguf --streams 1,64 --json\n"
+                            "moebox bench ./model.gguf --prefill 4096 --decode 64 --after 4000 --streams 0\n"
                             "moebox bench ./moe.gguf --moe-sweep --text book.txt --svg sweep.svg");
   auto options = std::make_shared<BenchOptions>();
   verb->add_option("MODEL", options->models, "names, files or folders")->type_name("");
@@ -210,15 +221,24 @@ void add_bench(CLI::App& program, Context& context) {
       ->delimiter(',')
       ->allow_extra_args(false)
       ->check(CLI::Range(1, 1024));
-  verb->add_option("--streams", options->streams, "numbers of answers at once [1,8,32]")
+  verb->add_option("--streams", options->streams, "numbers of answers at once; 0: none [1,8,32]")
       ->type_name("LIST")
       ->delimiter(',')
       ->allow_extra_args(false)
-      ->check(CLI::Range(1, 1024));
+      ->check(CLI::Range(0, 1024));
   verb->add_option("--prefill", options->prefill, "tokens of the prompt [512]")
       ->type_name("N")
       ->check(CLI::Range(2, 1 << 20));
   verb->add_option("--decode", options->decode, "tokens of the single answer [128]")
+      ->type_name("N")
+      ->check(CLI::Range(2, 1 << 20));
+  verb->add_option("--after", options->after, "tokens of the prompt before the single answer [1]")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1 << 20));
+  verb->add_option("--stream-prompt", options->stream_prompt, "tokens of each prompt when several answers run [16]")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1 << 20));
+  verb->add_option("--stream-tokens", options->stream_tokens, "tokens of each answer then [48]")
       ->type_name("N")
       ->check(CLI::Range(2, 1 << 20));
   verb->add_option("--repeat", options->repeat, "rounds; the median counts [3]")

@@ -18,6 +18,8 @@ class EmbeddingAndHead {
 
   /// Bytes of the embedding where it is read from the checkpoint.
   std::size_t mapped_bytes() const noexcept { return embedding_ == nullptr ? 0 : embedding_->data.size(); }
+  /// Of the packed output matrix.
+  std::size_t head_bytes() const noexcept { return bytes_of(output_); }
   ActivationTypes activation_types() const { return {&output_}; }
   /// x (n_tokens, hidden_size): this member's rows; ends with a barrier.
   void embed(const Step& step, const AlignedBuffer& x) const noexcept;

@@ -16,6 +16,7 @@ struct GatedMlp {
   PackedMatrix gate, up;  // (inner_size, hidden_size)
   PackedMatrix down;      // (hidden_size, inner_size)
 
+  std::size_t bytes() const noexcept { return bytes_of(gate) + bytes_of(up) + bytes_of(down); }
   ActivationTypes input_types() const { return {&gate, &up}; }
   ActivationTypes inner_types() const { return {&down}; }
 };

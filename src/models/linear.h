@@ -80,6 +80,10 @@ struct Product {
 void multiply(const TeamMember& member, const KernelTable& kernels, const Activations& activations, int n_tokens,
               std::initializer_list<Product> products) noexcept;
 
+inline std::size_t bytes_of(const PackedMatrix& matrix) noexcept {
+  return matrix.panel_bytes * static_cast<std::size_t>(matrix.n_panels());
+}
+
 /// The panels [first, first + count) of a matrix, as a matrix.
 PackedMatrix panel_range(const PackedMatrix& matrix, int first, int count) noexcept;
 

@@ -130,6 +130,11 @@ Llama::Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam* te
 
   info_.weight_bytes = packer.total_bytes();
   info_.mapped_bytes = embedding_and_head_.mapped_bytes();
+  info_.token_bytes = embedding_and_head_.head_bytes();
+  for (const LlamaLayer& l : layers_)
+    for (const PackedMatrix* matrix : {&l.q, &l.k, &l.v, &l.attn_output, &l.gate, &l.up, &l.down})
+      info_.token_bytes += bytes_of(*matrix);
+  for (const LlamaLayer& l : layers_) info_.token_bytes += l.moe.token_bytes(spec.experts.gate.top_k);
 }
 
 void Llama::load_layer(TensorFinder& find, WeightPacker& packer, int index) {

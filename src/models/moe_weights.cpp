@@ -3,6 +3,13 @@
 
 namespace moebox {
 
+std::size_t MoeWeights::token_bytes(int top_k) const noexcept {
+  std::size_t sum = 0;
+  for (const GatedMlp& expert : experts) sum += expert.bytes();
+  if (!experts.empty()) sum = sum / experts.size() * static_cast<std::size_t>(top_k);
+  return sum + bytes_of(router) + shared.bytes();
+}
+
 void load_moe(const MoeParts& parts, TensorFinder& find, WeightPacker& packer, int layer, MoeWeights& weights) {
   if (parts.gate.attention.n_heads > 0) load_gate_attention(find, packer, layer, weights.attention);
   packer.add(router_matrix(find, "router", layer), &weights.router);

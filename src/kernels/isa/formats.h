@@ -197,11 +197,12 @@ struct Q6_K : layout::Q6_K {
   static MOEBOX_OP void decode(Unit unit, int group, int part, int s, Bytes (&w)[8]) {
     const Unit p = unit + data + data_part * part + data_group * group;
     const Unit l = p + low + 512 * (s & 1), h = p + high;
-    const Bytes mask4 = splat_byte(15), mask2 = splat_byte(3), mask48 = splat_byte(0x30);
+    const Bytes mask4 = splat_byte(15), mask48 = splat_byte(0x30);
     MOEBOX_UNROLL
     for (int i = 0; i < 8; ++i) {
-      const Bytes two = bit_and(shift_right(load_bytes(h + 64 * i), 2 * s), mask2);
-      w[i] = or_masked(bit_and(shift_right(load_bytes(l + 64 * i), 4 * (s >> 1)), mask4), shift_left(two, 4), mask48);
+      const Bytes two = load_bytes(h + 64 * i);  // bits 2 * s and 2 * s + 1 go to places 4 and 5
+      w[i] = or_masked(bit_and(shift_right(load_bytes(l + 64 * i), 4 * (s >> 1)), mask4),
+                       s < 2 ? shift_left(two, 4 - 2 * s) : shift_right(two, 2 * s - 4), mask48);
     }
   }
   static MOEBOX_OP void scales_of(Unit unit, int group, KScales& k) {

@@ -30,13 +30,26 @@ struct PanelOutput {
   }
 };
 
-// Bytes ahead of the stream that one token prefetches, and many.
+// Bytes ahead of the stream that one token prefetches (where the layer wants it), and many.
 inline constexpr std::uintptr_t prefetch_one = 2048, prefetch_one_k = 4096, prefetch_many = 4096;
 
 template <int bytes>
 MOEBOX_OP void prefetch_lines(Unit p, std::uintptr_t ahead) {
   MOEBOX_UNROLL
   for (int i = 0; i < bytes; i += 64) prefetch(p, ahead + static_cast<std::uintptr_t>(i));
+}
+
+/// Before one token computes on `bytes` of its stream. x86 processors prefetch better than software can ask for, as
+/// long as they see one instruction walk the lines in order; the unrolled loads of a superblock do not look like that,
+/// and blocks of 32 do.
+template <int bytes, bool superblock>
+MOEBOX_OP void announce_lines(Unit p) {
+  if constexpr (prefetches_by_hand) {
+    prefetch_lines<bytes>(p, superblock ? prefetch_one_k : prefetch_one);
+  } else if constexpr (superblock) {
+    MOEBOX_ROLLED
+    for (int i = 0; i < bytes; i += 64) touch(p + i);
+  }
 }
 
 // Accumulators of a panel for all tokens of a block: 16 KiB, in the nearest cache.
@@ -129,7 +142,7 @@ void one_token32(Unit unit, int n_blocks, TokenBlock tokens, PanelOutput output)
   const std::int8_t* q = tokens.q;
   const auto* record = reinterpret_cast<const ActivationRecord32*>(tokens.records);
   for (int b = 0; b < n_blocks; ++b, unit += F::bytes, q += 32, ++record) {
-    prefetch_lines<F::bytes>(unit, prefetch_one);
+    announce_lines<F::bytes, false>(unit);
     MOEBOX_UNROLL
     for (int g = 0; g < 2; ++g) {
       Bytes w[1][8];
@@ -272,9 +285,9 @@ void one_token256(Unit unit, int n_blocks, TokenBlock tokens, PanelOutput output
     for (int g = 0; g < 2; ++g) F::scales_of(unit, g, k[g][0]);
     MOEBOX_UNROLL_PARTS
     for (int part = 0; part < F::parts; ++part) {
-      prefetch_lines<F::bytes / F::parts>(unit + F::bytes / F::parts * part, prefetch_one_k);
       MOEBOX_UNROLL
       for (int g = 0; g < 2; ++g) {
+        announce_lines<F::data_group, true>(unit + F::data + F::data_part * part + F::data_group * g);
         MOEBOX_UNROLL
         for (int s = 0; s < per_part; ++s) {
           const int index = part * per_part + s;

@@ -29,6 +29,7 @@ inline constexpr int score_queries = 2;
 inline constexpr int value_queries = 2;
 inline constexpr int value_vectors = 2;
 inline constexpr int wide_bias = 0;
+inline constexpr bool prefetches_by_hand = false;
 
 MOEBOX_OP __m256i first_mask(int n, int half) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(n - 8 * half), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -298,6 +299,11 @@ MOEBOX_OP Ints dot_register(Ints sum, Bytes w, Bytes a) {
 MOEBOX_OP void forget(Bytes& a) { asm volatile("" : "+x"(a.v[0]), "+x"(a.v[1])); }
 MOEBOX_OP void forget(Floats& a) { asm volatile("" : "+x"(a.v[0]), "+x"(a.v[1])); }
 
+/// Reads from a line for the sake of the processor's own prefetchers.
+MOEBOX_OP void touch(const std::uint8_t* p) {
+  std::uint8_t value;
+  asm volatile("movb %1, %0" : "=q"(value) : "m"(*p));
+}
 MOEBOX_OP void prefetch(const void* p, std::uintptr_t ahead) {
   _mm_prefetch(reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(p) + ahead), _MM_HINT_T0);
 }

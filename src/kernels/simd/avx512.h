@@ -29,6 +29,7 @@ inline constexpr int score_queries = 8;
 inline constexpr int value_queries = 4;
 inline constexpr int value_vectors = 4;
 inline constexpr int wide_bias = 128;
+inline constexpr bool prefetches_by_hand = false;
 
 MOEBOX_OP __mmask16 first_mask(int n) {
   return _mm512_cmplt_epi32_mask(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
@@ -184,6 +185,11 @@ MOEBOX_OP Ints dot_register(Ints sum, Bytes w, Bytes a) { return {_mm512_dpbusd_
 MOEBOX_OP void forget(Bytes& a) { asm volatile("" : "+v"(a.v)); }
 MOEBOX_OP void forget(Floats& a) { asm volatile("" : "+v"(a.v)); }
 
+/// Reads from a line for the sake of the processor's own prefetchers.
+MOEBOX_OP void touch(const std::uint8_t* p) {
+  std::uint8_t value;
+  asm volatile("movb %1, %0" : "=q"(value) : "m"(*p));
+}
 MOEBOX_OP void prefetch(const void* p, std::uintptr_t ahead) {
   _mm_prefetch(reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(p) + ahead), _MM_HINT_T0);
 }

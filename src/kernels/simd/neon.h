@@ -37,6 +37,7 @@ inline constexpr int score_queries = 2;
 inline constexpr int value_queries = 2;
 inline constexpr int value_vectors = 2;
 inline constexpr int wide_bias = 0;
+inline constexpr bool prefetches_by_hand = true;
 
 MOEBOX_OP uint32x4_t first_mask(int n, int quarter) {
   const int32_t lanes[4] = {0, 1, 2, 3};
@@ -404,6 +405,7 @@ MOEBOX_OP Ints dot_register(Ints sum, Bytes w, Bytes a) {
 MOEBOX_OP void forget(Bytes& a) { asm volatile("" : "+w"(a.v[0]), "+w"(a.v[1]), "+w"(a.v[2]), "+w"(a.v[3])); }
 MOEBOX_OP void forget(Floats& a) { asm volatile("" : "+w"(a.v[0]), "+w"(a.v[1]), "+w"(a.v[2]), "+w"(a.v[3])); }
 
+MOEBOX_OP void touch(const std::uint8_t*) {}
 MOEBOX_OP void prefetch(const void* p, std::uintptr_t ahead) {
   __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + ahead));
 }

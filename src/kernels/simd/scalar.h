@@ -33,6 +33,9 @@ inline constexpr int value_queries = 1;  // queries x value_vectors * 16 values
 inline constexpr int value_vectors = 1;
 /// What wide_operand() adds to a signed weight.
 inline constexpr int wide_bias = 0;
+/// Whether one token's loop has to prefetch; where not, touch() shows the processor's own prefetchers what it will
+/// read.
+inline constexpr bool prefetches_by_hand = true;
 
 #define MOEBOX_EACH(count, expression)            \
   for (int i = 0; i < (count); ++i) (expression); \
@@ -349,6 +352,7 @@ MOEBOX_OP Ints dot_register(Ints sum, Bytes w, Bytes a) {
 MOEBOX_OP void forget(Bytes& a) { asm volatile("" : "+m"(a)); }
 MOEBOX_OP void forget(Floats& a) { asm volatile("" : "+m"(a)); }
 
+MOEBOX_OP void touch(const std::uint8_t*) {}
 MOEBOX_OP void prefetch(const void*, std::uintptr_t) {}
 
 #undef MOEBOX_EACH

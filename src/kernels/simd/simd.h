@@ -19,6 +19,12 @@
 #define MOEBOX_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+#if defined(__clang__)
+#define MOEBOX_ROLLED _Pragma("nounroll")
+#else
+#define MOEBOX_ROLLED _Pragma("GCC unroll 1")
+#endif
+
 // Loops over the parts of a superblock: unrolled, shifts are by constants; NEON's four registers to a logical one make
 // that twice the work for the compiler.
 #if defined(__aarch64__)
