@@ -26,9 +26,14 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
   add_compile_options(-Wno-restrict $<$<CONFIG:MinSizeRel>:-Wno-maybe-uninitialized>)
 endif()
 
-# libstdc++ 12's own std::stable_sort calls what it deprecates.
+# libstdc++ 12's own std::stable_sort calls what it deprecates. Sanitized programs are large: GNU's linker takes ten
+# seconds for some.
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   add_compile_options(-Wno-deprecated-declarations)
+  find_program(LLD NAMES ld.lld-19 ld.lld)
+  if(LLD)
+    add_link_options(-fuse-ld=lld)
+  endif()
 endif()
 # A type of a source's own is then in a file that includes that source: GCC takes it for a header's.
 if(MOEBOX_UNITY AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
@@ -39,7 +44,10 @@ if(MOEBOX_SANITIZE)
   add_compile_options(-fsanitize=${MOEBOX_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${MOEBOX_SANITIZE})
 endif()
-if(MOEBOX_FUZZ)
+if(MOEBOX_FUZZ AND MOEBOX_TESTS)
+  # The tests share this build: libFuzzer then sees which code an input reaches, but not what it is compared with.
+  add_compile_options(-fsanitize-coverage=inline-8bit-counters,pc-table)
+elseif(MOEBOX_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
 if(MOEBOX_COVERAGE)
