@@ -1,5 +1,5 @@
-/* The C interface of the Rust crate beside this file: chat templates run by minijinja, with limits, and with marks that tell text
- * from outside apart. It knows nothing of tokens. src/chat is its only user. */
+/* The C interface of the Rust crate beside this file: chat templates run by minijinja, with limits, and with marks that
+ * tell text from outside apart. It knows nothing of tokens. src/chat is its only user. */
 #ifndef MOEBOX_BRIDGE_H
 #define MOEBOX_BRIDGE_H
 
@@ -38,23 +38,25 @@ enum {
 
 typedef struct {
   int32_t status;
-  uint32_t line;      /* of the template where it failed, 0 when unknown */
-  char* text;         /* the rendered text, or the reason of a failure */
+  uint32_t line; /* of the template where it failed, 0 when unknown */
+  char* text;    /* the rendered text, or the reason of a failure */
   size_t text_size;
-  size_t* spans;      /* pairs of begin and end: bytes of `text` that came from outside; ordered, apart from each other */
+  size_t* spans; /* pairs of begin and end: bytes of `text` that came from outside; ordered, apart from each other */
   size_t span_values; /* twice their number */
 } moebox_bridge_result;
 
-/* Writes the current date by a strftime format of `format_size` bytes to `out`; returns the bytes written, 0 when they do not fit. */
+/* Writes the current date by a strftime format of `format_size` bytes to `out`; returns the bytes written, 0 when they
+ * do not fit. */
 typedef size_t (*moebox_clock)(const void* user, const char* format, size_t format_size, char* out, size_t out_size);
 
 /* Null when `result->status` is not OK. Free `result` in any case. */
 moebox_template* moebox_template_parse(moebox_text source, moebox_template_limits limits, moebox_bridge_result* result);
 
-/* Renders with the variables of two JSON objects; `trusted` wins where both have a name. All strings of `outside`, apart from
- * well-known role names of `messages`, came from outside; `track` asks for their places. Threads may share a template. */
-void moebox_template_render(const moebox_template* source, moebox_text trusted, moebox_text outside, bool track, moebox_clock clock,
-                            const void* clock_user, moebox_bridge_result* result);
+/* Renders with the variables of two JSON objects; `trusted` wins where both have a name. All strings of `outside`,
+ * apart from well-known role names of `messages`, came from outside; `track` asks for their places. Threads may share a
+ * template. */
+void moebox_template_render(const moebox_template* source, moebox_text trusted, moebox_text outside, bool track,
+                            moebox_clock clock, const void* clock_user, moebox_bridge_result* result);
 
 void moebox_template_free(moebox_template* source);
 void moebox_bridge_result_free(moebox_bridge_result* result);

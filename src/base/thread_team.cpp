@@ -38,7 +38,8 @@ void TeamMember::wait() const noexcept {
   const std::uint32_t phase = barrier_->phase.load(std::memory_order_acquire);
   if (barrier_->arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == static_cast<std::uint32_t>(size)) {
     barrier_->arrived.store(0, std::memory_order_relaxed);
-    // A read-modify-write, not a store: notify_all() must not look for sleepers before the new phase can be seen, or one sleeps on.
+    // A read-modify-write, not a store: notify_all() must not look for sleepers before the new phase can be seen, or
+    // one sleeps on.
     barrier_->phase.fetch_add(1, std::memory_order_seq_cst);
     barrier_->phase.notify_all();
     return;
