@@ -33,13 +33,15 @@ struct BenchRow {
   std::string model;
   int threads = 0;
   std::size_t weight_bytes = 0;
-  std::size_t token_bytes = 0;     // of these, what one generated token reads
-  double prefill = 0, decode = 0;  // tokens a second, as all that follows
+  std::size_t read_bytes_per_token = 0;  // of these, what one generated token reads
+  double prefill = 0, decode = 0;        // tokens a second, as all that follows
   std::vector<double> streams;
   MachineLimits limits;
 
   /// The share of the memory's speed at which one answer reads the weights.
-  double decode_share() const { return decode * static_cast<double>(token_bytes) / limits.read_bytes_per_second; }
+  double decode_share() const {
+    return decode * static_cast<double>(read_bytes_per_token) / limits.read_bytes_per_second;
+  }
 };
 
 BenchRow measure(const Context& context, const BenchOptions& options, const std::string& name,
@@ -84,7 +86,7 @@ BenchRow measure(const Context& context, const BenchOptions& options, const std:
   BenchRow row{.model = name,
                .threads = threads,
                .weight_bytes = engine.model().weight_bytes,
-               .token_bytes = engine.model().token_bytes,
+               .read_bytes_per_token = engine.model().read_bytes_per_token,
                .prefill = median(prefill),
                .decode = median(decode),
                .streams = {},
@@ -99,7 +101,7 @@ nlohmann::ordered_json row_json(const BenchOptions& options, const BenchRow& row
   return {{"model", row.model},
           {"threads", row.threads},
           {"weight_bytes", row.weight_bytes},
-          {"token_bytes", row.token_bytes},
+          {"read_bytes_per_token", row.read_bytes_per_token},
           {"prefill_tokens", options.prefill},
           {"prefill_tokens_per_second", row.prefill},
           {"decode_tokens", options.decode},
@@ -216,34 +218,26 @@ void add_bench(CLI::App& program, Context& context) {
                             "moebox bench ./moe.gguf --moe-sweep --text book.txt --svg sweep.svg");
   auto options = std::make_shared<BenchOptions>();
   verb->add_option("MODEL", options->models, "names, files or folders")->type_name("");
-  verb->add_option("--threads", options->threads, "numbers of threads to try: 1,2,4")
-      ->type_name("LIST")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->check(CLI::Range(1, 1024));
-  verb->add_option("--streams", options->streams, "numbers of answers at once; 0: none [1,8,32]")
-      ->type_name("LIST")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->check(CLI::Range(0, 1024));
-  verb->add_option("--prefill", options->prefill, "tokens of the prompt [512]")
-      ->type_name("N")
-      ->check(CLI::Range(2, 1 << 20));
-  verb->add_option("--decode", options->decode, "tokens of the single answer [128]")
-      ->type_name("N")
-      ->check(CLI::Range(2, 1 << 20));
-  verb->add_option("--after", options->after, "tokens of the prompt before the single answer [1]")
-      ->type_name("N")
-      ->check(CLI::Range(1, 1 << 20));
-  verb->add_option("--stream-prompt", options->stream_prompt, "tokens of each prompt when several answers run [16]")
-      ->type_name("N")
-      ->check(CLI::Range(1, 1 << 20));
-  verb->add_option("--stream-tokens", options->stream_tokens, "tokens of each answer then [48]")
-      ->type_name("N")
-      ->check(CLI::Range(2, 1 << 20));
-  verb->add_option("--repeat", options->repeat, "rounds; the median counts [3]")
-      ->type_name("N")
-      ->check(CLI::Range(1, 1000));
+  const auto list = [verb](const char* name, std::vector<int>& values, int least, const char* what) {
+    verb->add_option(name, values, what)
+        ->type_name("LIST")
+        ->delimiter(',')
+        ->allow_extra_args(false)
+        ->check(CLI::Range(least, 1024));
+  };
+  const auto count = [verb](const char* name, int& value, int least, int most, const char* what) {
+    verb->add_option(name, value, what)->type_name("N")->check(CLI::Range(least, most));
+  };
+  constexpr int most_tokens = 1 << 20;
+  list("--threads", options->threads, 1, "numbers of threads to try: 1,2,4");
+  list("--streams", options->streams, 0, "numbers of answers at once; 0: none [1,8,32]");
+  count("--prefill", options->prefill, 2, most_tokens, "tokens of the prompt [512]");
+  count("--decode", options->decode, 2, most_tokens, "tokens of the single answer [128]");
+  count("--after", options->after, 1, most_tokens, "tokens of the prompt before the single answer [1]");
+  count("--stream-prompt", options->stream_prompt, 1, most_tokens,
+        "tokens of each prompt when several answers run [16]");
+  count("--stream-tokens", options->stream_tokens, 2, most_tokens, "tokens of each answer then [48]");
+  count("--repeat", options->repeat, 1, 1000, "rounds; the median counts [3]");
   verb->add_flag("--json", options->json, "print a JSON object");
   add_sweep(verb, *options);
   add_settings(verb, context, {"kv_type", "isa"});

@@ -98,9 +98,10 @@ Deepseek::Deepseek(const DeepseekSpec& spec, const ModelInfo& info, const Checkp
   sizes_.shared_size = spec.shared_intermediate_size;
   sizes_.gate = spec.gate;
   sizes_.gate_kv = info_.gate_kv;
-  info_.token_bytes = embedding_and_head_.head_bytes();
+  info_.read_bytes_per_token = embedding_and_head_.head_bytes();
   for (const DeepseekLayer& layer : layers_) {
-    info_.token_bytes += layer.attention.token_bytes() + layer.dense.bytes() + layer.moe.token_bytes(spec.gate.top_k);
+    info_.read_bytes_per_token +=
+        layer.attention.read_bytes_per_token() + layer.dense.bytes() + layer.moe.read_bytes_per_token(spec.gate.top_k);
     attention_types_ |= layer.attention.types();
     if (layer.moe.experts.empty())
       sizes_.add_mlps({&layer.dense, 1});

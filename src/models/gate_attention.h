@@ -14,6 +14,7 @@ struct GateAttentionWeights {
   PackedMatrix q, k, v;  // (n_heads * head_dim, hidden_size)
 
   ActivationTypes types() const { return {&q, &k, &v}; }
+  std::size_t bytes() const noexcept { return bytes_of(q) + bytes_of(k) + bytes_of(v); }
 };
 
 /// Takes a layer's "router_q", "router_k" and "router_v". Throws Error(invalid_file) where one is not finite.

@@ -119,8 +119,12 @@ Llama::Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam* te
   sizes_.shared_size = spec.experts.shared_intermediate_size;
   sizes_.gate = spec.experts.gate;
   sizes_.gate_kv = info_.gate_kv;
+  info_.read_bytes_per_token = embedding_and_head_.head_bytes();
   for (const LlamaLayer& l : layers_) {
     types_ |= ActivationTypes{&l.q, &l.k, &l.v, &l.attn_output};
+    for (const PackedMatrix* matrix : {&l.q, &l.k, &l.v, &l.attn_output, &l.gate, &l.up, &l.down})
+      info_.read_bytes_per_token += bytes_of(*matrix);
+    info_.read_bytes_per_token += l.moe.read_bytes_per_token(spec.experts.gate.top_k);
     if (l.moe.experts.empty())
       types_ |= ActivationTypes{&l.gate, &l.up, &l.down};
     else
@@ -130,11 +134,6 @@ Llama::Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam* te
 
   info_.weight_bytes = packer.total_bytes();
   info_.mapped_bytes = embedding_and_head_.mapped_bytes();
-  info_.token_bytes = embedding_and_head_.head_bytes();
-  for (const LlamaLayer& l : layers_)
-    for (const PackedMatrix* matrix : {&l.q, &l.k, &l.v, &l.attn_output, &l.gate, &l.up, &l.down})
-      info_.token_bytes += bytes_of(*matrix);
-  for (const LlamaLayer& l : layers_) info_.token_bytes += l.moe.token_bytes(spec.experts.gate.top_k);
 }
 
 void Llama::load_layer(TensorFinder& find, WeightPacker& packer, int index) {

@@ -33,7 +33,7 @@ struct MlaWeights {
   const PackedMatrix& first_q() const noexcept { return q_a.n_rows > 0 ? q_a : q; }
   ActivationTypes types() const;
   /// Bytes that one generated token reads.
-  std::size_t token_bytes() const noexcept;
+  std::size_t read_bytes_per_token() const noexcept;
 };
 
 /// Takes a layer's tensors. `weights` must stay where it is until they are packed.

@@ -11,7 +11,7 @@ ActivationTypes MlaWeights::types() const {
   return types;
 }
 
-std::size_t MlaWeights::token_bytes() const noexcept {
+std::size_t MlaWeights::read_bytes_per_token() const noexcept {
   std::size_t sum = bytes_of(q) + bytes_of(q_a) + bytes_of(q_b) + bytes_of(kv_a) + bytes_of(output);
   for (std::size_t h = 0; h < v.size(); ++h) sum += bytes_of(k_absorbed[h]) + bytes_of(v[h]);
   return sum;

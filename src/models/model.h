@@ -34,7 +34,8 @@ struct ModelInfo {
   std::int64_t n_parameters = 0;
   std::size_t weight_bytes = 0;  // packed weights in memory
   std::size_t mapped_bytes = 0;  // of the file, read where it is mapped
-  std::size_t token_bytes = 0;   // of the packed weights: what one generated token reads, with the model's own experts
+  std::size_t read_bytes_per_token =
+      0;  // of the packed weights: what one generated token reads, with the model's own experts
   KvShape kv;
   MoeInfo moe;
   KvShape gate_kv;  // of the gates' own attention, in every layer with experts; n_kv_heads 0: none

@@ -24,7 +24,7 @@ struct MoeWeights {
   std::vector<float> shared_gate;  // (hidden_size): sigmoid(x . gate) scales the shared expert; empty: none
   bool has_shared() const noexcept { return shared.gate.n_rows > 0; }
   /// Bytes that one token reads, with the model's own number of experts of mean size.
-  std::size_t token_bytes(int top_k) const noexcept;
+  std::size_t read_bytes_per_token(int top_k) const noexcept;
 };
 
 /// What a layer of experts consists of.

@@ -3,11 +3,11 @@
 
 namespace moebox {
 
-std::size_t MoeWeights::token_bytes(int top_k) const noexcept {
+std::size_t MoeWeights::read_bytes_per_token(int top_k) const noexcept {
   std::size_t sum = 0;
   for (const GatedMlp& expert : experts) sum += expert.bytes();
   if (!experts.empty()) sum = sum / experts.size() * static_cast<std::size_t>(top_k);
-  return sum + bytes_of(router) + shared.bytes();
+  return sum + attention.bytes() + bytes_of(router) + shared.bytes();
 }
 
 void load_moe(const MoeParts& parts, TensorFinder& find, WeightPacker& packer, int layer, MoeWeights& weights) {
