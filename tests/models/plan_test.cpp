@@ -8,6 +8,7 @@
 #include "io/checkpoint.h"
 #include "models/model.h"
 #include "runtime/engine.h"
+#include "spec/edited_model.h"
 
 namespace moebox {
 namespace {
@@ -56,6 +57,24 @@ TEST(Plan, CountsBothFormsOfLatentAttention) {
     if (tensor.rank == 2 && tensor.name.find("layers.3.") == std::string::npos) matrices += tensor.data.size();
   EXPECT_GE(info.weight_bytes + info.mapped_bytes,
             matrices + static_cast<std::size_t>(info.n_layers) * stored_bytes * 16 / 40);
+}
+
+// A gate's own attention is read by every token: the model without it reads less, by its three matrices of 24 x 32.
+TEST(Plan, CountsWhatATokenReadsOfAGateAttention) {
+  test::EditedFolder folder(std::filesystem::path(MOEBOX_TEST_DIR "/golden/moe/models/qwen3moe_attention"));
+  const ModelInfo with = plan_model(Checkpoint::open(folder.write()))->info();
+  folder.config.erase("gate_attention");
+  std::erase_if(folder.tensors,
+                [](const auto& tensor) { return tensor.first.find("gate_attention") != std::string::npos; });
+  auto& router = folder.tensors.at("model.layers.1.mlp.gate.weight");
+  ASSERT_EQ(router.shape, (std::vector<std::int64_t>{8, 24}));
+  router = {router.dtype, {8, 32}, std::string(router.data.size() / 24 * 32, '\0')};
+  const ModelInfo without = plan_model(Checkpoint::open(folder.write()))->info();
+  ASSERT_EQ(with.moe.n_layers, 1);
+  // In the file's two bytes a value, or more; the router's rows are shorter by 8 values, of at most four bytes, in a
+  // panel of 32 rows.
+  EXPECT_GE(with.read_bytes_per_token, without.read_bytes_per_token + 3 * 24 * 32 * 2 - 32 * 8 * 4);
+  EXPECT_LT(with.read_bytes_per_token, with.weight_bytes);
 }
 
 }  // namespace
