@@ -13,11 +13,15 @@ _quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)
 
 
 class LlamaCpp:
-    def __init__(self, path, n_threads, n_context=512, n_sequences=1, n_batch=512, flash_attention=False):
+    def __init__(self, path, n_threads, n_context=512, n_sequences=1, n_batch=512, flash_attention=False,
+                 map_only=False):
+        """`map_only`: weights stay where they are mapped; else llama.cpp copies some types into a layout of its own, which takes memory."""
         assert llama_cpp.__version__ == VERSION, llama_cpp.__version__
         llama_cpp.llama_log_set(_quiet, None)
         llama_cpp.llama_backend_init()
-        self.model = llama_cpp.llama_model_load_from_file(str(path).encode(), llama_cpp.llama_model_default_params())
+        params = llama_cpp.llama_model_default_params()
+        params.use_extra_bufts = not map_only
+        self.model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
         assert self.model, path
         self.vocab = llama_cpp.llama_model_get_vocab(self.model)
         self.vocab_size = llama_cpp.llama_vocab_n_tokens(self.vocab)

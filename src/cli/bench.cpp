@@ -37,6 +37,7 @@ struct BenchRow {
   double prefill = 0, decode = 0;        // tokens a second, as all that follows
   std::vector<double> streams;
   MachineLimits limits;
+  ExpertCacheStats expert_cache;
 
   /// The share of the memory's speed at which one answer reads the weights.
   double decode_share() const {
@@ -90,7 +91,8 @@ BenchRow measure(const Context& context, const BenchOptions& options, const std:
                .prefill = median(prefill),
                .decode = median(decode),
                .streams = {},
-               .limits = limits};
+               .limits = limits,
+               .expert_cache = engine.stats().expert_cache};
   for (const auto& values : streams) row.streams.push_back(median(values));
   return row;
 }
@@ -98,22 +100,29 @@ BenchRow measure(const Context& context, const BenchOptions& options, const std:
 nlohmann::ordered_json row_json(const BenchOptions& options, const BenchRow& row) {
   nlohmann::ordered_json streams = nlohmann::ordered_json::object();
   for (std::size_t i = 0; i < row.streams.size(); ++i) streams[std::to_string(options.streams[i])] = row.streams[i];
-  return {{"model", row.model},
-          {"threads", row.threads},
-          {"weight_bytes", row.weight_bytes},
-          {"read_bytes_per_token", row.read_bytes_per_token},
-          {"prefill_tokens", options.prefill},
-          {"prefill_tokens_per_second", row.prefill},
-          {"decode_tokens", options.decode},
-          {"decode_after_tokens", options.after},
-          {"decode_tokens_per_second", row.decode},
-          {"stream_prompt_tokens", options.stream_prompt},
-          {"stream_tokens", options.stream_tokens},
-          {"streams_tokens_per_second", streams},
-          {"read_bytes_per_second", row.limits.read_bytes_per_second},
-          {"int8_operations_per_second", row.limits.int8_operations_per_second},
-          {"float_operations_per_second", row.limits.float_operations_per_second},
-          {"decode_share_of_read", row.decode_share()}};
+  nlohmann::ordered_json object = {{"model", row.model},
+                                   {"threads", row.threads},
+                                   {"weight_bytes", row.weight_bytes},
+                                   {"read_bytes_per_token", row.read_bytes_per_token},
+                                   {"prefill_tokens", options.prefill},
+                                   {"prefill_tokens_per_second", row.prefill},
+                                   {"decode_tokens", options.decode},
+                                   {"decode_after_tokens", options.after},
+                                   {"decode_tokens_per_second", row.decode},
+                                   {"stream_prompt_tokens", options.stream_prompt},
+                                   {"stream_tokens", options.stream_tokens},
+                                   {"streams_tokens_per_second", streams},
+                                   {"read_bytes_per_second", row.limits.read_bytes_per_second},
+                                   {"int8_operations_per_second", row.limits.int8_operations_per_second},
+                                   {"float_operations_per_second", row.limits.float_operations_per_second},
+                                   {"decode_share_of_read", row.decode_share()}};
+  const ExpertCacheStats& cache = row.expert_cache;
+  if (cache.capacity_bytes > 0)
+    object["expert_cache"] = {
+        {"bytes", cache.capacity_bytes}, {"slots", cache.slots},         {"hits", cache.hits},
+        {"misses", cache.misses},        {"hit_rate", cache.hit_rate()}, {"read_bytes", cache.read_bytes},
+        {"waited_ms", cache.waited_ms}};
+  return object;
 }
 
 void print_table(const Console& console, const BenchOptions& options, const std::vector<BenchRow>& rows) {
@@ -135,6 +144,13 @@ void print_table(const Console& console, const BenchOptions& options, const std:
                     "f32 {:.0f} GFLOP/s\n",
                     printable(row.model), row.threads, row.limits.read_bytes_per_second / 1e9, 100 * row.decode_share(),
                     row.limits.int8_operations_per_second / 1e9, row.limits.float_operations_per_second / 1e9));
+  }
+  for (const BenchRow& row : rows) {
+    const ExpertCacheStats& cache = row.expert_cache;
+    if (cache.capacity_bytes == 0) continue;
+    out += console.faint(fmt::format("{}: expert cache of {}: {:.0f} % were there, {} read, {:.1f} s waited\n",
+                                     printable(row.model), bytes_text(cache.capacity_bytes), 100 * cache.hit_rate(),
+                                     bytes_text(cache.read_bytes), cache.waited_ms / 1000));
   }
   out +=
       console.faint(fmt::format(
@@ -240,7 +256,7 @@ void add_bench(CLI::App& program, Context& context) {
   count("--repeat", options->repeat, 1, 1000, "rounds; the median counts [3]");
   verb->add_flag("--json", options->json, "print a JSON object");
   add_sweep(verb, *options);
-  add_settings(verb, context, {"kv_type", "isa"});
+  add_settings(verb, context, {"kv_type", "pack_file", "expert_cache", "isa"});
   on_chosen(verb, context, [&context, options] { return bench(context, *options); });
 }
 

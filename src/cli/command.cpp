@@ -90,6 +90,7 @@ void add_verbs(CLI::App& program, Context& context) {
   add_rm(program, context);
   add_show(program, context);
   add_convert(program, context);
+  add_pack(program, context);
   add_bench(program, context);
   add_tokenize(program, context);
   add_perplexity(program, context);

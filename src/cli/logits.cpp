@@ -81,7 +81,7 @@ void add_logits(CLI::App& program, Context& context) {
   verb->add_option("--text", options->text, "the tokens of a text")->type_name("TEXT");
   verb->add_option("-o,--out", options->out, "the .npy file that is written")->required()->type_name("FILE");
   verb->add_flag("--last", options->last, "only the last token's logits");
-  add_settings(verb, context, {"threads", "kv_type", "isa"});
+  add_settings(verb, context, {"threads", "kv_type", "pack_file", "expert_cache", "isa"});
   on_chosen(verb, context, [&context, options] { return logits(context, *options); });
 }
 

@@ -40,6 +40,7 @@ MemoryNeed memory_need(const Checkpoint& checkpoint, const Settings& settings) {
   need.cache_bytes = engine.kv_bytes;
   need.cache_tokens = static_cast<std::int64_t>(engine.kv_bytes / info.kv_block_bytes()) * kv_block_tokens;
   need.step_bytes = engine.step_bytes(*model);
+  need.pack = pack_file_state(checkpoint, options.model);
   return need;
 }
 

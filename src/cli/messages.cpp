@@ -16,6 +16,7 @@ constexpr Messages english = {
   moebox rm MODEL               remove a model
   moebox show MODEL             metadata, tensors, sizes, template, licence, memory
   moebox convert IN OUT         a folder or GGUF file as GGUF of another type: --type Q4_K_M
+  moebox pack MODEL             keep its packed weights beside it: a faster start, models larger than memory
   moebox bench MODEL...         speed, beside the limits of this machine
   moebox tokenize MODEL TEXT    text to token ids, and back
   moebox perplexity MODEL FILE  how well a model predicts a text
@@ -76,6 +77,7 @@ constexpr Messages chinese = {
   moebox rm MODEL               删除模型
   moebox show MODEL             元数据、张量、大小、模板、许可证、内存
   moebox convert IN OUT         将目录或 GGUF 文件转换为其他类型的 GGUF：--type Q4_K_M
+  moebox pack MODEL             把打包好的权重存放在模型旁：启动更快，可运行大于内存的模型
   moebox bench MODEL...         速度，以及本机的极限
   moebox tokenize MODEL TEXT    文本与词元编号互相转换
   moebox perplexity MODEL FILE  模型对文本的困惑度

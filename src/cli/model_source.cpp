@@ -49,6 +49,11 @@ LanguageModelOptions model_options(const Settings& settings) {
   options.engine.context_tokens = static_cast<int>(settings.integer("context"));
   options.engine.kv_bytes = settings.size_bytes("kv_memory");
   options.model.kv_type = settings.text("kv_type") == "f32" ? KvType::f32 : KvType::f16;
+  const std::string pack = settings.text("pack_file");
+  options.model.pack_file = pack == "off"     ? PackFileUse::off
+                            : pack == "write" ? PackFileUse::write
+                                              : PackFileUse::automatic;
+  options.model.expert_cache_bytes = settings.size_bytes("expert_cache");
   return options;
 }
 

@@ -72,7 +72,7 @@ void add_perplexity(CLI::App& program, Context& context) {
       ->type_name("N")
       ->check(CLI::Range(0, 1 << 30));
   verb->add_flag("--json", options->json, "print a JSON object");
-  add_settings(verb, context, {"threads", "kv_type", "isa"});
+  add_settings(verb, context, {"threads", "kv_type", "pack_file", "expert_cache", "isa"});
   on_chosen(verb, context, [&context, options] { return perplexity(context, *options); });
 }
 

@@ -115,7 +115,7 @@ void add_serve(CLI::App& program, Context& context) {
                "Network");
   add_settings(verb, context,
                {"server.keep_alive", "server.max_loaded_models", "server.load_at_start", "context", "threads",
-                "kv_type", "kv_memory", "isa"},
+                "kv_type", "kv_memory", "pack_file", "expert_cache", "isa"},
                "Models");
   add_settings(verb, context,
                {"server.max_sequences", "server.max_queued", "server.batch_tokens", "server.requests_per_minute",

@@ -38,6 +38,19 @@ constexpr std::array table = {
             "memory of that cache; 0: for 65536 tokens, or one `context` if longer, but at most a quarter of the free "
             "memory unless `context` is set and needs more",
             {0, 64 * terabyte}},
+    Setting{
+        "pack_file",
+        choice,
+        "auto",
+        "packed weights kept beside the model (`moebox pack`): auto: mapped when they are there; write: written when "
+        "they are not; off: packed anew at every start",
+        {},
+        "auto|write|off"},
+    Setting{"expert_cache",
+            size,
+            "0",
+            "memory for routed experts, the others are read from the pack file when they are needed; 0: all in memory",
+            {0, 64 * terabyte}},
     Setting{"isa", choice, "auto", "instruction set that is used", {}, "auto|scalar|avx2|avx512|neon|neon_dotprod"},
     // How it answers.
     Setting{"system", text, "", "system prompt of a chat"},

@@ -1,5 +1,6 @@
 #include "io/checkpoint.h"
 
+#include <algorithm>
 #include <iterator>
 #include <system_error>
 #include <unordered_map>
@@ -9,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/xxh64.h"
 #include "io/gguf.h"
 #include "io/hf_folder.h"
 #include "io/json_file.h"
@@ -176,6 +178,19 @@ Checkpoint::Format Checkpoint::format() const noexcept { return state_->format; 
 const fs::path& Checkpoint::path() const noexcept { return state_->path; }
 const std::vector<fs::path>& Checkpoint::files() const noexcept { return state_->files; }
 std::uint64_t Checkpoint::file_bytes() const noexcept { return state_->file_bytes; }
+
+std::uint64_t Checkpoint::identity() const noexcept {
+  constexpr std::size_t n_samples = 16, sample_bytes = 4096;
+  std::uint64_t digest = 0;
+  for (const MappedFile& file : state_->mapped) {
+    const std::span<const std::byte> bytes = file.bytes();
+    const std::int64_t facts[] = {static_cast<std::int64_t>(bytes.size()), file.modified_ns()};
+    digest = xxh64(std::as_bytes(std::span(facts)), digest);
+    const std::size_t n = std::min(bytes.size(), sample_bytes), last = bytes.size() - n;
+    for (std::size_t i = 0; i < n_samples; ++i) digest = xxh64(bytes.subspan(last / (n_samples - 1) * i, n), digest);
+  }
+  return digest;
+}
 const Metadata& Checkpoint::metadata() const noexcept { return state_->metadata; }
 const std::vector<GgufPair>& Checkpoint::encoded_metadata() const noexcept { return state_->pairs; }
 const MetadataValue* Checkpoint::find(std::string_view key) const noexcept { return state_->find(key); }

@@ -36,6 +36,10 @@ class Checkpoint {
   /// Every mapped file; their total size in bytes.
   const std::vector<std::filesystem::path>& files() const noexcept;
   std::uint64_t file_bytes() const noexcept;
+  /// Tells these files from changed or other ones, without reading all of them: a digest of their sizes, of when they
+  /// were changed last, and of samples of their content (times alone do not tell archives apart whose times were all set
+  /// alike). As of open(); the names do not count.
+  std::uint64_t identity() const noexcept;
 
   /// GGUF metadata, sorted by key; of a split set, that of its first part. Empty for a Hugging Face folder.
   const Metadata& metadata() const noexcept;

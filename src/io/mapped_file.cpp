@@ -39,18 +39,23 @@ class Descriptor {
 
 }  // namespace
 
-MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
+MappedFile::MappedFile(const std::filesystem::path& path) {
   // O_NONBLOCK: opening a named pipe must not wait for a writer.
   const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file.get() < 0) throw_system_error(errno, "cannot open the file", path);
+  *this = MappedFile(file.get(), path);
+}
+
+MappedFile::MappedFile(int descriptor, const std::filesystem::path& path) : path_(path) {
   struct stat status;
-  if (fstat(file.get(), &status) != 0) throw_system_error(errno, "cannot read the file's status", path);
+  if (fstat(descriptor, &status) != 0) throw_system_error(errno, "cannot read the file's status", path);
   if (!S_ISREG(status.st_mode)) {
     throw Error(ErrorKind::io, "expected a regular file", path.string(), "folders, pipes and devices cannot be mapped");
   }
+  modified_ns_ = std::int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec;
   const auto size = checked_cast<std::size_t>(status.st_size, path.string());
   if (size == 0) return;
-  void* address = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  void* address = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor, 0);
   if (address == MAP_FAILED) throw_system_error(errno, "cannot map the file", path);
   bytes_ = {static_cast<const std::byte*>(address), size};
 }
@@ -60,11 +65,12 @@ MappedFile::~MappedFile() {
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : path_(std::move(other.path_)), bytes_(std::exchange(other.bytes_, {})) {}
+    : path_(std::move(other.path_)), bytes_(std::exchange(other.bytes_, {})), modified_ns_(other.modified_ns_) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(bytes_, other.bytes_);
+  std::swap(modified_ns_, other.modified_ns_);
   return *this;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 
@@ -11,14 +12,19 @@ namespace moebox {
 /// fault (SIGBUS), as with every mapping: programs that replace model files should rename a new one into place.
 class MappedFile {
  public:
+  MappedFile() = default;
   /// Throws Error(not_found) or Error(io). Folders, pipes and devices are refused; an empty file is an empty span.
   explicit MappedFile(const std::filesystem::path& path);
+  /// Maps a file that is open for reading; `path` is its name in errors. The descriptor stays the caller's.
+  MappedFile(int descriptor, const std::filesystem::path& path);
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;
 
   const std::filesystem::path& path() const noexcept { return path_; }
   std::span<const std::byte> bytes() const noexcept { return bytes_; }
+  /// When the content was changed last, as of the mapping: nanoseconds since 1970.
+  std::int64_t modified_ns() const noexcept { return modified_ns_; }
 
   /// Lets the kernel take back the whole pages inside `part`, which lies in bytes(). The content stays readable: a
   /// later access reads it from the file again.
@@ -27,6 +33,7 @@ class MappedFile {
  private:
   std::filesystem::path path_;
   std::span<const std::byte> bytes_;
+  std::int64_t modified_ns_ = 0;
 };
 
 }  // namespace moebox

@@ -18,6 +18,10 @@ extern const std::int8_t mxfp4_table[16];   // tensor/quant/mxfp4.cpp
 
 namespace layout {
 
+/// Of all that this page says, and of pack_panels(). Raise it when a packed byte changes: files of packed weights are
+/// then made anew (tests/kernels/layout_version_test.cpp).
+inline constexpr std::uint32_t version = 1;
+
 inline constexpr int rows = 32;
 inline constexpr int group_rows = 16;
 inline constexpr int register_bytes = 64;

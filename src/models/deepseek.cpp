@@ -33,6 +33,8 @@ struct DeepseekWorkspace final : Workspace {
     return attention.size() + feed_forward.size() + activations.size() + x.size() + normed.size();
   }
 
+  void check_step() const override { feed_forward.check_step(); }
+
   MlaRunner attention;
   MoeRunner feed_forward;
   Activations activations;  // of the output head
@@ -41,10 +43,13 @@ struct DeepseekWorkspace final : Workspace {
 
 class Deepseek final : public Model {
  public:
-  Deepseek(const DeepseekSpec& spec, const ModelInfo& info, const Checkpoint& checkpoint, ThreadTeam* team,
+  Deepseek(const DeepseekSpec& spec, const ModelInfo& info, const Checkpoint& checkpoint, const WeightTask& task,
            const ModelOptions& options);
 
   const ModelInfo& info() const noexcept override { return info_; }
+  ExpertCacheStats expert_cache() const noexcept override {
+    return weights_.experts ? weights_.experts->stats() : ExpertCacheStats{};
+  }
   std::unique_ptr<Workspace> make_workspace(int max_tokens, int max_logit_rows, int max_positions,
                                             int n_threads) const override {
     return std::make_unique<DeepseekWorkspace>(spec_, info_.kv.type, attention_types_, sizes_,
@@ -53,6 +58,7 @@ class Deepseek final : public Model {
   }
   void forward(ThreadTeam& team, Workspace& workspace, const KvBlocks& kv, const Batch& batch) const noexcept override {
     auto& memory = static_cast<DeepseekWorkspace&>(workspace);
+    memory.feed_forward.begin_step();
     team.run([&](const TeamMember& member) { step({member, kernels_, batch}, memory, kv); });
   }
 
@@ -67,11 +73,11 @@ class Deepseek final : public Model {
   std::vector<DeepseekLayer> layers_;
   ActivationTypes attention_types_;
   MoeSizes sizes_;
-  AnonymousMemory memory_;
+  Weights weights_;
 };
 
-Deepseek::Deepseek(const DeepseekSpec& spec, const ModelInfo& info, const Checkpoint& checkpoint, ThreadTeam* team,
-                   const ModelOptions& options)
+Deepseek::Deepseek(const DeepseekSpec& spec, const ModelInfo& info, const Checkpoint& checkpoint,
+                   const WeightTask& task, const ModelOptions& options)
     : spec_(spec), kernels_(options.kernels != nullptr ? *options.kernels : kernel_table()), info_(info) {
   TensorFinder find(checkpoint, deepseek_tensors(spec), deepseek_ignored(spec, checkpoint.format()));
   WeightPacker packer;
@@ -88,8 +94,10 @@ Deepseek::Deepseek(const DeepseekSpec& spec, const ModelInfo& info, const Checkp
   }
   embedding_and_head_.load(find, packer, spec.rms_epsilon);
   find.finish();
-  if (team != nullptr) memory_ = packer.pack(checkpoint, *team);
-  info_.weight_bytes = packer.total_bytes();
+  const int top_k = info_.moe.n_layers > 0 ? spec.gate.top_k : 0;
+  weights_ = packer.finish(checkpoint, task, options, top_k);
+  for (DeepseekLayer& layer : layers_) layer.moe.cache = weights_.experts.get();
+  info_.weight_bytes = packer.total_bytes(options, top_k);
   info_.mapped_bytes = embedding_and_head_.mapped_bytes();
 
   sizes_.hidden_size = spec.hidden_size;
@@ -155,10 +163,10 @@ ModelInfo describe_deepseek(const Checkpoint& checkpoint, const ModelOptions& op
   return deepseek_info(read_deepseek(checkpoint), checkpoint, options);
 }
 
-std::unique_ptr<const Model> load_deepseek(const Checkpoint& checkpoint, ThreadTeam* team,
+std::unique_ptr<const Model> load_deepseek(const Checkpoint& checkpoint, const WeightTask& task,
                                            const ModelOptions& options) {
   const DeepseekSpec spec = read_deepseek(checkpoint);
-  return std::make_unique<Deepseek>(spec, deepseek_info(spec, checkpoint, options), checkpoint, team, options);
+  return std::make_unique<Deepseek>(spec, deepseek_info(spec, checkpoint, options), checkpoint, task, options);
 }
 
 }  // namespace moebox

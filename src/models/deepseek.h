@@ -7,9 +7,12 @@
 
 namespace moebox {
 
+struct WeightTask;
+
 /// Everything but weight_bytes, which packing decides.
 ModelInfo describe_deepseek(const Checkpoint& checkpoint, const ModelOptions& options);
-/// Without a team nothing is packed: plan_model().
-std::unique_ptr<const Model> load_deepseek(const Checkpoint& checkpoint, ThreadTeam* team, const ModelOptions& options);
+/// Does with the weights what the task says (models/weights.h).
+std::unique_ptr<const Model> load_deepseek(const Checkpoint& checkpoint, const WeightTask& task,
+                                           const ModelOptions& options);
 
 }  // namespace moebox

@@ -50,9 +50,8 @@ void ExpertBatch::clear() noexcept {
   used_floats_ = 0;
 }
 
-void ExpertBatch::add_group(const GatedMlp& mlp, std::span<const int> tokens) noexcept {
+void ExpertBatch::add_group(const GatedMlp& mlp, std::span<const int> tokens, int first) noexcept {
   if (tokens.empty()) return;
-  const int first = groups_.empty() ? 0 : groups_.back().first_row + groups_.back().n_rows;
   const int n = static_cast<int>(tokens.size());
   groups_.push_back({&mlp, first, n, used_floats_, used_inputs_, used_inner_});
   std::copy(tokens.begin(), tokens.end(), row_tokens_.begin() + first);
@@ -87,12 +86,15 @@ void ExpertBatch::finish_groups(int n_threads) noexcept {
 
 template <class Each>
 void ExpertBatch::for_rows(const Step& step, Each&& each) noexcept {
-  const int n_rows = groups_.empty() ? 0 : groups_.back().first_row + groups_.back().n_rows;
+  int n_rows = 0;
+  for (const Group& group : groups_) n_rows += group.n_rows;
   const auto part = step.member.part(n_rows);
+  int begin = 0;  // of this group among all rows
   for (const Group& group : groups_) {
-    const int first = std::max(part.first, group.first_row);
-    const int last = std::min(part.last, group.first_row + group.n_rows);
-    for (int row = first; row < last; ++row) each(group, row - group.first_row, row);
+    const int first = std::clamp(part.first - begin, 0, group.n_rows),
+              last = std::clamp(part.last - begin, 0, group.n_rows);
+    for (int i = first; i < last; ++i) each(group, i, group.first_row + i);
+    begin += group.n_rows;
   }
 }
 

@@ -45,13 +45,13 @@ class ExpertBatch {
 
   // One member builds the groups, and a barrier must follow.
   void clear() noexcept;
-  /// An expert and the tokens that take it; ids of rows are consecutive, in the order of these calls.
-  void add_group(const GatedMlp& mlp, std::span<const int> tokens) noexcept;
+  /// An expert, the tokens that take it, and the first of the consecutive rows that their outputs get.
+  void add_group(const GatedMlp& mlp, std::span<const int> tokens, int first_row) noexcept;
   void finish_groups(int n_threads) noexcept;
 
   /// Computes all groups' outputs from x (n_tokens, hidden_size); all members call it. Ends with a barrier.
   void run(const Step& step, const AlignedBuffer& x) noexcept;
-  /// The output of a row (hidden_size).
+  /// The output of a row (hidden_size); it stays until another group takes the row.
   const float* output(int row) const noexcept { return row_of(outputs_, row, sizes_.hidden_size); }
 
  private:

@@ -53,6 +53,10 @@ struct LlamaWorkspace final : Workspace {
            total_size({&x, &normed, &q, &k, &v, &attended, &projected, &inner, &gate_up});
   }
 
+  void check_step() const override {
+    if (moe) moe->check_step();
+  }
+
   /// Floats of gate (and of up) that one member holds before the activation: a few panels at a time, so that they stay
   /// in its cache.
   int gate_up_floats;
@@ -67,9 +71,12 @@ struct LlamaWorkspace final : Workspace {
 
 class Llama final : public Model {
  public:
-  Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam* team, const ModelOptions& options);
+  Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, const WeightTask& task, const ModelOptions& options);
 
   const ModelInfo& info() const noexcept override { return info_; }
+  ExpertCacheStats expert_cache() const noexcept override {
+    return weights_.experts ? weights_.experts->stats() : ExpertCacheStats{};
+  }
   std::unique_ptr<Workspace> make_workspace(int max_tokens, int max_logit_rows, int max_positions,
                                             int n_threads) const override {
     return std::make_unique<LlamaWorkspace>(spec_, info_.kv, types_, sizes_, max_tokens, max_logit_rows, max_positions,
@@ -77,6 +84,7 @@ class Llama final : public Model {
   }
   void forward(ThreadTeam& team, Workspace& workspace, const KvBlocks& kv, const Batch& batch) const noexcept override {
     auto& memory = static_cast<LlamaWorkspace&>(workspace);
+    if (memory.moe) memory.moe->begin_step();
     team.run([&](const TeamMember& member) { step({member, kernels_, batch}, memory, kv); });
   }
 
@@ -97,10 +105,10 @@ class Llama final : public Model {
   MoeSizes sizes_;
   EmbeddingAndHead embedding_and_head_;
   std::vector<LlamaLayer> layers_;
-  AnonymousMemory memory_;
+  Weights weights_;
 };
 
-Llama::Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam* team, const ModelOptions& options)
+Llama::Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, const WeightTask& task, const ModelOptions& options)
     : spec_(spec), kernels_(options.kernels != nullptr ? *options.kernels : kernel_table()) {
   TensorFinder find(checkpoint, llama_tensors(spec, checkpoint.format()), llama_ignored(spec));
   WeightPacker packer;
@@ -111,7 +119,9 @@ Llama::Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam* te
   }
   embedding_and_head_.load(find, packer, spec.rms_epsilon);
   find.finish();
-  if (team != nullptr) memory_ = packer.pack(checkpoint, *team);
+  const int top_k = spec.experts.n_layers() > 0 ? spec.experts.gate.top_k : 0;
+  weights_ = packer.finish(checkpoint, task, options, top_k);
+  for (LlamaLayer& layer : layers_) layer.moe.cache = weights_.experts.get();
 
   info_ = llama_info(spec, checkpoint, options);
   sizes_.hidden_size = spec.hidden_size;
@@ -132,7 +142,7 @@ Llama::Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam* te
   }
   types_ |= embedding_and_head_.activation_types();
 
-  info_.weight_bytes = packer.total_bytes();
+  info_.weight_bytes = packer.total_bytes(options, top_k);
   info_.mapped_bytes = embedding_and_head_.mapped_bytes();
 }
 
@@ -285,9 +295,9 @@ ModelInfo llama_info(const LlamaSpec& spec, const Checkpoint& checkpoint, const 
   return info;
 }
 
-std::unique_ptr<const Model> make_llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam* team,
+std::unique_ptr<const Model> make_llama(const LlamaSpec& spec, const Checkpoint& checkpoint, const WeightTask& task,
                                         const ModelOptions& options) {
-  return std::make_unique<Llama>(spec, checkpoint, team, options);
+  return std::make_unique<Llama>(spec, checkpoint, task, options);
 }
 
 }  // namespace moebox

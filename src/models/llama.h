@@ -9,10 +9,12 @@
 
 namespace moebox {
 
+struct WeightTask;
+
 /// Everything but weight_bytes, which packing decides.
 ModelInfo llama_info(const LlamaSpec& spec, const Checkpoint& checkpoint, const ModelOptions& options);
-/// Without a team nothing is packed: plan_model().
-std::unique_ptr<const Model> make_llama(const LlamaSpec& spec, const Checkpoint& checkpoint, ThreadTeam* team,
+/// Does with the weights what the task says (models/weights.h).
+std::unique_ptr<const Model> make_llama(const LlamaSpec& spec, const Checkpoint& checkpoint, const WeightTask& task,
                                         const ModelOptions& options);
 
 }  // namespace moebox

@@ -9,6 +9,7 @@
 
 #include "base/thread_team.h"
 #include "kernels/kernels.h"
+#include "models/packing.h"
 #include "routing/budget.h"
 
 namespace moebox {
@@ -44,6 +45,19 @@ struct ModelInfo {
   std::size_t kv_block_bytes() const noexcept {
     return kv.block_bytes() * static_cast<std::size_t>(n_layers) +
            gate_kv.block_bytes() * static_cast<std::size_t>(moe.n_layers);
+  }
+};
+
+/// What an expert cache has done since the model was loaded.
+struct ExpertCacheStats {
+  std::size_t capacity_bytes = 0;      // 0: there is none
+  std::size_t slots = 0;               // experts that it holds, of all layers together
+  std::uint64_t hits = 0, misses = 0;  // experts of layers that steps wanted: there, or to be read first
+  std::uint64_t read_bytes = 0;
+  double waited_ms = 0;  // in which steps had nothing else to do
+
+  double hit_rate() const noexcept {
+    return hits + misses == 0 ? 0 : static_cast<double>(hits) / static_cast<double>(hits + misses);
   }
 };
 
@@ -101,6 +115,9 @@ class Workspace {
   virtual ~Workspace() = default;
   /// Bytes of its buffers, which become resident as far as batches fill them.
   virtual std::size_t size() const noexcept = 0;
+  /// After a forward: throws Error(io) when a part of the weights could not be read. Then what it computed, in the
+  /// cache too, is worthless; the next forward begins anew.
+  virtual void check_step() const {}
 };
 
 class Model {
@@ -114,11 +131,16 @@ class Model {
   /// valid.
   virtual void forward(ThreadTeam& team, Workspace& workspace, const KvBlocks& kv,
                        const Batch& batch) const noexcept = 0;
+  virtual ExpertCacheStats expert_cache() const noexcept { return {}; }
 };
 
 struct ModelOptions {
   KvType kv_type = KvType::f16;
   const KernelTable* kernels = nullptr;  // nullptr: kernel_table()
+  PackFileUse pack_file = PackFileUse::off;
+  /// Memory for routed experts, which are read from a pack file as they are needed; 0: all are in memory. A dense model
+  /// ignores it.
+  std::size_t expert_cache_bytes = 0;
 };
 
 /// What a checkpoint's model is, without loading it; weight_bytes and mapped_bytes are 0. Throws as load_model does.
@@ -128,8 +150,9 @@ ModelInfo describe_model(const Checkpoint& checkpoint, const ModelOptions& optio
 /// much memory it takes; forward() must not be called. Throws as load_model does.
 std::unique_ptr<const Model> plan_model(const Checkpoint& checkpoint, const ModelOptions& options = {});
 
-/// Loads and packs. The checkpoint must outlive the model, which may read embeddings from its mapping. Throws Error:
-/// unsupported for an architecture or feature that is not implemented, by name.
+/// Loads and packs, or maps packed weights (packing.h). The checkpoint must outlive the model, which may read
+/// embeddings from its mapping. Throws Error: unsupported for an architecture or feature that is not implemented, by
+/// name.
 std::unique_ptr<const Model> load_model(const Checkpoint& checkpoint, ThreadTeam& team,
                                         const ModelOptions& options = {});
 

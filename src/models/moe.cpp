@@ -47,6 +47,7 @@ MoeRunner::MoeRunner(const MoeSizes& sizes, int max_tokens, int max_positions, i
       chosen_rows_(chosen_.size()),
       tokens_by_expert_(chosen_.size()),
       expert_begin_(place(sizes.gate.n_experts + 1)),
+      wanted_(place(sizes.gate.n_experts)),
       all_tokens_(place(max_tokens)) {
   std::iota(all_tokens_.begin(), all_tokens_.end(), 0);
   if (sizes.gate.attention.n_heads > 0)
@@ -67,7 +68,7 @@ void MoeRunner::run_dense(const Step& step, const GatedMlp& mlp, const std::vect
   norm_rows(step, norm, epsilon, x, normed);
   if (step.member.index == 0) {
     batch_.clear();
-    batch_.add_group(mlp, {all_tokens_.data(), place(step.n_tokens())});
+    batch_.add_group(mlp, {all_tokens_.data(), place(step.n_tokens())}, 0);
     batch_.finish_groups(step.member.size);
   }
   step.member.wait();
@@ -93,9 +94,8 @@ void MoeRunner::run(const Step& step, const MoeWeights& weights, const std::vect
   step.member.wait();
   route(step, weights, moe_layer);
   step.member.wait();
-  if (step.member.index == 0) group_tokens(step, weights);
-  step.member.wait();
-  batch_.run(step, normed);
+  if (step.member.index == 0) sort_tokens(step, weights);
+  weights.cache == nullptr ? run_experts(step, weights, normed) : run_cached_experts(step, weights, moe_layer, normed);
   add_outputs(step, weights, x, normed);
   step.member.wait();
 }
@@ -121,7 +121,7 @@ void MoeRunner::route(const Step& step, const MoeWeights& weights, int moe_layer
 }
 
 /// Sorts the chosen pairs by expert, and by token within an expert.
-void MoeRunner::group_tokens(const Step& step, const MoeWeights& weights) noexcept {
+void MoeRunner::sort_tokens(const Step& step, const MoeWeights& weights) noexcept {
   const int n_tokens = step.n_tokens(), top_k = sizes_.gate.top_k, n_experts = sizes_.gate.n_experts;
   const int first_row = weights.has_shared() ? n_tokens : 0;  // the shared expert's rows come first
   std::fill(expert_begin_.begin(), expert_begin_.end(), 0);
@@ -136,13 +136,65 @@ void MoeRunner::group_tokens(const Step& step, const MoeWeights& weights) noexce
       chosen_rows_[pair] = first_row + row;
     }
   }
-  batch_.clear();
-  if (weights.has_shared()) batch_.add_group(weights.shared, {all_tokens_.data(), place(n_tokens)});
-  for (int e = 0; e < n_experts; ++e) {
-    const int begin = e == 0 ? 0 : expert_begin_[place(e) - 1], end = expert_begin_[place(e)];
-    batch_.add_group(weights.experts[place(e)], {tokens_by_expert_.data() + begin, place(end - begin)});
+}
+
+/// After sort_tokens(), which leaves in expert_begin_ where each expert's tokens end.
+std::span<const int> MoeRunner::tokens_of(int expert) const noexcept {
+  const int begin = expert == 0 ? 0 : expert_begin_[place(expert) - 1];
+  return {tokens_by_expert_.data() + begin, place(expert_begin_[place(expert)] - begin)};
+}
+
+int MoeRunner::first_row_of(int expert, const MoeWeights& weights, int n_tokens) const noexcept {
+  return (weights.has_shared() ? n_tokens : 0) + (expert == 0 ? 0 : expert_begin_[place(expert) - 1]);
+}
+
+void MoeRunner::run_experts(const Step& step, const MoeWeights& weights, const AlignedBuffer& normed) noexcept {
+  if (step.member.index == 0) {
+    const int n_tokens = step.n_tokens();
+    batch_.clear();
+    if (weights.has_shared()) batch_.add_group(weights.shared, {all_tokens_.data(), place(n_tokens)}, 0);
+    for (int e = 0; e < sizes_.gate.n_experts; ++e)
+      batch_.add_group(weights.experts[place(e)], tokens_of(e), first_row_of(e, weights, n_tokens));
+    batch_.finish_groups(step.member.size);
   }
-  batch_.finish_groups(step.member.size);
+  step.member.wait();
+  batch_.run(step, normed);
+}
+
+/// In waves: the shared expert and those that are there, while the others are read; then those that have come. Each
+/// expert's product is the same in any wave, and the sum comes afterwards.
+void MoeRunner::run_cached_experts(const Step& step, const MoeWeights& weights, int moe_layer,
+                                   const AlignedBuffer& normed) noexcept {
+  const int n_tokens = step.n_tokens();
+  const bool first_member = step.member.index == 0;
+  ExpertCache& cache = *weights.cache;
+  if (first_member) {
+    wanted_.clear();
+    for (int e = 0; e < sizes_.gate.n_experts; ++e)
+      if (!tokens_of(e).empty()) wanted_.push_back(e);
+    cache.begin(moe_layer, wanted_);
+  }
+  bool with_shared = weights.has_shared();  // in the first wave
+  while (true) {
+    if (first_member) {
+      batch_.clear();
+      if (with_shared) batch_.add_group(weights.shared, {all_tokens_.data(), place(n_tokens)}, 0);
+      const std::span<const int> wave = cache.next(!with_shared);
+      for (const int e : wave) batch_.add_group(cache.expert(e), tokens_of(e), first_row_of(e, weights, n_tokens));
+      batch_.finish_groups(step.member.size);
+      more_waves_ = with_shared || !wave.empty();
+    }
+    step.member.wait();
+    if (!more_waves_) break;
+    batch_.run(step, normed);
+    with_shared = false;
+  }
+  if (!first_member) return;
+  if (cache.failure().section != nullptr && failed_cache_ == nullptr) {
+    failed_cache_ = &cache;
+    failure_ = cache.failure();
+  }
+  cache.end();
 }
 
 /// Experts are added by ascending id, then the shared one, then all of it to x.

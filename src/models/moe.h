@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "models/expert_cache.h"
 #include "models/experts.h"
 #include "models/gate_attention.h"
 #include "models/weights.h"
@@ -19,7 +20,8 @@ struct MoeWeights {
   GateAttentionWeights attention;  // where the gate has one
   PackedMatrix router;             // (n_experts, hidden_size), or what the gate's attention computes
   std::vector<float> router_bias;  // (n_experts): for the choice; empty: none
-  std::vector<GatedMlp> experts;   // (n_experts)
+  std::vector<GatedMlp> experts;   // (n_experts); without data where there is a cache
+  ExpertCache* cache = nullptr;    // where the experts are not all in memory
   GatedMlp shared;                 // taken by every token; rows 0: none
   std::vector<float> shared_gate;  // (hidden_size): sigmoid(x . gate) scales the shared expert; empty: none
   bool has_shared() const noexcept { return shared.gate.n_rows > 0; }
@@ -77,6 +79,12 @@ class MoeRunner {
   void prepare(const Batch& batch, int n_threads) noexcept {
     if (attention_) attention_->prepare(batch, n_threads);
   }
+  /// Forgets what could not be read. Before the step, by one thread.
+  void begin_step() noexcept { failed_cache_ = nullptr; }
+  /// Throws Error(io) when an expert could not be read since then.
+  void check_step() const {
+    if (failed_cache_ != nullptr) failed_cache_->raise(failure_);
+  }
   /// x (n_tokens, hidden_size) += the layer of x, normed by `norm`. `moe_layer` counts layers with experts. All members
   /// call it; ends with a barrier. `normed` like x is scratch; `gate_kv` is gate_blocks() of the cache.
   void run(const Step& step, const MoeWeights& weights, const std::vector<float>& norm, float epsilon, int moe_layer,
@@ -89,7 +97,12 @@ class MoeRunner {
   void norm_rows(const Step& step, const std::vector<float>& norm, float epsilon, const AlignedBuffer& x,
                  const AlignedBuffer& normed) const noexcept;
   void route(const Step& step, const MoeWeights& weights, int moe_layer) noexcept;
-  void group_tokens(const Step& step, const MoeWeights& weights) noexcept;
+  void sort_tokens(const Step& step, const MoeWeights& weights) noexcept;
+  std::span<const int> tokens_of(int expert) const noexcept;
+  int first_row_of(int expert, const MoeWeights& weights, int n_tokens) const noexcept;
+  void run_experts(const Step& step, const MoeWeights& weights, const AlignedBuffer& normed) noexcept;
+  void run_cached_experts(const Step& step, const MoeWeights& weights, int moe_layer,
+                          const AlignedBuffer& normed) noexcept;
   void add_outputs(const Step& step, const MoeWeights& weights, const AlignedBuffer& x,
                    const AlignedBuffer& normed) noexcept;
 
@@ -105,6 +118,10 @@ class MoeRunner {
   std::vector<int> chosen_rows_;       // (max_tokens, top_k): the row of ExpertBatch that holds the output
   std::vector<int> tokens_by_expert_;  // (max_tokens * top_k), and where each expert's begin (n_experts + 1)
   std::vector<int> expert_begin_;
+  std::vector<int> wanted_;  // experts that have tokens, where there is a cache
+  bool more_waves_ = false;
+  const ExpertCache* failed_cache_ = nullptr;  // since the last begin_step()
+  ExpertCache::Failure failure_;
   std::vector<int> all_tokens_;  // 0, 1, 2 ...
 };
 

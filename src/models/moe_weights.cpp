@@ -23,9 +23,11 @@ void load_moe(const MoeParts& parts, TensorFinder& find, WeightPacker& packer, i
   const auto ups = find.experts("expert_up", layer, n_experts);
   const auto downs = find.experts("expert_down", layer, n_experts);
   for (std::size_t e = 0; e < weights.experts.size(); ++e) {
+    packer.begin_expert(layer, static_cast<int>(e));
     packer.add(stored_matrix(find, gates[e]), &weights.experts[e].gate);
     packer.add(stored_matrix(find, ups[e]), &weights.experts[e].up);
     packer.add(stored_matrix(find, downs[e]), &weights.experts[e].down);
+    packer.end_expert();
   }
   if (!parts.shared) return;
   if (parts.shared_gate) weights.shared_gate = to_floats(&find.get("shared_expert_gate", layer));

@@ -1,18 +1,19 @@
-// Who loads a checkpoint.
+// Who loads a checkpoint, or packs it.
 #include "io/checkpoint.h"
 #include "models/deepseek.h"
 #include "models/llama.h"
 #include "models/model.h"
+#include "models/weights.h"
 #include "spec/architecture.h"
 
 namespace moebox {
 namespace {
 
-/// `team` nullptr: a plan.
-std::unique_ptr<const Model> make_model(const Checkpoint& checkpoint, ThreadTeam* team, const ModelOptions& options) {
+std::unique_ptr<const Model> make_model(const Checkpoint& checkpoint, const WeightTask& task,
+                                        const ModelOptions& options) {
   const auto read = architecture_of(checkpoint).read_llama_kind;
-  return read != nullptr ? make_llama(read(checkpoint), checkpoint, team, options)
-                         : load_deepseek(checkpoint, team, options);
+  return read != nullptr ? make_llama(read(checkpoint), checkpoint, task, options)
+                         : load_deepseek(checkpoint, task, options);
 }
 
 }  // namespace
@@ -23,11 +24,24 @@ ModelInfo describe_model(const Checkpoint& checkpoint, const ModelOptions& optio
 }
 
 std::unique_ptr<const Model> load_model(const Checkpoint& checkpoint, ThreadTeam& team, const ModelOptions& options) {
-  return make_model(checkpoint, &team, options);
+  return make_model(checkpoint, {.team = &team}, options);
 }
 
 std::unique_ptr<const Model> plan_model(const Checkpoint& checkpoint, const ModelOptions& options) {
-  return make_model(checkpoint, nullptr, options);
+  return make_model(checkpoint, {}, options);
+}
+
+PackFileState pack_file_state(const Checkpoint& checkpoint, const ModelOptions& options) {
+  PackFileState state;
+  make_model(checkpoint, {.state = &state}, options);
+  return state;
+}
+
+PackFileState write_pack_file(const Checkpoint& checkpoint, ThreadTeam& team, const ModelOptions& options,
+                              const PackWriteOptions& write) {
+  PackFileState state;
+  make_model(checkpoint, {&team, &write, &state}, options);
+  return state;
 }
 
 }  // namespace moebox

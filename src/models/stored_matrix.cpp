@@ -4,6 +4,8 @@
 #include <vector>
 
 #include "base/float_types.h"
+#include "base/thread_team.h"
+#include "kernels/kernels.h"
 #include "tensor/block_scales.h"
 #include "tensor/dequantize.h"
 
@@ -49,6 +51,30 @@ void StoredMatrix::convert_rows(std::int64_t first, std::int64_t last, std::byte
     for (std::size_t c = 0; c < columns; ++c)
       write_number(to, values[c], out, transposed ? c * n + row : row * columns + c);
   }
+}
+
+void StoredMatrix::pack(const PackedMatrix& target, std::byte* panels, ThreadTeam& team) const {
+  if (is_plain()) {
+    team.run([&](const TeamMember& member) {
+      const auto part = member.part(target.n_panels());
+      pack_panels(view, part.first, part.last, panels);
+    });
+    return;
+  }
+  std::vector<std::byte> converted(static_cast<std::size_t>(target.n_rows) *
+                                   row_bytes(target.dtype, static_cast<std::size_t>(target.n_columns)));
+  TensorView all;
+  all.dtype = target.dtype;
+  all.rank = 2;
+  all.shape = {target.n_rows, target.n_columns};
+  all.data = converted;
+  team.run([&](const TeamMember& member) {
+    const auto rows = member.part(static_cast<int>(view.n_rows()));
+    convert_rows(rows.first, rows.last, converted.data());
+    member.wait();
+    const auto part = member.part(target.n_panels());
+    pack_panels(all, part.first, part.last, panels);
+  });
 }
 
 }  // namespace moebox

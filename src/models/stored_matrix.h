@@ -4,9 +4,16 @@
 
 #include <cstddef>
 
+#include "kernels/kernel_table.h"
 #include "tensor/tensor_view.h"
 
 namespace moebox {
+
+class ThreadTeam;
+
+/// Of the values that this file computes. Raise it when a bit of them changes: packed weights that were kept in a file
+/// are then packed anew.
+inline constexpr std::uint32_t conversion_version = 1;
 
 struct StoredMatrix {
   TensorView view;                     // (rows, columns); FP8: rows of a larger matrix, or all of it
@@ -33,6 +40,9 @@ struct StoredMatrix {
   /// Writes rows [first, last) of the view, converted to packed_dtype(), into `out`: the whole matrix to be packed,
   /// (n_rows, n_columns).
   void convert_rows(std::int64_t first, std::int64_t last, std::byte* out) const;
+
+  /// Packs all of it into `panels`, zero so far, in the type and shape of `target`.
+  void pack(const PackedMatrix& target, std::byte* panels, ThreadTeam& team) const;
 };
 
 }  // namespace moebox

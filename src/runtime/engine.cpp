@@ -44,6 +44,7 @@ struct Engine::State {
     logit_rows.reserve(spans_in_step);
     sampling.reserve(spans_in_step);
     endings.reserve(spans_in_step);
+    failed.reserve(spans_in_step);
     sampler_scratch.reserve(static_cast<std::size_t>(team->size()));
     for (int i = 0; i < team->size(); ++i) sampler_scratch.emplace_back(model->info().vocab_size);
   }
@@ -57,6 +58,7 @@ struct Engine::State {
   void commit() noexcept;
   void deliver(Sequence& sequence, const GeneratedToken& token) noexcept;
   std::shared_ptr<const Error> error_at_hand(const char* where) const noexcept;
+  std::shared_ptr<const Error> step_error() const noexcept;
   void finish(Sequence& sequence, FinishReason reason, const Error* error) noexcept;
   void publish_stats() noexcept;
 
@@ -92,6 +94,7 @@ struct Engine::State {
     std::shared_ptr<const Error> error;
   };
   std::vector<Ending> endings;
+  std::vector<Ending> failed;  // all that took part in a forward that failed
 
   // What other threads say and ask.
   mutable std::mutex mutex;
@@ -193,6 +196,7 @@ EngineStats Engine::stats() const noexcept {
   const std::lock_guard lock(state_->mutex);
   EngineStats stats = state_->stats;
   stats.expert_load = std::move(expert_load);
+  stats.expert_cache = state_->model->expert_cache();
   stats.waiting += static_cast<int>(state_->arrivals.size());
   return stats;
 }
@@ -234,6 +238,11 @@ void Engine::State::run(const std::vector<ScheduledSpan>& scheduled) noexcept {
   Batch batch{tokens, spans, logit_rows, reinterpret_cast<float*>(logits.data())};
   if (!experts.empty()) batch.routing = {experts.data(), dropped.data()};
   model->forward(*team, *workspace, pool.blocks(), batch);
+  if (const auto error = step_error()) {
+    for (const ScheduledSpan& span : scheduled) failed.push_back({span.sequence, FinishReason::error, error});
+    sampling.clear();
+    return;
+  }
   int first_token = 0;
   for (const ScheduledSpan& span : scheduled) {
     if (!experts.empty()) count_experts(span, first_token);
@@ -241,6 +250,16 @@ void Engine::State::run(const std::vector<ScheduledSpan>& scheduled) noexcept {
   }
   for (const ScheduledSpan& span : scheduled) span.sequence->n_computed += span.n_tokens;
   sample();
+}
+
+/// Why the step that was computed is worthless, if it is.
+std::shared_ptr<const Error> Engine::State::step_error() const noexcept {
+  try {
+    workspace->check_step();
+    return nullptr;
+  } catch (...) {
+    return error_at_hand("forward");
+  }
 }
 
 /// Adds up what the gates chose for a sequence's tokens, which stand from `first_token` on in the step. Tokens that are
@@ -320,7 +339,8 @@ std::shared_ptr<const Error> Engine::State::error_at_hand(const char* where) con
 }
 
 void Engine::State::commit() noexcept {
-  endings.clear();
+  endings.swap(failed);  // of the forward; empty as a rule
+  failed.clear();
   for (Sampling& work : sampling) {
     if (work.error)
       endings.push_back({work.sequence, FinishReason::error, std::move(work.error)});

@@ -35,6 +35,7 @@ struct EngineStats {
   int kv_blocks_total = 0, kv_blocks_used = 0;
   std::uint64_t prompt_tokens = 0, generated_tokens = 0;  // since start
   std::uint64_t preemptions = 0, finished = 0, cancelled = 0, failed = 0, steps = 0;
+  ExpertCacheStats expert_cache;        // of a model whose experts are not all in memory
   std::vector<ExpertLoad> expert_load;  // (moe.n_layers), since start; tokens that are computed again count once
 };
 

@@ -50,6 +50,7 @@ void Evaluator::run(std::span<const TokenId> tokens, const LogitsCallback& callb
         tokens.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)), {&span, 1}, rows, logits};
     if (!experts_.empty()) batch.routing = {experts_.data(), dropped_.data()};
     model_.forward(team_, *workspace_, pool_.blocks(), batch);
+    workspace_->check_step();
     count_experts(count);
     callback(first, {logits, static_cast<std::size_t>(count) * vocab});
     first = last;

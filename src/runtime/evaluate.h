@@ -21,7 +21,7 @@ class Evaluator {
   Evaluator(const Model& model, ThreadTeam& team, int max_tokens, int chunk);
 
   /// Tokens from `n_prompt` on have the role "generated" (-1: all are prompt). Throws Error(invalid_argument) for ids
-  /// outside the vocabulary and for more than max_tokens tokens.
+  /// outside the vocabulary and for more than max_tokens tokens, Error(io) when weights cannot be read.
   void run(std::span<const TokenId> tokens, const LogitsCallback& callback, int n_prompt = -1);
 
   /// On the experts of all runs from now on. Throws Error(invalid_argument), also for a dense model.

@@ -167,6 +167,27 @@ std::string Metrics::text(const std::vector<ModelPool::Status>& models, const Ga
       "Entropy of the choices among a layer's experts over that of equal ones, since the model was loaded; 1 is even.",
       &ExpertLoad::entropy);
 
+  const auto expert_cache = [&](std::string_view name, std::string_view type, std::string_view help, auto&& figure) {
+    out.family(name, type, help);
+    for (const Status& status : models) {
+      const ExpertCacheStats& cache = status.engine.expert_cache;
+      if (cache.capacity_bytes == 0) continue;
+      out.sample(name, {{"model_name", status.name}}, static_cast<double>(figure(cache)));
+    }
+  };
+  expert_cache("moebox:expert_cache_bytes", "gauge", "Memory of the expert cache.",
+               [](const ExpertCacheStats& cache) { return cache.capacity_bytes; });
+  expert_cache("moebox:expert_cache_hits_total", "counter", "Experts of layers that a step wanted and that were there.",
+               [](const ExpertCacheStats& cache) { return cache.hits; });
+  expert_cache("moebox:expert_cache_misses_total", "counter", "Those that had to be read first.",
+               [](const ExpertCacheStats& cache) { return cache.misses; });
+  expert_cache("moebox:expert_cache_hit_rate", "gauge", "Hits over both, since the model was loaded.",
+               [](const ExpertCacheStats& cache) { return cache.hit_rate(); });
+  expert_cache("moebox:expert_cache_read_bytes_total", "counter", "Bytes that were read for it.",
+               [](const ExpertCacheStats& cache) { return cache.read_bytes; });
+  expert_cache("moebox:expert_cache_waited_seconds_total", "counter", "Time in which steps only waited for reading.",
+               [](const ExpertCacheStats& cache) { return cache.waited_ms / 1000; });
+
   constexpr std::string_view reasons[ModelMetrics::n_reasons] = {"stop", "length", "abort", "error"};
   out.family("vllm:request_success_total", "counter", "Finished choices, by how they ended.");
   for (const Status& status : models) {
