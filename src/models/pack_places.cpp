@@ -26,14 +26,12 @@ fs::path cache_folder() {
 
 }  // namespace
 
-std::vector<fs::path> pack_file_places(const Checkpoint& checkpoint) {
-  if (checkpoint.files().empty()) return {};
-  const bool folder = checkpoint.format() == Checkpoint::Format::hugging_face;
-  fs::path beside = folder ? checkpoint.path() / "weights" : checkpoint.files().front();
+std::vector<fs::path> pack_file_places(const fs::path& model) {
+  std::error_code none;
+  fs::path beside = fs::is_directory(model, none) ? model / "weights" : model;
   beside += extension;
   std::vector<fs::path> places = {beside};
   if (const fs::path cache = cache_folder(); !cache.empty()) {
-    std::error_code none;
     const std::string whole = fs::weakly_canonical(fs::absolute(beside, none), none).string();
     char name[17];
     std::snprintf(name, sizeof name, "%016llx",
@@ -41,6 +39,12 @@ std::vector<fs::path> pack_file_places(const Checkpoint& checkpoint) {
     places.push_back(cache / (std::string(name) + extension));
   }
   return places;
+}
+
+std::vector<fs::path> pack_file_places(const Checkpoint& checkpoint) {
+  if (checkpoint.files().empty()) return {};
+  const bool folder = checkpoint.format() == Checkpoint::Format::hugging_face;
+  return pack_file_places(folder ? checkpoint.path() : checkpoint.files().front());
 }
 
 }  // namespace moebox

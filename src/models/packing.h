@@ -30,8 +30,9 @@ struct PackFileState {
   std::string reason;          // why not; empty where no file is there
 };
 
-/// Places where a checkpoint's pack file may be, best first: beside the model, then in the user's cache folder
-/// (XDG_CACHE_HOME, or ~/.cache).
+/// Places where a model's pack file may be, best first: beside the model (its first file, or its folder), then in the
+/// user's cache folder (XDG_CACHE_HOME, or ~/.cache).
+std::vector<std::filesystem::path> pack_file_places(const std::filesystem::path& model);
 std::vector<std::filesystem::path> pack_file_places(const Checkpoint& checkpoint);
 
 /// Throws Error as load_model() does for what is wrong with the checkpoint.

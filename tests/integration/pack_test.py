@@ -24,11 +24,11 @@ class PackTest(ProgramTest):
         with open(out, "rb") as file:
             return file.read(), error
 
+    def link_smol(self, path):
+        os.link(SMOL, path) if os.stat(SMOL).st_dev == os.stat(self.home).st_dev else shutil.copy(SMOL, path)
+
     def pack_file(self, model=None):
         return json.loads(self.run_program("show", model or self.model, "--json")[0])["pack_file"]
-
-    def temporary_files(self):
-        return [name for name in os.listdir(self.model) if name.endswith(".tmp")]
 
     def test_packs_and_uses(self):
         expected = self.logits("--pack-file", "off")[0]
@@ -53,25 +53,35 @@ class PackTest(ProgramTest):
         self.assertEqual(found, expected)
         self.assertIn("pack file is not used", error)
         self.run_program("pack", self.model, "--force")
-        self.assertEqual(self.logits()[1], "")
+        self.assertNotIn("pack file", self.logits()[1])
 
     def test_a_cache_that_is_too_small_names_the_smallest(self):
         error = self.run_program("logits", self.model, "--ids", IDS, "--out", self.path("x.npy"), "--expert-cache", "10", code=7)[1]
         self.assertIn("expected at least", error)
         self.assertIn("MiB", error)
 
+    def test_rm_removes_it_with_its_model(self):
+        store = self.path("store")
+        os.mkdir(store)
+        self.link_smol(os.path.join(store, os.path.basename(SMOL)))
+        name = "smollm2-135m-instruct"
+        self.run_program("pack", name, "--store", store)
+        self.assertEqual(len([file for file in os.listdir(store) if file.endswith(".moebox-pack")]), 1)
+        self.run_program("rm", name, "--store", store)
+        self.assertEqual([file for file in os.listdir(store) if "smol" in file], [])
+
     def test_two_at_once(self):
         expected = self.logits("--pack-file", "off")[0]
         processes = [self.start("pack", self.model, "--force") for _ in range(4)]
         codes = sorted(process.wait(timeout=120 * PATIENCE) for process in processes)
         self.assertEqual(codes, [0] * 4)
-        self.assertEqual(self.temporary_files(), [])
+        self.assertEqual([name for name in os.listdir(self.model) if "pack" in name], ["weights.moebox-pack"])
         self.assertTrue(self.pack_file()["usable"])
         self.assertEqual(self.logits()[0], expected)
 
     def test_killed_in_the_middle(self):
         model = self.path("smol.gguf")
-        os.link(SMOL, model) if os.stat(SMOL).st_dev == os.stat(self.home).st_dev else shutil.copy(SMOL, model)
+        self.link_smol(model)
         n_killed = 0
         for delay in (0.02, 0.05, 0.1, 0.2, 0.4):
             process = self.start("pack", model, "--force")
@@ -82,7 +92,7 @@ class PackTest(ProgramTest):
             self.assertTrue(state["usable"] or state["reason"] == "", state)  # whole, or not there
         self.assertGreater(n_killed, 0, "no attempt was killed in the middle")
         self.run_program("pack", model, "--force")
-        self.assertEqual([name for name in os.listdir(self.home) if name.endswith(".tmp")], [])
+        self.assertEqual([name for name in os.listdir(self.home) if "pack" in name], ["smol.gguf.moebox-pack"])
         self.assertTrue(self.pack_file(model)["usable"])
 
     def in_namespace(self, script):
