@@ -10,26 +10,25 @@ constexpr Messages english = {
     .overview = R"(moebox {}: run and serve language models on your own hardware
 
   moebox run MODEL [PROMPT]     chat with a model, or ask it one question
-  moebox serve MODEL...         an OpenAI-compatible server on http://127.0.0.1:8080
+  moebox serve MODEL...         an OpenAI-compatible server on 127.0.0.1:8080
   moebox pull MODEL             fetch a model
-  moebox list                   the models that are here (--all: and those that can be fetched)
+  moebox list                   models that are here; --all: the catalogue too
   moebox rm MODEL               remove a model
-  moebox show MODEL             metadata, tensors, sizes, template, licence, memory
-  moebox convert IN OUT         a folder or GGUF file as GGUF of another type: --type Q4_K_M
-  moebox pack MODEL             keep its packed weights beside it: a faster start, models larger than memory
+  moebox show MODEL             metadata, tensors, sizes, licence, memory
+  moebox convert IN OUT         a folder or GGUF file as GGUF: --type Q4_K_M
+  moebox pack MODEL             its packed weights in a file: a faster start
   moebox bench MODEL...         speed, beside the limits of this machine
   moebox tokenize MODEL TEXT    text to token ids, and back
   moebox perplexity MODEL FILE  how well a model predicts a text
   moebox logits MODEL --ids ... the logits of given tokens as a NumPy file
-  moebox config                 every setting, its value, and where that comes from
+  moebox config                 every setting, its value, and why
   moebox completion SHELL       completion for bash, zsh or fish
   moebox version                version and instruction sets
 
-MODEL is a name of 'moebox list --all', a .gguf file, a Hugging Face folder,
-or hf:owner/repo/file.gguf.
+MODEL is a name of 'list --all', a .gguf file, a folder, or hf:owner/repo/FILE.
 
   moebox run smollm2-135m-instruct "Why is the sky blue?"
-  cat notes.txt | moebox run qwen2.5-coder-0.5b-instruct "Summarise this:" --file -
+  moebox run qwen2.5-coder-0.5b-instruct "Summarise this:" --file notes.txt
 
 'moebox VERB --help' tells more of each.
 )",
@@ -76,8 +75,8 @@ constexpr Messages chinese = {
   moebox list                   本机已有的模型（--all：也列出可下载的模型）
   moebox rm MODEL               删除模型
   moebox show MODEL             元数据、张量、大小、模板、许可证、内存
-  moebox convert IN OUT         将目录或 GGUF 文件转换为其他类型的 GGUF：--type Q4_K_M
-  moebox pack MODEL             把打包好的权重存放在模型旁：启动更快，可运行大于内存的模型
+  moebox convert IN OUT         转换为其他类型的 GGUF：--type Q4_K_M
+  moebox pack MODEL             把打包好的权重存为文件：启动更快
   moebox bench MODEL...         速度，以及本机的极限
   moebox tokenize MODEL TEXT    文本与词元编号互相转换
   moebox perplexity MODEL FILE  模型对文本的困惑度
@@ -86,10 +85,10 @@ constexpr Messages chinese = {
   moebox completion SHELL       bash、zsh 或 fish 的命令补全
   moebox version                版本与指令集
 
-MODEL 可以是 'moebox list --all' 中的名称、.gguf 文件、Hugging Face 目录，或 hf:owner/repo/file.gguf。
+MODEL：'list --all' 中的名称、.gguf 文件、目录，或 hf:owner/repo/FILE。
 
   moebox run qwen2.5-coder-0.5b-instruct "天空为什么是蓝色的？"
-  cat notes.txt | moebox run qwen2.5-coder-0.5b-instruct "请总结：" --file -
+  moebox run qwen2.5-coder-0.5b-instruct "请总结：" --file notes.txt
 
 'moebox VERB --help' 给出每个命令的说明。
 )",

@@ -1,20 +1,27 @@
 """Help, versions, and what happens to what was mistyped."""
 import re
+import unicodedata
 import unittest
 
 from program import ProgramTest
 
-VERBS = ["run", "serve", "pull", "list", "rm", "show", "convert", "bench", "tokenize", "perplexity", "logits", "config", "completion", "version"]
+VERBS = ["run", "serve", "pull", "list", "rm", "show", "convert", "pack", "bench", "tokenize", "perplexity", "logits", "config", "completion", "version"]
+
+
+def columns(line):
+    """Of a terminal."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in line)
 
 
 class HelpTest(ProgramTest):
     def test_without_arguments_it_explains_itself_in_a_screen(self):
-        out, err = self.run_program()
-        self.assertEqual(err, "")
-        self.assertLessEqual(len(out.splitlines()), 24)
-        self.assertTrue(all(len(line) <= 100 for line in out.splitlines()))
-        for verb in VERBS:
-            self.assertRegex(out, rf"\n  moebox {verb} ")
+        for language in ("zh_CN.UTF-8", "C.UTF-8"):
+            out, err = self.run_program(LANG=language)
+            self.assertEqual(err, "")
+            self.assertLessEqual(len(out.splitlines()), 24)
+            self.assertEqual([line for line in out.splitlines() if columns(line) > 80], [])
+            for verb in VERBS:
+                self.assertRegex(out, rf"\n  moebox {verb} ")
         self.assertEqual(self.run_program("--help")[0], out)
         self.assertEqual(self.run_program("-h")[0], out)
 
