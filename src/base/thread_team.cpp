@@ -1,13 +1,16 @@
 #include "base/thread_team.h"
 
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <thread>
 #include <vector>
 
 #include <sched.h>
+#include <time.h>
 
 #include "base/error.h"
+#include "base/team_pace.h"
 
 namespace moebox {
 namespace {
@@ -23,13 +26,38 @@ void relax() noexcept {
 #endif
 }
 
-void wait_for_change(const std::atomic<std::uint32_t>& value, std::uint32_t old) noexcept {
-  for (int turn = 0; turn < spin_turns; ++turn) {
-    if (value.load(std::memory_order_acquire) != old) return;
+double seconds_now() noexcept {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+double thread_seconds() noexcept {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
+/// False when the value did not change in that time.
+template <class Value>
+bool spin(const std::atomic<Value>& value, Value old, int turns) noexcept {
+  for (int turn = 0; turn < turns; ++turn) {
+    if (value.load(std::memory_order_acquire) != old) return true;
     relax();
   }
+  return false;
+}
+
+template <class Value>
+void sleep_until_change(const std::atomic<Value>& value, Value old) noexcept {
   while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
 }
+
+// Who runs next, in one word: a thread that takes no part must not read what belongs to a run that may be over. 64
+// bits: a number of runs never comes again.
+constexpr int members_bits = 11;  // up to 1024 members
+constexpr std::uint64_t run_of(std::uint64_t number, int members) noexcept {
+  return number << members_bits | static_cast<std::uint64_t>(members);
+}
+constexpr int members_of(std::uint64_t run) noexcept { return static_cast<int>(run & ((1u << members_bits) - 1)); }
 
 }  // namespace
 
@@ -44,29 +72,40 @@ void TeamMember::wait() const noexcept {
     barrier_->phase.notify_all();
     return;
   }
-  wait_for_change(barrier_->phase, phase);
+  if (spin(barrier_->phase, phase, spin_turns / 32)) return;
+  const double begin = index == 0 ? seconds_now() : 0;
+  const bool changed = spin(barrier_->phase, phase, spin_turns);
+  if (index == 0) barrier_->spun_seconds += seconds_now() - begin;
+  if (!changed) sleep_until_change(barrier_->phase, phase);
 }
 
 struct ThreadTeam::State {
+  explicit State(int size) : pace(size) {}
+
   TeamMember::Barrier barrier;
-  alignas(64) std::atomic<std::uint32_t> generation{0};
+  alignas(64) std::atomic<std::uint64_t> run{0};
   Entry entry = nullptr;
   void* work = nullptr;
-  bool stop = false;
+  std::uint64_t n_runs = 0;
+  TeamPace pace;
   std::vector<std::thread> threads;
 };
 
-ThreadTeam::ThreadTeam(int size) : size_(size > 0 ? size : usable_processors()), state_(std::make_unique<State>()) {
+ThreadTeam::ThreadTeam(int size)
+    : size_(size > 0 ? size : usable_processors()), state_(std::make_unique<State>(size_)) {
   if (size_ > 1024)
     throw Error(ErrorKind::invalid_argument, "at most 1024 threads are possible, found " + std::to_string(size_),
                 "threads");
   State* state = state_.get();
   for (int index = 1; index < size_; ++index) {
-    state->threads.emplace_back([this, state, index] {
-      const TeamMember member(index, size_, &state->barrier);
-      for (std::uint32_t seen = 0;; ++seen) {
-        wait_for_change(state->generation, seen);
-        if (state->stop) return;
+    state->threads.emplace_back([state, index] {
+      for (std::uint64_t run = 0;;) {
+        if (!spin(state->run, run, spin_turns)) sleep_until_change(state->run, run);
+        run = state->run.load(std::memory_order_acquire);
+        const int members = members_of(run);
+        if (members == 0) return;
+        if (index >= members) continue;
+        const TeamMember member(index, members, &state->barrier);
         state->entry(state->work, member);
         member.wait();
       }
@@ -75,22 +114,29 @@ ThreadTeam::ThreadTeam(int size) : size_(size > 0 ? size : usable_processors()),
 }
 
 ThreadTeam::~ThreadTeam() {
-  state_->stop = true;
-  state_->generation.fetch_add(1, std::memory_order_seq_cst);
-  state_->generation.notify_all();
+  start(0);
   for (std::thread& thread : state_->threads) thread.join();
 }
 
+/// The next run, of so many members; 0 ends the threads.
+void ThreadTeam::start(int members) noexcept {
+  // A read-modify-write: see TeamMember::wait().
+  state_->run.exchange(run_of(++state_->n_runs, members), std::memory_order_seq_cst);
+  state_->run.notify_all();
+}
+
 void ThreadTeam::run_erased(Entry entry, void* work) noexcept {
-  const TeamMember member(0, size_, &state_->barrier);
-  if (size_ > 1) {
+  if (size_ == 1) return entry(work, TeamMember(0, 1, &state_->barrier));
+  const double begin = seconds_now(), computed = thread_seconds(), spun = state_->barrier.spun_seconds;
+  const TeamMember member(0, state_->pace.members(), &state_->barrier);
+  if (member.size > 1) {
     state_->entry = entry;
     state_->work = work;
-    state_->generation.fetch_add(1, std::memory_order_seq_cst);
-    state_->generation.notify_all();
+    start(member.size);
   }
   entry(work, member);
   member.wait();
+  state_->pace.ran(seconds_now() - begin, thread_seconds() - computed - (state_->barrier.spun_seconds - spun));
 }
 
 int usable_processors() noexcept {

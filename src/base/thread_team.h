@@ -15,6 +15,7 @@ class TeamMember {
   struct Barrier {
     alignas(64) std::atomic<std::uint32_t> arrived{0};
     alignas(64) std::atomic<std::uint32_t> phase{0};
+    alignas(64) double spun_seconds = 0;  // by the member 0, and written by it alone
   };
 
   TeamMember(int index, int size, Barrier* barrier) noexcept : index(index), size(size), barrier_(barrier) {}
@@ -39,6 +40,7 @@ class TeamMember {
 };
 
 /// Owns `size - 1` threads; the caller of run() is the member 0. Not for use by two callers at once.
+/// Where others take the machine's processors, fewer members run (base/team_pace.h).
 class ThreadTeam {
  public:
   /// `size` 0 takes the number of processors that this process may use. Throws Error when threads cannot be started.
@@ -49,7 +51,8 @@ class ThreadTeam {
 
   int size() const noexcept { return size_; }
 
-  /// Calls `work(const TeamMember&)` on every member and returns when all are done. `work` must not throw.
+  /// Calls `work(const TeamMember&)` on as many members as TeamMember::size says, at most size(), and returns when all
+  /// are done. `work` must not throw.
   template <class Work>
   void run(Work&& work) noexcept {
     run_erased(
@@ -60,6 +63,7 @@ class ThreadTeam {
  private:
   using Entry = void (*)(void*, const TeamMember&);
   void run_erased(Entry entry, void* state) noexcept;
+  void start(int members) noexcept;
   struct State;
 
   int size_;
