@@ -26,6 +26,11 @@ constexpr std::size_t slab_bytes = std::size_t{32} << 20;  // written, and at mo
 constexpr std::uint32_t quantization_version = 2;          // of the block formats' layouts
 
 bool is_blocks(DType dtype) { return info(dtype).block_elements > 1; }
+bool is_stored_as(const PlannedTensor& tensor, DType dtype) {
+  const auto& parts = tensor.source.parts;
+  return !parts.empty() &&
+         std::all_of(parts.begin(), parts.end(), [&](const StoredPart& part) { return part.view.dtype == dtype; });
+}
 
 /// What one thread finds out about its rows.
 struct alignas(64) RowFindings {
@@ -174,7 +179,7 @@ class Conversion {
   }
 
   void add(const PlannedTensor& tensor, ConvertedTensor& result) {
-    if (is_blocks(result.from) && result.from == result.to) return copy(tensor);
+    if (is_blocks(result.to) && is_stored_as(tensor, result.to)) return copy(tensor);
     TensorConverter converter(tensor, result.to, options_.measure_error, team_);
     const std::int64_t step = converter.rows_of_slab();
     for (std::int64_t first = 0; first < converter.n_rows(); first += step) {

@@ -44,7 +44,7 @@ struct ConversionPlan {
 ConversionPlan plan_llama_kind(const Checkpoint& checkpoint, const LlamaSpec& spec, std::string_view architecture);
 /// `split_kv_b`: k_b and v_b apart, as GGUF files have them since the absorbed form of attention is known.
 ConversionPlan plan_deepseek(const Checkpoint& checkpoint, const DeepseekSpec& spec, bool split_kv_b);
-/// From GGUF: all metadata and tensors as they are, of any architecture.
+/// From GGUF: all metadata and tensors as they are, of any architecture; only tensors of one expert each are stacked.
 ConversionPlan plan_gguf(const Checkpoint& checkpoint);
 
 /// Collects a Hugging Face checkpoint's tensors by role.

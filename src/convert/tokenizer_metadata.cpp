@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "convert/unigram_metadata.h"
 #include "io/json_file.h"
 #include "tokenizer/json_components.h"
 #include "tokenizer/pre_tokenizer_name.h"
@@ -134,7 +135,8 @@ void set_special(GgufHeader& header, const Tokenizer& tokenizer, const json& con
   const std::vector<TokenId> plain = tokenizer.encode("a", false), whole = tokenizer.encode("a", true);
   header.set_bool(prefix + "add_bos_token",
                   bos && !whole.empty() && whole.front() == *bos && whole.size() > plain.size());
-  header.set_bool(prefix + "add_eos_token", eos && !whole.empty() && whole.back() == *eos && plain.back() != *eos);
+  header.set_bool(prefix + "add_eos_token",
+                  eos && !whole.empty() && whole.back() == *eos && (plain.empty() || plain.back() != *eos));
 }
 
 /// Jinja templates: "default" is the model's, others keep their names.
@@ -166,11 +168,25 @@ void set_templates(GgufHeader& header, const fs::path& folder) {
   if (!names.empty()) header.set_strings("tokenizer.chat_templates", names);
 }
 
+/// SentencePiece's unigram model, which GGUF calls "t5".
+void set_unigram(GgufHeader& header, UnigramMetadata metadata, const Tokenizer& tokenizer, std::int64_t n_rows) {
+  header.set_string(prefix + "model", "t5");
+  header.set_string(prefix + "pre", "default");
+  set_tokens(header, tokenizer, n_rows);
+  metadata.scores.resize(static_cast<std::size_t>(n_rows));
+  header.set_f32s(prefix + "scores", metadata.scores);
+  header.set_bool(prefix + "add_space_prefix", metadata.add_space_prefix);
+  header.set_bool(prefix + "remove_extra_whitespaces", metadata.remove_extra_whitespaces);
+  if (!metadata.character_map.empty()) header.set_u8s(prefix + "precompiled_charsmap", metadata.character_map);
+  // Where a file is silent, its readers take T5's.
+  constexpr std::uint32_t none = 0xFFFFFFFF;
+  for (const char* name : {"bos_token_id", "eos_token_id", "unknown_token_id", "padding_token_id"})
+    header.set_u32(prefix + name, none);
+}
+
 void set_json_tokenizer(GgufHeader& header, const std::string& text, const Tokenizer& tokenizer, std::int64_t n_rows) {
   const TokenizerJson file = read_tokenizer_json(text);
-  if (!file.scores.empty())
-    throw Error(ErrorKind::unsupported, "converting a unigram model from tokenizer.json is not implemented",
-                "tokenizer.json: model.type", "put the model's tokenizer.model in the place of its tokenizer.json");
+  if (!file.scores.empty()) return set_unigram(header, unigram_metadata(file, tokenizer), tokenizer, n_rows);
   const auto pre = file.document.find("pre_tokenizer");
   if (make_pre_tokenizer(pre == file.document.end() ? json() : *pre).byte_level) {
     const auto name = gguf_pre_tokenizer(file);
@@ -194,7 +210,11 @@ void set_json_tokenizer(GgufHeader& header, const std::string& text, const Token
 
 void set_sentencepiece(GgufHeader& header, const std::string& proto, const Tokenizer& tokenizer, std::int64_t n_rows) {
   const SentencePieceParts parts = read_sentencepiece_model(proto);
-  header.set_string(prefix + "model", parts.unigram ? "t5" : "llama");
+  if (parts.unigram)
+    return set_unigram(header,
+                       {parts.scores, parts.add_dummy_prefix, parts.remove_extra_whitespaces, parts.character_map},
+                       tokenizer, n_rows);
+  header.set_string(prefix + "model", "llama");
   header.set_string(prefix + "pre", "default");
   set_tokens(header, tokenizer, n_rows);
   std::vector<float> scores = parts.scores;

@@ -88,30 +88,30 @@ void pick(const GateSpec& spec, GateScratch& scratch) noexcept {
 
 }  // namespace
 
-void validate(const GateSpec& spec, const std::string& where) {
+void validate(const GateSpec& spec, const std::string& where, const GateFieldNames& names) {
   const auto text = [](int value) { return std::to_string(value); };
   if (spec.n_experts < 1 || spec.n_experts > max_experts_of_a_layer)
-    refuse_gate("n_routed_experts", "1 to " + text(max_experts_of_a_layer), text(spec.n_experts), where);
+    refuse_gate(names.n_experts, "1 to " + text(max_experts_of_a_layer), text(spec.n_experts), where);
   if (spec.top_k < 1 || spec.top_k > spec.n_experts)
-    refuse_gate("num_experts_per_tok", "1 to " + text(spec.n_experts) + " (all experts)", text(spec.top_k), where);
+    refuse_gate(names.top_k, "1 to " + text(spec.n_experts) + " (all experts)", text(spec.top_k), where);
   if (spec.n_groups < 1 || spec.n_experts % spec.n_groups != 0)
-    refuse_gate("n_group", "a number that divides " + text(spec.n_experts) + " experts", text(spec.n_groups), where);
+    refuse_gate(names.n_groups, "a number that divides " + text(spec.n_experts) + " experts", text(spec.n_groups),
+                where);
   if (spec.top_groups < 1 || spec.top_groups > spec.n_groups)
-    refuse_gate("topk_group", "1 to " + text(spec.n_groups) + " (all groups)", text(spec.top_groups), where);
+    refuse_gate(names.top_groups, "1 to " + text(spec.n_groups) + " (all groups)", text(spec.top_groups), where);
   const int group_size = spec.n_experts / spec.n_groups;
   if (spec.n_groups > 1 && spec.group_score == GroupScore::sum_of_best2 && group_size < 2)
-    refuse_gate("n_group", "groups of at least two experts", text(spec.n_groups) + " groups of one", where);
+    refuse_gate(names.n_groups, "groups of at least two experts", text(spec.n_groups) + " groups of one", where);
   if (spec.n_groups > 1 && spec.top_k > spec.top_groups * group_size)
-    refuse_gate("num_experts_per_tok",
-                "at most " + text(spec.top_groups * group_size) + ", the experts of topk_group groups",
+    refuse_gate(names.top_k,
+                "at most " + text(spec.top_groups * group_size) + ", the experts of " + names.top_groups + " groups",
                 text(spec.top_k), where);
-  if (!std::isfinite(spec.scale))
-    refuse_gate("routed_scaling_factor", "a finite number", std::to_string(spec.scale), where);
+  if (!std::isfinite(spec.scale)) refuse_gate(names.scale, "a finite number", std::to_string(spec.scale), where);
   if (const GateAttentionSpec& own = spec.attention; own.n_heads > 0) {
     if (own.head_dim < 8 || own.head_dim > 256 || own.head_dim % 8 != 0)
-      refuse_gate("gate_attention.head_dim", "a multiple of 8, at most 256", text(own.head_dim), where);
+      refuse_gate(names.attention_head_dim, "a multiple of 8, at most 256", text(own.head_dim), where);
     if (spec.score != GateScore::softmax)
-      refuse_gate("gate_attention", "a softmax gate", "a sigmoid gate with an attention of its own", where);
+      refuse_gate(names.attention, "a softmax gate", "a sigmoid gate with an attention of its own", where);
   }
 }
 

@@ -41,9 +41,19 @@ struct GateSpec {
   GateAttentionSpec attention;
 };
 
-/// Throws Error(invalid_file) that names the field (as Hugging Face's config.json does) when the numbers do not hold
-/// together. `where` names the file.
-void validate(const GateSpec& spec, const std::string& where);
+/// What a format calls a gate's numbers: DeepSeek's config.json, where nothing else is said.
+struct GateFieldNames {
+  const char* n_experts = "n_routed_experts";
+  const char* top_k = "num_experts_per_tok";
+  const char* n_groups = "n_group";
+  const char* top_groups = "topk_group";
+  const char* scale = "routed_scaling_factor";
+  const char* attention = "gate_attention";
+  const char* attention_head_dim = "gate_attention.head_dim";
+};
+
+/// Throws Error(invalid_file) that names the field when the numbers do not hold together. `where` names the file.
+void validate(const GateSpec& spec, const std::string& where, const GateFieldNames& names = {});
 /// Throws Error(invalid_file) when the bias has another length than n_experts, or holds a NaN or an infinity.
 void validate_bias(const GateSpec& spec, std::span<const float> bias, const std::string& where);
 

@@ -37,7 +37,8 @@ void read_hf_gate(const ConfigReader& config, bool v3, GateSpec& gate, bool& bia
   gate.n_experts = config.integer("n_routed_experts", 1, max_experts_of_a_layer);
   gate.top_k = config.integer("num_experts_per_tok", 1, max_experts_of_a_layer);
   gate.scale = config.number("routed_scaling_factor", v3 ? 2.5f : 1.0f);
-  gate.normalize = config.boolean("norm_topk_prob", v3);
+  const bool normalize = config.boolean("norm_topk_prob", v3);
+  gate.normalize = v3 && normalize;  // transformers' V2 has the field and does nothing with it
   const std::string method = config.string("topk_method", v3 ? "noaux_tc" : "greedy");
   const std::string score = config.string("scoring_func", v3 ? "sigmoid" : "softmax");
   const auto unsupported = [](const std::string& what, const char* field) {
@@ -48,8 +49,11 @@ void read_hf_gate(const ConfigReader& config, bool v3, GateSpec& gate, bool& bia
     unsupported("the choice of experts \"" + method + "\" is not implemented for this architecture", "topk_method");
   if (score != (v3 ? "sigmoid" : "softmax"))
     unsupported("the scoring \"" + score + "\" is not implemented for this architecture", "scoring_func");
-  if (!v3 && gate.normalize)
-    unsupported("published code disagrees on what norm_topk_prob means for this architecture", "norm_topk_prob");
+  if (!v3 && normalize && config.has("auto_map"))
+    unsupported(
+        "the model brings code of its own (auto_map), which normalises in place of the factor; transformers' "
+        "code does not",
+        "norm_topk_prob");
   gate.score = v3 ? GateScore::sigmoid : GateScore::softmax;
   gate.group_score = v3 ? GroupScore::sum_of_best2 : GroupScore::best;
   bias = v3;
@@ -184,24 +188,30 @@ DeepseekSpec read_gguf_deepseek(const Checkpoint& checkpoint) {
   return spec;
 }
 
-void check_deepseek(const DeepseekSpec& spec, const std::string& where) {
-  validate(spec.gate, where);
+void check_deepseek(const DeepseekSpec& spec, bool gguf) {
+  const auto field = [gguf](const char* in_config, const char* in_gguf) {
+    return gguf ? std::string("deepseek2.") + in_gguf : std::string("config.json: ") + in_config;
+  };
+  validate(spec.gate, gguf ? "deepseek2.*" : "config.json", gguf ? gguf_gate_names : GateFieldNames());
   if (!(spec.rms_epsilon > 0.0f && spec.rms_epsilon < 1.0f))
-    throw Error(ErrorKind::invalid_file, "expected an RMS epsilon in (0, 1)", where + ": rms_norm_eps");
+    throw Error(ErrorKind::invalid_file, "expected an RMS epsilon in (0, 1)",
+                field("rms_norm_eps", "attention.layer_norm_rms_epsilon"));
   if (spec.mla.qk_rope_head_dim % 2 != 0)
-    refuse_number("an even number", spec.mla.qk_rope_head_dim, where + ": qk_rope_head_dim");
+    refuse_number("an even number", spec.mla.qk_rope_head_dim, field("qk_rope_head_dim", "rope.dimension_count"));
   if (spec.mla.rope.dim != spec.mla.qk_rope_head_dim)
     refuse_number(std::to_string(spec.mla.qk_rope_head_dim) + " rotated values", spec.mla.rope.dim,
-                  where + ": partial_rotary_factor");
+                  field("partial_rotary_factor", "rope.dimension_count"));
   if (spec.mla.rope.scaling != RopeScaling::none && spec.mla.rope.scaling != RopeScaling::yarn)
     throw Error(ErrorKind::unsupported, "of the RoPE scalings only YaRN is implemented for this architecture",
-                where + ": rope_scaling");
+                field("rope_scaling", "rope.scaling.type"));
   if (!std::isfinite(spec.mla.softmax_scale) || !(spec.mla.softmax_scale > 0))
-    throw Error(ErrorKind::invalid_file, "the attention's scale is no positive number", where + ": mscale_all_dim");
+    throw Error(ErrorKind::invalid_file, "the attention's scale is no positive number",
+                field("mscale_all_dim", "rope.scaling.yarn_log_multiplier"));
   if (static_cast<std::int64_t>(spec.mla.n_heads) * (spec.mla.qk_head_dim() + spec.mla.v_head_dim) > (1 << 24))
-    refuse_number("narrower heads", spec.mla.n_heads, where + ": num_attention_heads");
+    refuse_number("narrower heads", spec.mla.n_heads, field("num_attention_heads", "attention.head_count"));
   if (spec.shared_intermediate_size > max_dimension)
-    refuse_number("a narrower shared expert", spec.shared_intermediate_size, where + ": n_shared_experts");
+    refuse_number("a narrower shared expert", spec.shared_intermediate_size,
+                  field("n_shared_experts", "expert_shared_count"));
 }
 
 }  // namespace
@@ -210,7 +220,7 @@ DeepseekSpec read_deepseek(const Checkpoint& checkpoint) {
   const bool gguf = checkpoint.format() == Checkpoint::Format::gguf;
   DeepseekSpec spec = gguf ? read_gguf_deepseek(checkpoint) : read_hf_deepseek(checkpoint);
   spec.mla.softmax_scale = mla_softmax_scale(spec.mla);
-  check_deepseek(spec, gguf ? "deepseek2.*" : "config.json");
+  check_deepseek(spec, gguf);
   return spec;
 }
 

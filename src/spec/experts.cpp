@@ -46,15 +46,16 @@ ExpertsSpec read_gguf_experts(const Checkpoint& checkpoint, const std::string& a
   spec.shared_gate = spec.shared_intermediate_size > 0;  // Qwen2's: the only kind here with a shared expert
   for (int i = 0; i < n_layers; ++i)
     spec.layers.push_back(checkpoint.find_tensor("blk." + std::to_string(i) + ".ffn_gate_inp.weight") != nullptr);
-  validate(spec.gate, read.key("*"));
+  validate(spec.gate, read.key("*"), gguf_gate_names);
   return spec;
 }
 
 ExpertsSpec read_hf_experts(const Checkpoint& checkpoint, int n_layers, int intermediate_size, bool normalize) {
   const ConfigReader config(checkpoint.config(), "config.json");
   ExpertsSpec spec;
-  spec.gate.n_experts =
-      config.integer(config.has("num_experts") ? "num_experts" : "num_local_experts", 1, max_experts_of_a_layer);
+  GateFieldNames names;
+  names.n_experts = config.has("num_experts") ? "num_experts" : "num_local_experts";
+  spec.gate.n_experts = config.integer(names.n_experts, 1, max_experts_of_a_layer);
   spec.gate.top_k = config.integer("num_experts_per_tok", 1, max_experts_of_a_layer);
   spec.gate.normalize = config.boolean("norm_topk_prob", normalize);
   spec.gate.attention = read_hf_gate_attention(config);
@@ -72,7 +73,7 @@ ExpertsSpec read_hf_experts(const Checkpoint& checkpoint, int n_layers, int inte
                   "config.json: mlp_only_layers");
     for (const auto& layer : dense) spec.layers[layer.get<std::size_t>()] = false;
   }
-  validate(spec.gate, "config.json");
+  validate(spec.gate, "config.json", names);
   return spec;
 }
 

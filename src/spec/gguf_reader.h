@@ -9,9 +9,19 @@
 
 #include "base/error.h"
 #include "io/checkpoint.h"
+#include "routing/gate.h"
 #include "spec/limits.h"
 
 namespace moebox {
+
+/// What GGUF calls a gate's numbers, behind `<architecture>.`.
+inline constexpr GateFieldNames gguf_gate_names = {"expert_count",
+                                                   "expert_used_count",
+                                                   "expert_group_count",
+                                                   "expert_group_used_count",
+                                                   "expert_weights_scale",
+                                                   "expert_gating_attention",
+                                                   "expert_gating_attention.key_length"};
 
 /// Reads `<architecture>.<name>`. A missing key takes the fallback, or is an Error when there is none.
 class GgufReader {

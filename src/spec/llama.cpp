@@ -59,26 +59,31 @@ LlamaSpec read_hf(const Checkpoint& checkpoint) {
   return spec;
 }
 
-void check(const LlamaSpec& spec) {
-  const auto fail = [&](const std::string& what) { throw Error(ErrorKind::invalid_file, what, "model sizes"); };
+void check(const LlamaSpec& spec, bool gguf) {
+  const auto fail = [&](const std::string& what, const char* in_config, const char* in_gguf,
+                        ErrorKind kind = ErrorKind::invalid_file) {
+    throw Error(kind, what, gguf ? spec.architecture + "." + in_gguf : std::string("config.json: ") + in_config);
+  };
   if (spec.n_heads % spec.n_kv_heads != 0)
-    fail("expected a multiple of " + std::to_string(spec.n_kv_heads) + " key heads as heads, found " +
-         std::to_string(spec.n_heads));
+    fail("expected a number that divides " + std::to_string(spec.n_heads) + " heads, found " +
+             std::to_string(spec.n_kv_heads),
+         "num_key_value_heads", "attention.head_count_kv");
   if (spec.head_dim % 8 != 0 || spec.head_dim > 256)
-    throw Error(ErrorKind::unsupported,
-                "expected a head_dim that is a multiple of 8, at most 256; found " + std::to_string(spec.head_dim),
-                "model sizes");
-  if (static_cast<std::int64_t>(spec.n_heads) * spec.head_dim > (1 << 24)) fail("the heads are too wide");
-  if (!(spec.rms_epsilon > 0.0f && spec.rms_epsilon < 1.0f)) fail("expected an RMS epsilon in (0, 1)");
+    fail("expected a multiple of 8, at most 256; found " + std::to_string(spec.head_dim), "head_dim",
+         "attention.key_length", ErrorKind::unsupported);
+  if (static_cast<std::int64_t>(spec.n_heads) * spec.head_dim > (1 << 24))
+    fail("the heads are too wide", "num_attention_heads", "attention.head_count");
+  if (!(spec.rms_epsilon > 0.0f && spec.rms_epsilon < 1.0f))
+    fail("expected an RMS epsilon in (0, 1)", "rms_norm_eps", "attention.layer_norm_rms_epsilon");
 }
 
 }  // namespace
 
 LlamaSpec read_decoder(const Checkpoint& checkpoint, const std::string& architecture) {
-  LlamaSpec spec =
-      checkpoint.format() == Checkpoint::Format::gguf ? read_gguf(checkpoint, architecture) : read_hf(checkpoint);
+  const bool gguf = checkpoint.format() == Checkpoint::Format::gguf;
+  LlamaSpec spec = gguf ? read_gguf(checkpoint, architecture) : read_hf(checkpoint);
   spec.architecture = architecture;
-  check(spec);
+  check(spec, gguf);
   if (spec.rope.scaling == RopeScaling::dynamic_ntk)
     spec.max_context = static_cast<int>(std::min(static_cast<double>(max_context_tokens),
                                                  static_cast<double>(spec.rope.factor) * spec.rope.original_context));

@@ -26,6 +26,14 @@ TensorView slice(const TensorView& tensor, std::int64_t index) {
   return part;
 }
 
+/// "blk.{}.ffn_up_exps.weight" as files from before April 2024 have it: "blk.{}.ffn_up.{expert}.weight".
+std::string one_expert_pattern(std::string_view stacked) {
+  constexpr std::string_view mark = "_exps.";
+  const auto place = stacked.find(mark);
+  if (place == std::string_view::npos) return {};
+  return std::string(stacked.substr(0, place)) + ".{expert}." + std::string(stacked.substr(place + mark.size()));
+}
+
 bool holds_one_of(const std::string& name, const std::vector<std::string>& parts) {
   return std::any_of(parts.begin(), parts.end(),
                      [&](const std::string& part) { return name.find(part) != std::string::npos; });
@@ -85,12 +93,17 @@ std::vector<TensorView> TensorFinder::experts(std::string_view role, int layer, 
   const TensorRule& wanted = rule(role);
   std::vector<TensorView> matrices;
   matrices.reserve(static_cast<std::size_t>(n));
+  std::string pattern = with_layer(wanted.hf, layer);
   if (checkpoint_.format() == Checkpoint::Format::gguf) {
-    const TensorView& all = look_up(with_layer(wanted.gguf, layer), {n, wanted.shape.at(0), wanted.shape.at(1)});
-    for (int i = 0; i < n; ++i) matrices.push_back(slice(all, i));
-    return matrices;
+    const std::string stacked = with_layer(wanted.gguf, layer);
+    pattern = one_expert_pattern(stacked);
+    if (checkpoint_.find_tensor(stacked) != nullptr ||
+        checkpoint_.find_tensor(tensor_name(pattern, -1, 0)) == nullptr) {
+      const TensorView& all = look_up(stacked, {n, wanted.shape.at(0), wanted.shape.at(1)});
+      for (int i = 0; i < n; ++i) matrices.push_back(slice(all, i));
+      return matrices;
+    }
   }
-  const std::string pattern = with_layer(wanted.hf, layer);
   for (int i = 0; i < n; ++i) matrices.push_back(look_up(replace_first(pattern, "{expert}", i), wanted.shape));
   return matrices;
 }

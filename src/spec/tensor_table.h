@@ -38,7 +38,8 @@ class TensorFinder {
   /// The tensor of a role that the model has.
   const TensorView& get(std::string_view role, int layer = -1);
   /// The matrices of `n` experts, whose rule has one expert's shape (rows, columns): tensors of their own in a Hugging
-  /// Face folder, slices of one tensor (n, rows, columns) in GGUF.
+  /// Face folder, slices of one tensor (n, rows, columns) in GGUF, or tensors of their own in GGUF files from before
+  /// April 2024 ("blk.0.ffn_up.3.weight").
   std::vector<TensorView> experts(std::string_view role, int layer, int n);
   /// The factors of an FP8 matrix, one for each block of 128 x 128: (rows / 128, columns / 128), rounded up. F32.
   const TensorView& block_scales(const TensorView& matrix);

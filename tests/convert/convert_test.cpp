@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <random>
 
 #include <gtest/gtest.h>
@@ -44,6 +45,17 @@ std::vector<TokenId> greedy(LoadedModel& loaded, std::vector<TokenId> tokens, st
   return chosen;
 }
 
+/// Changes a flag in a file's metadata.
+void set_flag(const fs::path& path, const std::string& key, bool value) {
+  std::string file = test::read_file(path);
+  constexpr std::uint32_t type_bool = 7;
+  const std::string start = key + std::string(reinterpret_cast<const char*>(&type_bool), sizeof type_bool);
+  const auto place = file.find(start);
+  ASSERT_NE(place, std::string::npos) << key;
+  file[place + start.size()] = value ? 1 : 0;
+  write_file(path, file);
+}
+
 // ---- beside llama.cpp ----
 
 TEST(ConvertGolden, GreedyTokensEqualLlamaCpps) {
@@ -53,6 +65,7 @@ TEST(ConvertGolden, GreedyTokensEqualLlamaCpps) {
     const TemporaryFolder folder;
     const ConvertReport report = convert_to(golden_dir() / model, folder / "m.gguf", type);
     EXPECT_FALSE(report.has_tokenizer);
+    for (const auto& [key, value] : entry.at("flags").items()) set_flag(folder / "m.gguf", key, value);
     LoadedModel loaded(folder / "m.gguf", KvType::f32, 1);
     const auto expected = entry.at("greedy").get<std::vector<TokenId>>();
     EXPECT_EQ(greedy(loaded, entry.at("prompt").get<std::vector<TokenId>>(), expected.size()), expected);
@@ -84,7 +97,8 @@ INSTANTIATE_TEST_SUITE_P(Folders, ConvertModel,
                                          "transformers/models/llama_mha", "transformers/models/llama_yarn",
                                          "transformers/models/llama_yarn_attention_factor",
                                          "transformers/models/qwen2_tied", "transformers/models/qwen2_untied_yarn",
-                                         "moe/models/deepseek_v2_attention", "moe/models/mixtral", "moe/models/olmoe",
+                                         "moe/models/deepseek_v2_attention", "moe/models/deepseek_v2_two_dense",
+                                         "moe/models/deepseek_v3_no_dense", "moe/models/mixtral", "moe/models/olmoe",
                                          "moe/models/qwen3", "moe/models/qwen3moe", "deepseek/models/tiny-v2",
                                          "deepseek/models/tiny-v3", "deepseek/models/tiny-v3-yarn"),
                          [](const auto& instance) {
@@ -105,6 +119,29 @@ TEST(Convert, RefusesByNameWhatGgufCannotSay) {
                  [&, in = golden_dir() / model] { convert_to(in, folder / "m.gguf", "F16"); });
     EXPECT_TRUE(fs::is_empty(folder.path()));
   }
+}
+
+TEST(Convert, RefusesExpertsInSomeLayersBeforeAnythingIsWritten) {
+  const auto expect_refused = [](const char* model, const char* field, const nlohmann::json& value) {
+    const TemporaryFolder folder;
+    fs::create_directory(folder / "in");
+    nlohmann::json config = read_json(golden_dir() / model / "config.json");
+    config[field] = value;
+    write_file(folder / "in" / "config.json", config.dump());
+    fs::copy_file(golden_dir() / model / "model.safetensors", folder / "in" / "model.safetensors");
+    ConvertOptions options;
+    options.progress = [](std::uint64_t, std::uint64_t) {
+      ADD_FAILURE() << "writing has begun";
+      return true;
+    };
+    expect_error(ErrorKind::unsupported, {field},
+                 [&] { convert(Checkpoint::open(folder / "in"), folder / "m.gguf", options); });
+    EXPECT_FALSE(fs::exists(folder / "m.gguf"));
+  };
+  expect_refused("moe/models/qwen3moe", "mlp_only_layers", {1});
+  expect_refused("moe/models/qwen3moe", "decoder_sparse_step", 2);
+  expect_refused("moe/models/qwen2moe", "mlp_only_layers", {0, 2});
+  expect_refused("moe/models/deepseek_v3_no_dense", "moe_layer_freq", 2);
 }
 
 // ---- from GGUF to GGUF ----
@@ -143,6 +180,107 @@ TEST(Convert, WritesTheSameBytesOnAnyNumberOfThreads) {
     convert(in, folder / std::to_string(n), options);
   }
   EXPECT_EQ(test::read_file(folder / "1"), test::read_file(folder / "3"));
+}
+
+// ---- a tensor for each expert: Mixtral's files from before April 2024 ----
+
+/// The experts of a file with one tensor for all of a layer's, apart. `edit` may change an expert's name; an empty one
+/// leaves it out.
+void write_experts_apart(const fs::path& from, const fs::path& to,
+                         const std::function<std::string(std::string)>& edit = {}) {
+  const Checkpoint stacked = Checkpoint::open(from);
+  GgufHeader header;
+  for (const GgufPair& pair : stacked.encoded_metadata()) header.set_encoded(pair.key, pair.value);
+  std::vector<std::span<const std::byte>> parts;
+  const auto add = [&](const std::string& name, DType dtype, std::span<const std::int64_t> shape,
+                       std::span<const std::byte> data) {
+    header.add_tensor(name, dtype, shape);
+    parts.push_back(data);
+  };
+  for (const TensorView& view : stacked.tensors()) {
+    const auto mark = view.name.find("_exps.");
+    const std::span<const std::int64_t> shape(view.shape.data(), static_cast<std::size_t>(view.rank));
+    if (mark == std::string::npos) {
+      add(view.name, view.dtype, shape, view.data);
+      continue;
+    }
+    const auto n = static_cast<std::size_t>(shape.front());
+    for (std::size_t e = 0; e < n; ++e) {
+      std::string name = view.name.substr(0, mark) + "." + std::to_string(e) + ".weight";
+      if (edit) name = edit(name);
+      if (!name.empty())
+        add(name, view.dtype, shape.subspan(1), view.data.subspan(e * view.data.size() / n, view.data.size() / n));
+    }
+  }
+  OutputFile file(to, true);
+  GgufStream stream(file, header);
+  for (const auto part : parts) stream.write(part);
+  file.commit();
+}
+
+class ExpertsApart : public testing::Test {
+ protected:
+  ExpertsApart() {
+    convert_to(golden_dir() / "moe/models/mixtral", folder_ / "stacked.gguf", "F32");
+    write_experts_apart(folder_ / "stacked.gguf", folder_ / "apart.gguf");
+  }
+  void expect_refused(const std::string& named, const std::function<std::string(std::string)>& edit) {
+    write_experts_apart(folder_ / "stacked.gguf", folder_ / "bad.gguf", edit);
+    for (const bool load : {true, false}) {
+      try {
+        if (load)
+          LoadedModel(folder_ / "bad.gguf", KvType::f32, 1);
+        else
+          convert_to(folder_ / "bad.gguf", folder_ / "x.gguf", "Q8_0");
+        ADD_FAILURE() << (load ? "loaded" : "converted") << " in spite of " << named;
+      } catch (const Error& error) {
+        EXPECT_NE(error.kind(), ErrorKind::internal);
+        EXPECT_NE(std::string(error.what()).find(named), std::string::npos) << error.what();
+      }
+    }
+    EXPECT_FALSE(fs::exists(folder_ / "x.gguf"));
+  }
+  const TemporaryFolder folder_;
+};
+
+TEST_F(ExpertsApart, SayWhatTransformersSays) {
+  for (const auto& entry : read_json(golden_dir() / "moe" / "cases.json")) {
+    if (entry.at("model") != "mixtral") continue;
+    const auto tokens = entry.at("tokens").get<std::vector<TokenId>>();
+    const auto positions = entry.at("positions").get<std::vector<int>>();
+    LoadedModel apart(folder_ / "apart.gguf", KvType::f32, 1), stacked(folder_ / "stacked.gguf", KvType::f32, 1);
+    const std::vector<float> logits = logits_at(apart, tokens, positions, 64);
+    EXPECT_LE(largest_difference(logits, read_npy(golden_dir() / "moe" / "mixtral.logits.npy").as<float>()),
+              2 * entry.at("tolerance").get<double>());
+    EXPECT_EQ(logits, logits_at(stacked, tokens, positions, 64));
+    return;
+  }
+  FAIL() << "no case";
+}
+
+TEST_F(ExpertsApart, AreWrittenAsOneTensor) {
+  for (const char* type : {"F32", "Q4_0", "Q4_K_M"}) {
+    convert_to(folder_ / "apart.gguf", folder_ / "a.gguf", type);
+    convert_to(folder_ / "stacked.gguf", folder_ / "b.gguf", type);
+    EXPECT_EQ(test::read_file(folder_ / "a.gguf"), test::read_file(folder_ / "b.gguf")) << type;
+    fs::remove(folder_ / "a.gguf");
+    fs::remove(folder_ / "b.gguf");
+  }
+  // Blocks are copied as they are, from every part.
+  convert_to(folder_ / "stacked.gguf", folder_ / "q.gguf", "Q8_0");
+  write_experts_apart(folder_ / "q.gguf", folder_ / "q_apart.gguf");
+  convert_to(folder_ / "q_apart.gguf", folder_ / "q_again.gguf", "Q8_0");
+  EXPECT_EQ(test::read_file(folder_ / "q_again.gguf"), test::read_file(folder_ / "q.gguf"));
+}
+
+TEST_F(ExpertsApart, MissingAndExtraOnesAreRefusedByName) {
+  const auto rename = [](const std::string& from, const std::string& to) {
+    return [=](std::string name) { return name == from ? to : name; };
+  };
+  expect_refused("blk.1.ffn_up", rename("blk.1.ffn_up.3.weight", ""));
+  expect_refused("blk.1.ffn_up", rename("blk.1.ffn_up.5.weight", "blk.1.ffn_up.6.weight"));
+  expect_refused("blk.2.ffn_down", rename("blk.2.ffn_down.0.weight", ""));
+  expect_refused("blk.0.ffn_gate", rename("blk.0.ffn_gate.1.weight", "blk.0.ffn_gate.1048577.weight"));
 }
 
 // ---- FP8 ----

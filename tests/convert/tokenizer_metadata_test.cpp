@@ -74,6 +74,32 @@ TEST(TokenizerMetadata, SentencePieceModels) {
   }
 }
 
+// tests/golden/convert/unigram.json: what Hugging Face's tokenizers make of texts in several languages.
+TEST(TokenizerMetadata, UnigramModelsOfATokenizerJson) {
+  const auto golden = read_json(golden_dir() / "convert" / "unigram.json");
+  const auto texts = golden.at("texts").get<std::vector<std::string>>();
+  for (const auto& entry : golden.at("cases")) {
+    SCOPED_TRACE(entry.at("name").get<std::string>());
+    const TokenizerFolder folder;
+    folder.add("tokenizer.json", entry.at("tokenizer").dump());
+    folder.add("tokenizer_config.json", R"({"eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"})");
+    const auto n_tokens = static_cast<std::int64_t>(entry.at("tokenizer").at("model").at("vocab").size());
+    if (!entry.at("convertible").get<bool>()) {
+      GgufHeader header;
+      expect_error(ErrorKind::unsupported, {"normalizer", "pre_tokenizer", "tokenizer.model"},
+                   [&] { set_tokenizer(header, folder.open(), n_tokens); });
+      continue;
+    }
+    const Checkpoint file = folder.gguf(n_tokens + 2);
+    EXPECT_EQ(file.string("tokenizer.ggml.model"), "t5");
+    const auto tokenizer = Tokenizer::load(file);
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      EXPECT_EQ(tokenizer->encode(texts[i]), entry.at("plain").at(i).get<std::vector<TokenId>>()) << texts[i];
+      EXPECT_EQ(tokenizer->encode(texts[i], true), entry.at("whole").at(i).get<std::vector<TokenId>>()) << texts[i];
+    }
+  }
+}
+
 /// A byte-level tokenizer of this pre-tokenizer and normaliser, with the 256 bytes and a few merges.
 std::string byte_level_json(const std::string& pre, const std::string& normalizer, bool ignore_merges) {
   nlohmann::ordered_json vocab;

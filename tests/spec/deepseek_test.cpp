@@ -87,7 +87,10 @@ TEST(DeepseekSpec, WhatIsNotImplementedIsRefusedByName) {
   expect_config_refused("tiny-v3", "topk_method", "greedy");
   expect_config_refused("tiny-v3", "scoring_func", "softmax");
   expect_config_refused("tiny-v2", "topk_method", "noaux_tc");
-  expect_config_refused("tiny-v2", "norm_topk_prob", true);
+  EditedFolder own_code(models / "tiny-v2");  // which does not what transformers' does with this field
+  own_code.config["norm_topk_prob"] = true;
+  own_code.config["auto_map"] = {{"AutoModelForCausalLM", "modeling_deepseek.DeepseekV2ForCausalLM"}};
+  expect_refused(own_code, "norm_topk_prob");
   expect_config_refused("tiny-v3", "moe_layer_freq", 2);
   expect_config_refused("tiny-v3", "hidden_act", "gelu");
   expect_config_refused("tiny-v2", "mlp_bias", true);

@@ -55,6 +55,16 @@ SHAPES = {
         COMMON, num_key_value_heads=4, n_routed_experts=8, num_experts_per_tok=3, n_group=4, topk_group=2, topk_method="group_limited_greedy",
         moe_intermediate_size=16, n_shared_experts=1, first_k_dense_replace=1, kv_lora_rank=16, q_lora_rank=24, qk_rope_head_dim=8,
         qk_nope_head_dim=8, v_head_dim=8, norm_topk_prob=False, routed_scaling_factor=4.0, gate_attention=dict(num_heads=2, head_dim=16))),
+    # Several dense layers before the experts; a norm_topk_prob that transformers' V2 has and does nothing with.
+    "deepseek_v2_two_dense": (DeepseekV2Config, DeepseekV2ForCausalLM, modeling_deepseek_v2, dict(
+        COMMON, num_key_value_heads=4, n_routed_experts=8, num_experts_per_tok=3, topk_method="greedy", moe_intermediate_size=16,
+        n_shared_experts=1, first_k_dense_replace=2, kv_lora_rank=16, q_lora_rank=24, qk_rope_head_dim=8, qk_nope_head_dim=8,
+        v_head_dim=8, norm_topk_prob=True, routed_scaling_factor=4.0)),
+    # Experts from the first layer on.
+    "deepseek_v3_no_dense": (DeepseekV3Config, DeepseekV3ForCausalLM, modeling_deepseek_v3, dict(
+        COMMON, num_key_value_heads=4, n_routed_experts=8, num_experts_per_tok=3, n_group=4, topk_group=2, moe_intermediate_size=16,
+        n_shared_experts=1, first_k_dense_replace=0, kv_lora_rank=16, q_lora_rank=24, qk_rope_head_dim=8, qk_nope_head_dim=8, v_head_dim=8,
+        norm_topk_prob=True, routed_scaling_factor=2.5)),
 }
 
 
