@@ -7,6 +7,7 @@
 #include <fmt/core.h>
 
 #include "base/error.h"
+#include "base/json_problem.h"
 #include "cli/console.h"
 #include "cli/json_text.h"
 
@@ -29,7 +30,7 @@ nlohmann::json parse_shallow(const std::string& text, const std::string& file) {
   try {
     return nlohmann::json::parse(text, limit_depth);
   } catch (const nlohmann::json::exception& error) {
-    refuse(file, fmt::format("is not valid JSON: {}", error.what()));
+    refuse(file, fmt::format("is not valid JSON: {}", json_problem(error.what())));
   }
 }
 

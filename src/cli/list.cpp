@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <ctime>
 #include <memory>
+#include <unordered_map>
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
@@ -31,16 +32,16 @@ std::vector<Row> collect(const Hub& hub, bool all) {
             .here = true};
     rows.push_back(std::move(row));
   }
+  std::unordered_map<std::string, std::size_t> row_of;
+  for (std::size_t i = 0; i < rows.size(); ++i) row_of.emplace(rows[i].name, i);
   for (const CatalogueEntry& entry : hub.catalogue()) {
-    auto row = std::find_if(rows.begin(), rows.end(), [&](const Row& known) { return known.name == entry.name; });
-    if (row == rows.end() && !all) continue;
-    if (row == rows.end()) {
-      rows.push_back(Row{.name = entry.name, .size_bytes = entry.size_bytes});
-      row = rows.end() - 1;
-    }
-    row->licence = entry.licence;
-    row->description = entry.description;
-    row->memory_bytes = entry.memory_bytes;
+    const auto known = row_of.find(entry.name);
+    if (known == row_of.end() && !all) continue;
+    if (known == row_of.end()) rows.push_back(Row{.name = entry.name, .size_bytes = entry.size_bytes});
+    Row& row = known == row_of.end() ? rows.back() : rows[known->second];
+    row.licence = entry.licence;
+    row.description = entry.description;
+    row.memory_bytes = entry.memory_bytes;
   }
   return rows;
 }

@@ -41,9 +41,16 @@ std::vector<TokenId> token_ids(const LogitsOptions& options, const Evaluation& e
   return ids;
 }
 
+/// Before anything is computed.
+void check_target(const Context& context, const LogitsOptions& options) {
+  if (options.out != "-") return check_writable(options.out);
+  if (context.console.output_is_terminal())
+    throw Error(ErrorKind::invalid_argument, "expected a file or a pipe, found a terminal", "--out -");
+}
+
 int logits(const Context& context, const LogitsOptions& options) {
   check_source(options);
-  check_writable(options.out);
+  check_target(context, options);
   Hub hub = make_hub(context);
   Evaluation evaluation(context.settings, fetch(context, hub, options.model));
   const std::vector<TokenId> ids = token_ids(options, evaluation);
@@ -62,8 +69,15 @@ int logits(const Context& context, const LogitsOptions& options) {
     }
   });
   const std::int64_t shape[] = {static_cast<std::int64_t>(n_rows), static_cast<std::int64_t>(vocab)};
-  write_npy(options.out, values, shape);
-  context.console.note(fmt::format("{}: float32 ({}, {})\n", options.out, n_rows, vocab));
+  const bool to_stdout = options.out == "-";
+  if (to_stdout) {
+    context.console.out(float32_npy_head(shape));
+    context.console.out({reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
+  } else {
+    write_npy(options.out, values, shape);
+  }
+  context.console.note(
+      fmt::format("{}: float32 ({}, {})\n", to_stdout ? "standard output" : options.out, n_rows, vocab));
   return exit_ok;
 }
 
@@ -79,7 +93,9 @@ void add_logits(CLI::App& program, Context& context) {
   verb->add_option("--ids", options->ids, "token ids: 1,2,3")->type_name("IDS");
   verb->add_option("--file", options->ids_file, "token ids from a file; - is standard input")->type_name("FILE");
   verb->add_option("--text", options->text, "the tokens of a text")->type_name("TEXT");
-  verb->add_option("-o,--out", options->out, "the .npy file that is written")->required()->type_name("FILE");
+  verb->add_option("-o,--out", options->out, "the .npy file that is written; - is standard output")
+      ->required()
+      ->type_name("FILE");
   verb->add_flag("--last", options->last, "only the last token's logits");
   add_settings(verb, context, {"threads", "kv_type", "pack_file", "expert_cache", "isa"});
   on_chosen(verb, context, [&context, options] { return logits(context, *options); });

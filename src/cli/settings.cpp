@@ -133,6 +133,7 @@ std::string expectation(const Setting& setting) {
     case SettingType::size:
       return "a size such as 512MB or 2GiB" + range_text(setting);
     default:
+      if (setting.type == SettingType::text_list) return "an array of texts";
       return setting.key == "seed" ? "an integer from 0 to 18446744073709551615, or random" : "a text";
   }
 }
@@ -198,6 +199,36 @@ std::optional<std::string> normalised(const Setting& setting, std::string_view r
               near ? fmt::format("did you mean '{}'?", *near) : "'moebox config' lists all settings");
 }
 
+const char* name(FileSetting::Form form) {
+  switch (form) {
+    case FileSetting::Form::plain:
+      return "a plain value";
+    case FileSetting::Form::texts:
+    case FileSetting::Form::array:
+      return "an array";
+    case FileSetting::Form::date:
+      return "a date or time";
+    case FileSetting::Form::table:
+      return "a table";
+  }
+  return "";
+}
+
+bool is_section(const std::string& key) {
+  return std::any_of(setting_table().begin(), setting_table().end(),
+                     [&](const Setting& setting) { return setting.key.starts_with(key + "."); });
+}
+
+/// Whether the file that nobody named is there. One that cannot be looked at is: settings are not passed over in
+/// silence.
+bool is_there(const std::string& file) {
+  std::error_code ignored;
+  const fs::file_type type = fs::status(file, ignored).type();
+  if (type == fs::file_type::fifo)
+    throw Error(ErrorKind::io, "expected a file, found a pipe: reading it could take forever", file);
+  return type != fs::file_type::not_found;
+}
+
 }  // namespace
 
 std::string default_settings_file() { return xdg_folder("XDG_CONFIG_HOME", ".config") + "/config.toml"; }
@@ -219,14 +250,9 @@ void Settings::load(const std::string& explicit_file) {
           : !from_environment.empty() ? from_environment
                                       : default_settings_file();
   const bool must_exist = !explicit_file.empty() || !from_environment.empty();
-  std::error_code ignored;
-  if (must_exist || fs::exists(file_, ignored)) {
+  if (must_exist || is_there(file_)) {
     constexpr std::size_t largest_file = std::size_t{1} << 20;
-    for (const FileSetting& entry : parse_settings_file(read_all(file_, largest_file), file_)) {
-      const std::string place = fmt::format("{}:{}", file_, entry.line);
-      if (find_setting(entry.key) == nullptr) unknown_key(entry.key, place);
-      set(entry.key, entry.value, Origin::file, place);
-    }
+    for (const FileSetting& entry : parse_settings_file(read_all(file_, largest_file), file_)) take(entry);
     file_was_read_ = true;
   }
 
@@ -252,6 +278,24 @@ void Settings::load(const std::string& explicit_file) {
       unknown_variables_.push_back(name);
     }
   }
+}
+
+void Settings::take(const FileSetting& entry) {
+  const std::string place = fmt::format("{}:{}", file_, entry.line);
+  const auto refuse = [&](const std::string& expected) {
+    throw Error(ErrorKind::invalid_argument, fmt::format("expected {}, found {}", expected, name(entry.form)),
+                fmt::format("{}: {}", place, entry.key));
+  };
+  const Setting* setting = find_setting(entry.key);
+  if (setting == nullptr && is_section(entry.key)) {
+    if (entry.form == FileSetting::Form::table) return;
+    refuse(fmt::format("a table, [{}]", entry.key));
+  }
+  if (setting == nullptr) unknown_key(entry.key, place);
+  const bool fits = entry.form == FileSetting::Form::plain ||
+                    (entry.form == FileSetting::Form::texts && setting->type == SettingType::text_list);
+  if (!fits) refuse(expectation(*setting));
+  set(entry.key, entry.value, Origin::file, place);
 }
 
 void Settings::set(std::string_view key, std::string_view value, Origin origin, const std::string& place) {

@@ -49,6 +49,23 @@ std::string environment_name(const Setting& setting);
 /// "--max-tokens" for "max_tokens", "--port" for "server.port".
 std::string option_name(const Setting& setting);
 
+/// One value from a configuration file.
+struct FileSetting {
+  enum class Form {
+    plain,  // a string, a number, true or false: `value`
+    texts,  // an array of strings: `value`, comma separated
+    array,  // another array; it has no value, nor have the next two
+    date,
+    table,
+  };
+  std::string key, value = {};
+  Form form = Form::plain;
+  int line = 0;
+};
+/// Parses TOML: keys at the top and one level of tables, and the names of tables without keys. Whether a value fits its
+/// key is the caller's business. Throws Error(invalid_argument) with file and line.
+std::vector<FileSetting> parse_settings_file(const std::string& text, const std::string& name);
+
 class Settings {
  public:
   struct Value {
@@ -87,19 +104,13 @@ class Settings {
   bool is_set(std::string_view key) const { return value(key).origin != Origin::fallback; }
 
  private:
+  void take(const FileSetting& entry);
+
   std::map<std::string, Value, std::less<>> values_;
   std::string file_;
   bool file_was_read_ = false;
   std::vector<std::string> unknown_variables_;
 };
-
-/// One value from a configuration file.
-struct FileSetting {
-  std::string key, value;
-  int line = 0;
-};
-/// Parses TOML: keys at the top and one level of tables. Throws Error(invalid_argument) with file and line.
-std::vector<FileSetting> parse_settings_file(const std::string& text, const std::string& name);
 
 /// "~/.config/moebox/config.toml", by XDG_CONFIG_HOME.
 std::string default_settings_file();

@@ -1,4 +1,6 @@
 // config.toml -> keys and values. toml++ stays in this file.
+#include <algorithm>
+
 #include <fmt/core.h>
 #include <toml++/toml.h>
 
@@ -8,33 +10,83 @@
 namespace moebox::cli {
 namespace {
 
-[[noreturn]] void fail(const std::string& name, const toml::node& node, const std::string& message) {
-  throw Error(ErrorKind::invalid_argument, message, fmt::format("{}:{}", name, node.source().begin.line));
+/// Where the string that begins at `begin` is over; a line feed ends one that is not closed.
+std::size_t string_end(const std::string& text, std::size_t begin) {
+  const char quote = text[begin];
+  const std::string three(3, quote);
+  const bool many_lines = text.compare(begin, 3, three) == 0;
+  std::size_t i = begin + (many_lines ? 3 : 1);
+  while (i < text.size()) {
+    if (quote == '"' && text[i] == '\\') {
+      i += 2;
+    } else if (many_lines && text.compare(i, 3, three) == 0) {
+      i += 3;
+      for (int more = 0; more < 2 && i < text.size() && text[i] == quote; ++more)
+        ++i;  // quotes before the closing ones
+      return i;
+    } else if (!many_lines && text[i] == '\n') {
+      return i;
+    } else if (text[i++] == quote && !many_lines) {
+      return i;
+    }
+  }
+  return text.size();
 }
 
-std::string number_text(double value) { return fmt::format("{}", value); }
+/// Every part of a dotted key is a table in a table, and toml++ destroys those by recursion: a key of a hundred
+/// thousand parts would exhaust the stack.
+void refuse_long_keys(const std::string& text, const std::string& name) {
+  constexpr int most_dots = 8;
+  constexpr std::string_view ends_of_keys = "\n=,[]{}";
+  std::ptrdiff_t line = 1;
+  int dots = 0;
+  for (std::size_t i = 0; i < text.size();) {
+    const std::size_t begin = i;
+    if (text[i] == '"' || text[i] == '\'') {
+      i = string_end(text, i);
+    } else if (text[i] == '#') {
+      i = std::min(text.find('\n', i), text.size());
+    } else {
+      dots = text[i] == '.' ? dots + 1 : ends_of_keys.find(text[i]) != std::string_view::npos ? 0 : dots;
+      ++i;
+    }
+    if (dots > most_dots)
+      throw Error(ErrorKind::invalid_argument, "expected a key such as server.port, found one of many parts",
+                  fmt::format("{}:{}", name, line));
+    line += std::count(text.begin() + static_cast<std::ptrdiff_t>(begin), text.begin() + static_cast<std::ptrdiff_t>(i),
+                       '\n');
+  }
+}
 
-std::string value_text(const toml::node& node, const std::string& key, const std::string& name) {
-  if (const auto* text = node.as_string()) return text->get();
-  if (const auto* integer = node.as_integer()) return std::to_string(integer->get());
-  if (const auto* number = node.as_floating_point()) return number_text(number->get());
-  if (const auto* boolean = node.as_boolean()) return boolean->get() ? "true" : "false";
-  if (const auto* array = node.as_array()) {
-    std::string joined;
+FileSetting read_value(const toml::node& node, std::string key) {
+  FileSetting setting{.key = std::move(key), .line = static_cast<int>(node.source().begin.line)};
+  if (const auto* text = node.as_string()) {
+    setting.value = text->get();
+  } else if (const auto* integer = node.as_integer()) {
+    setting.value = std::to_string(integer->get());
+  } else if (const auto* number = node.as_floating_point()) {
+    setting.value = fmt::format("{}", number->get());
+  } else if (const auto* boolean = node.as_boolean()) {
+    setting.value = boolean->get() ? "true" : "false";
+  } else if (const auto* array = node.as_array()) {
+    setting.form = FileSetting::Form::texts;
     for (const toml::node& item : *array) {
       const auto* text = item.as_string();
-      if (text == nullptr) fail(name, node, fmt::format("'{}': expected an array of strings", key));
-      if (!joined.empty()) joined += ',';
-      joined += text->get();
+      if (text == nullptr) setting.form = FileSetting::Form::array;
+      if (text == nullptr) break;
+      if (!setting.value.empty()) setting.value += ',';
+      setting.value += text->get();
     }
-    return joined;
+  } else {
+    setting.form = node.is_table() ? FileSetting::Form::table : FileSetting::Form::date;
   }
-  fail(name, node, fmt::format("'{}': expected a string, a number, true or false, or an array of strings", key));
+  return setting;
 }
 
 }  // namespace
 
 std::vector<FileSetting> parse_settings_file(const std::string& text, const std::string& name) {
+  refuse_long_keys(text, name);
   toml::table table;
   try {
     table = toml::parse(text);
@@ -43,17 +95,14 @@ std::vector<FileSetting> parse_settings_file(const std::string& text, const std:
                 fmt::format("{}:{}", name, error.source().begin.line));
   }
   std::vector<FileSetting> settings;
-  const auto add = [&](const std::string& key, const toml::node& node) {
-    settings.push_back({key, value_text(node, key, name), static_cast<int>(node.source().begin.line)});
-  };
   for (const auto& [key, node] : table) {
     const std::string outer(key.str());
     const auto* inner_table = node.as_table();
-    if (inner_table == nullptr) {
-      add(outer, node);
-      continue;
-    }
-    for (const auto& [inner, value] : *inner_table) add(outer + "." + std::string(inner.str()), value);
+    // A table without keys is seen as well: its name may be wrong.
+    if (inner_table == nullptr || inner_table->empty()) settings.push_back(read_value(node, outer));
+    if (inner_table == nullptr) continue;
+    for (const auto& [inner, value] : *inner_table)
+      settings.push_back(read_value(value, outer + "." + std::string(inner.str())));
   }
   return settings;
 }

@@ -2,16 +2,20 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <cstddef>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <map>
 #include <set>
+#include <unordered_map>
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json_problem.h"
 #include "hub/source.h"
 
 namespace moebox {
@@ -68,7 +72,7 @@ class Document {
       root_ = json::parse(CountingIterator{text.data(), &line}, CountingIterator{text.data() + text.size(), &line},
                           note_line);
     } catch (const json::exception& e) {
-      fail(line, fmt::format("not valid JSON: {}", e.what()));
+      fail(line, fmt::format("not valid JSON: {}", printable(json_problem(e.what()))));
     }
   }
 
@@ -252,13 +256,23 @@ std::vector<CatalogueEntry> parse_catalogue(std::string_view text, const std::st
 }
 
 std::vector<CatalogueEntry> read_catalogue(const std::filesystem::path& path) {
+  std::error_code ignored;
+  if (std::filesystem::is_fifo(path, ignored)) {
+    throw Error(ErrorKind::io, "the catalogue cannot be read: expected a file, found a pipe", path.string(),
+                "every run reads it anew");
+  }
+  errno = 0;
   std::ifstream file(path, std::ios::binary);
-  if (!file)
-    throw Error(ErrorKind::not_found, "the catalogue cannot be opened", path.string(),
+  if (!file) {
+    throw Error(errno == ENOENT || errno == ENOTDIR ? ErrorKind::not_found : ErrorKind::io,
+                fmt::format("the catalogue cannot be opened: {}", std::strerror(errno)), path.string(),
                 "MOEBOX_CATALOGUE and the settings name it");
+  }
   std::string text(max_catalogue_bytes + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (file.bad()) throw Error(ErrorKind::io, "the catalogue cannot be read", path.string());
+  if (file.bad()) {
+    throw Error(ErrorKind::io, fmt::format("the catalogue cannot be read: {}", std::strerror(errno)), path.string());
+  }
   text.resize(static_cast<std::size_t>(file.gcount()));
   if (text.size() > max_catalogue_bytes)
     throw Error(ErrorKind::invalid_file, "a catalogue has at most 4 MiB", path.string());
@@ -266,13 +280,29 @@ std::vector<CatalogueEntry> read_catalogue(const std::filesystem::path& path) {
 }
 
 void merge_catalogue(std::vector<CatalogueEntry>& entries, std::vector<CatalogueEntry> later) {
+  std::unordered_map<std::string, std::size_t> place_of;
+  for (std::size_t i = 0; i < entries.size(); ++i) place_of.emplace(entries[i].name, i);
   for (CatalogueEntry& entry : later) {
-    const auto same = std::find_if(entries.begin(), entries.end(), [&](const auto& e) { return e.name == entry.name; });
-    if (same != entries.end()) {
-      *same = std::move(entry);
-    } else {
+    const auto [place, is_new] = place_of.emplace(entry.name, entries.size());
+    if (is_new) {
       entries.push_back(std::move(entry));
+    } else {
+      entries[place->second] = std::move(entry);
     }
+  }
+}
+
+void check_files(const std::vector<CatalogueEntry>& entries, const std::string& origin) {
+  std::unordered_map<std::string, const CatalogueEntry*> owner_of;
+  for (const CatalogueEntry& entry : entries) {
+    if (std::holds_alternative<PathSource>(parse_source(entry.source))) continue;  // lies outside the store
+    const CatalogueEntry& owner = *owner_of.emplace(entry.file, &entry).first->second;
+    const bool same_bytes = !entry.sha256.empty() && entry.sha256 == owner.sha256;
+    if (entry.source == owner.source || same_bytes) continue;
+    throw Error(ErrorKind::invalid_file,
+                fmt::format("\"{}\" and \"{}\" come from different sources, but would be one file of the store, \"{}\"",
+                            owner.name, entry.name, printable(entry.file)),
+                "catalogue " + origin, "give one of them another \"file\"");
   }
 }
 

@@ -25,6 +25,11 @@ std::vector<CatalogueEntry> read_catalogue(const std::filesystem::path& path);
 /// Puts `later` over `entries`: an entry of the same name replaces the earlier one, others are added at the end.
 void merge_catalogue(std::vector<CatalogueEntry>& entries, std::vector<CatalogueEntry> later);
 
+/// Two models must not be one file of the store: the one that is pulled first would be taken for the other. Entries of
+/// one source, or with one checksum, may. Throws Error(invalid_file) with the two names; `origin` is where they are
+/// from.
+void check_files(const std::vector<CatalogueEntry>& entries, const std::string& origin);
+
 /// The names (at most three, best first) that look like `name`: by edit distance, or because one contains the other.
 std::vector<std::string> nearest_names(const std::vector<CatalogueEntry>& entries, std::string_view name);
 

@@ -64,7 +64,10 @@ Hub::Hub(HubOptions options) : options_(std::move(options)) {
   // Programs are started in other folders than ours.
   if (options_.python.find('/') != std::string::npos) options_.python = fs::absolute(options_.python).string();
   catalogue_ = parse_catalogue(builtin_catalogue_json(), "(built in)");
-  for (const fs::path& path : options_.catalogues) merge_catalogue(catalogue_, read_catalogue(path));
+  for (const fs::path& path : options_.catalogues) {
+    merge_catalogue(catalogue_, read_catalogue(path));
+    check_files(catalogue_, path.string());
+  }
 }
 
 Hub::Wanted Hub::understand(std::string_view model) const {

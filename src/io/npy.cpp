@@ -139,12 +139,9 @@ std::size_t n_elements(std::span<const std::int64_t> shape, std::string_view whe
   return n;
 }
 
+/// All that comes before the values, in version 1.0.
 template <class T>
-void write(const std::filesystem::path& path, std::span<const T> values, std::span<const std::int64_t> shape) {
-  if (n_elements(shape, path.string()) != values.size()) {
-    throw Error(ErrorKind::invalid_argument, fmt::format("the shape does not have {} elements", values.size()),
-                path.string());
-  }
+std::string head(std::span<const std::int64_t> shape, std::string_view where) {
   std::string dimensions;
   for (const std::int64_t dimension : shape) dimensions += std::to_string(dimension) + ",";
   std::string header =
@@ -152,13 +149,21 @@ void write(const std::filesystem::path& path, std::span<const T> values, std::sp
   constexpr std::size_t before_header = magic.size() + 4;
   header.append(63 - (before_header + header.size()) % 64, ' ');  // the data start at a multiple of 64
   header += '\n';
+  const auto header_bytes = checked_cast<std::uint16_t>(header.size(), where);
+  std::string text(magic);
+  text += {'\x01', '\x00', static_cast<char>(header_bytes & 0xff), static_cast<char>(header_bytes >> 8)};
+  return text + header;
+}
 
+template <class T>
+void write(const std::filesystem::path& path, std::span<const T> values, std::span<const std::int64_t> shape) {
+  if (n_elements(shape, path.string()) != values.size()) {
+    throw Error(ErrorKind::invalid_argument, fmt::format("the shape does not have {} elements", values.size()),
+                path.string());
+  }
+  const std::string before = head<T>(shape, path.string());
   std::ofstream file(path, std::ios::binary);
-  const auto header_bytes = checked_cast<std::uint16_t>(header.size(), path.string());
-  file.write(magic.data(), static_cast<std::streamsize>(magic.size()));
-  file.write("\x01\x00", 2);
-  file.put(static_cast<char>(header_bytes & 0xff)).put(static_cast<char>(header_bytes >> 8));
-  file << header;
+  file << before;
   file.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size_bytes()));
   file.close();
   if (!file) throw Error(ErrorKind::io, "cannot write the file", path.string(), "check the folder and the free space");
@@ -213,6 +218,8 @@ NpyArray read_npy(const std::filesystem::path& path) {
   const MappedFile file(path);
   return parse_npy(file.bytes(), path.string());
 }
+
+std::string float32_npy_head(std::span<const std::int64_t> shape) { return head<float>(shape, ".npy"); }
 
 void write_npy(const std::filesystem::path& path, std::span<const float> values, std::span<const std::int64_t> shape) {
   write(path, values, shape);

@@ -31,4 +31,7 @@ void write_npy(const std::filesystem::path& path, std::span<const std::int32_t> 
 void write_npy(const std::filesystem::path& path, std::span<const std::int64_t> values,
                std::span<const std::int64_t> shape);
 
+/// What stands before the float32 values of such an array, for those who write it where there is no path.
+std::string float32_npy_head(std::span<const std::int64_t> shape);
+
 }  // namespace moebox

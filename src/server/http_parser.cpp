@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include <arpa/inet.h>
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
@@ -25,6 +26,31 @@ ApiError protocol_error(int status, std::string message) {
   error.status = status;
   error.worth_retrying = false;
   return error;
+}
+
+/// "host" or "host:port", as RFC 9110, section 7.2, has it: a name, an IPv4 address, or an IPv6 address in brackets; it
+/// may be empty.
+bool is_host(std::string_view text) {
+  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  std::string_view port;
+  if (text.starts_with('[')) {
+    const auto end = text.find(']');
+    if (end == std::string_view::npos) return false;
+    in6_addr address{};
+    if (::inet_pton(AF_INET6, std::string(text.substr(1, end - 1)).c_str(), &address) != 1) return false;
+    port = text.substr(end + 1);
+  } else {
+    const auto end = text.find(':');
+    constexpr std::string_view marks = "-._~!$&'()*+,;=%";
+    const bool is_name =
+        std::all_of(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(std::min(end, text.size())), [&](char c) {
+          return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                 marks.find(c) != std::string_view::npos;
+        });
+    if (!is_name) return false;
+    if (end != std::string_view::npos) port = text.substr(end);
+  }
+  return port.empty() || (port.front() == ':' && std::all_of(port.begin() + 1, port.end(), is_digit));
 }
 
 ApiError parse_failure(const boost::beast::error_code& code, const ServerLimits& limits) {
@@ -138,6 +164,7 @@ struct HttpParser::Impl {
     const std::string length = single(http::field::content_length);
     const std::string expect = single(http::field::expect);
     if (state == State::failed) return;
+    if (!is_host(request.host)) return fail(protocol_error(400, "The header Host is neither a name nor an address."));
     request.request_id_header = std::string(view(head["X-Request-Id"]));
 
     if (length.find_first_not_of("0123456789") != std::string::npos) {

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "server/readable.h"
 
 namespace moebox {
 namespace {
@@ -66,8 +67,9 @@ std::string sha256(std::string_view text) {
 }
 
 std::vector<ApiKey> read_key_file(const std::filesystem::path& path) {
+  require_readable(path, "the key file");
   std::ifstream file(path, std::ios::binary);
-  if (!file) throw Error(ErrorKind::not_found, "the key file cannot be opened", path.string());
+  if (!file) throw Error(ErrorKind::io, "the key file cannot be opened", path.string());
   struct stat status{};
   if (::stat(path.c_str(), &status) == 0 && (status.st_mode & (S_IROTH | S_IWOTH | S_IWGRP)) != 0) {
     log(LogLevel::warning, "key_file_permissions", {{"file", path.string()}, {"advice", "chmod 600"}});

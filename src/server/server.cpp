@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 
 #include "base/log.h"
+#include "server/readable.h"
 #include "server/service.h"
 
 namespace moebox {
@@ -97,6 +98,8 @@ std::unique_ptr<asio::ssl::context> make_tls(const ServerOptions& options) {
   if (options.tls_certificate.empty() || options.tls_key.empty()) {
     throw Error(ErrorKind::invalid_argument, "TLS needs a certificate and its key, found one of them", "tls");
   }
+  require_readable(options.tls_certificate, "the TLS certificate");
+  require_readable(options.tls_key, "the TLS key");
   auto tls = std::make_unique<asio::ssl::context>(asio::ssl::context::tls_server);
   SSL_CTX* native = tls->native_handle();
   SSL_CTX_set_min_proto_version(native, TLS1_2_VERSION);

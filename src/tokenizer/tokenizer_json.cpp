@@ -7,6 +7,7 @@
 #include <fmt/core.h>
 
 #include "base/error.h"
+#include "base/json_problem.h"
 
 namespace moebox {
 namespace {
@@ -134,8 +135,8 @@ class Reader final : public nlohmann::json_sax<json> {
 
   bool parse_error(std::size_t position, const std::string&, const json::exception& error) override {
     throw Error(ErrorKind::invalid_file,
-                fmt::format("expected JSON, found something else at byte {}: {}", position, error.what()), where_,
-                "the file is damaged or not what its name says");
+                fmt::format("expected JSON, found something else at byte {}: {}", position, json_problem(error.what())),
+                where_, "the file is damaged or not what its name says");
   }
 
  private:

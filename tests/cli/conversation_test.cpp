@@ -91,8 +91,14 @@ TEST(Conversation, RefusesOtherFilesAndStaysAsItWas) {
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), kind) << text;
       EXPECT_EQ(error.where(), folder.file("bad.json"));
+      // In words, not in the names of the library.
+      for (const char* name : {"json.exception", "parse error", "while parsing"})
+        EXPECT_EQ(error.message().find(name), std::string::npos) << error.message();
     }
   };
+  refused("{\"messages\": [", ErrorKind::invalid_file);
+  refused("{\"messages\": [\"\xff\"]}", ErrorKind::invalid_file);
+  refused("{\"messages\": 1e999}", ErrorKind::invalid_file);
   refused("", ErrorKind::invalid_file);
   refused("[]", ErrorKind::invalid_file);
   refused("{\"messages\": 3}", ErrorKind::invalid_file);

@@ -6,6 +6,7 @@
 #include <set>
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
 
@@ -117,6 +118,66 @@ TEST_F(SettingsTest, ValuesAreCheckedWhereverTheyComeFrom) {
     EXPECT_EQ(error.where(), "MOEBOX_THREADS");
     EXPECT_EQ(error.message(), "expected an integer from 0 to 1024, found 'many'");
   }
+}
+
+TEST_F(SettingsTest, ValuesOfAWrongFormAreNamed) {
+  const auto says = [&](const std::string& text, const std::string& place, const std::string& message) {
+    const Error error = refused(text);
+    EXPECT_EQ(error.where(), file_ + place) << text;
+    EXPECT_EQ(error.message(), message) << text;
+  };
+  says("temperature = [1, 2]", ":1: temperature", "expected a number from 0 to 100, found an array");
+  says("temperature = [\"0.5\"]", ":1: temperature", "expected a number from 0 to 100, found an array");
+  says("temperature = 2020-01-01", ":1: temperature", "expected a number from 0 to 100, found a date or time");
+  says("model = {}", ":1: model", "expected a text, found a table");
+  says("catalogue = [1, 2]", ":1: catalogue", "expected an array of texts, found an array");
+  says("server = 5", ":1: server", "expected a table, [server], found a plain value");
+  says("[[server]]\nport = 1", ":1: server", "expected a table, [server], found an array");
+  says("[sever]", ":1", "there is no setting 'sever'");
+  says("[server.tls]\nkey = \"k\"", ":1", "there is no setting 'server.tls'");
+  write("[server]\n");
+  EXPECT_NO_THROW(load());
+}
+
+TEST_F(SettingsTest, KeysOfManyPartsAreRefusedBeforeTheyAreTables) {
+  std::string key = "a";
+  for (int i = 0; i < 400'000; ++i) key += ".a";
+  for (const std::string& text :
+       {"\n" + key + " = 1", "\n[" + key + "]", "\n[[" + key + "]]", "\nx = {" + key + " = 1}",
+        "x = \"\\\"\"\n" + key + " = 1", "x = \"\"\"\n\"\"\"\"; " + key + " = 1", "# \"\n" + key + " = 1",
+        "x = '\\'\n" + key + " = 1"}) {
+    const Error error = refused(text);
+    EXPECT_EQ(error.where(), file_ + ":2");
+    EXPECT_NE(error.message().find("many parts"), std::string::npos) << error.message();
+  }
+  const std::string dots(100, '.');
+  write("system = \"" + dots + "\"\nmodel = '''\n" + dots + "\n'''''\nstore = '" + dots + "' # " + dots + "\n");
+  const Settings settings = load();
+  EXPECT_EQ(settings.text("system"), dots);
+  EXPECT_EQ(settings.text("model"), dots + "\n''");
+}
+
+TEST_F(SettingsTest, TheUsualFileIsNotPassedOverWhenItCannotBeRead) {
+  const Variable home("XDG_CONFIG_HOME", folder_.string());
+  std::filesystem::create_directory(folder_ / "moebox");
+  const std::filesystem::path usual = folder_ / "moebox" / "config.toml";
+  const auto refused_as_io = [&](const char* what) {
+    Settings settings;
+    try {
+      settings.load("");
+      ADD_FAILURE() << "accepted: " << what;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::io) << what;
+      EXPECT_EQ(error.where(), usual.string()) << what;
+    }
+    std::filesystem::remove(usual);
+  };
+  std::filesystem::create_symlink(usual, usual);
+  refused_as_io("a link to itself");
+  std::filesystem::create_directory(usual);
+  refused_as_io("a folder");
+  ASSERT_EQ(::mkfifo(usual.c_str(), 0600), 0);
+  refused_as_io("a pipe that nobody writes to");
 }
 
 TEST_F(SettingsTest, TimesSizesAndListsAreRead) {

@@ -2,6 +2,9 @@
 #include "hub/catalogue.h"
 
 #include <algorithm>
+#include <ctime>
+
+#include <sys/stat.h>
 
 #include "hub/source.h"
 #include "hub/support.h"
@@ -47,6 +50,48 @@ TEST(Catalogue, LaterEntriesReplaceByName) {
   EXPECT_EQ(entries[0].file, "a.gguf");
   EXPECT_EQ(entries[1].source, "/models/b2.gguf");
   EXPECT_EQ(entries[2].file, "c");
+}
+
+TEST(Catalogue, TwoModelsAreNotOneFileOfTheStore) {
+  const auto check = [](const std::string& first, const std::string& second) {
+    auto entries = parse_catalogue("{\"format\": 1, \"models\": [" + first + "]}", "one");
+    merge_catalogue(entries, parse_catalogue("{\"format\": 1, \"models\": [" + second + "]}", "two"));
+    check_files(entries, "two");
+  };
+  const std::string a = R"({"name": "a", "source": "hf:o/r/model.gguf"})";
+  try {
+    check(a, R"({"name": "b", "source": "hf:o/other/model.gguf"})");
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::invalid_file);
+    EXPECT_EQ(error.where(), "catalogue two");
+    EXPECT_NE(error.message().find("\"a\" and \"b\""), std::string::npos) << error.message();
+  }
+  EXPECT_NO_THROW(check(a, R"({"name": "b", "source": "hf:o/r/model.gguf"})"));
+  EXPECT_NO_THROW(check(a, R"({"name": "a", "source": "hf:o/other/model.gguf"})"));
+  EXPECT_NO_THROW(check(a, R"({"name": "b", "source": "hf:o/other/model.gguf", "file": "b.gguf"})"));
+  EXPECT_NO_THROW(check(a, R"({"name": "b", "source": "/elsewhere/model.gguf"})"));
+  const std::string digest = R"(", "sha256": ")" + std::string(64, '7') + "\"}";
+  EXPECT_NO_THROW(check(R"({"name": "a", "source": "hf:o/r/m.gguf)" + digest,
+                        R"({"name": "b", "source": "hf:mirror/r/m.gguf)" + digest));
+}
+
+TEST(Catalogue, ManyModelsAreMergedInNoTime) {
+  const auto catalogue = [](char letter) {
+    std::string text = "{\"format\": 1, \"models\": [";
+    for (int i = 0; i < 40000; ++i) {
+      const std::string name = letter + std::to_string(i);
+      text += (i == 0 ? "" : ",") + ("{\"name\": \"" + name + "\", \"source\": \"hf:o/r/" + name + ".gguf\"}");
+    }
+    return parse_catalogue(text + "]}", "many");
+  };
+  auto entries = catalogue('a');
+  auto later = catalogue('b');
+  const std::clock_t start = std::clock();
+  merge_catalogue(entries, std::move(later));
+  // One by one it were more than two thousand million comparisons.
+  EXPECT_LT(std::clock() - start, 3 * CLOCKS_PER_SEC);
+  EXPECT_EQ(entries.size(), 80000u);
 }
 
 struct Refused {
@@ -109,6 +154,9 @@ TEST(Catalogue, FilesAreBounded) {
   write_file(folder / "big.json", std::string((4u << 20) + 1, ' '));
   expect_in(error_of(ErrorKind::invalid_file, [&] { read_catalogue(folder / "big.json"); }), "4 MiB");
   error_of(ErrorKind::not_found, [&] { read_catalogue(folder / "none.json"); });
+  expect_in(error_of(ErrorKind::io, [&] { read_catalogue(folder / ""); }), "directory");
+  ASSERT_EQ(::mkfifo((folder / "pipe.json").c_str(), 0600), 0);
+  expect_in(error_of(ErrorKind::io, [&] { read_catalogue(folder / "pipe.json"); }), "found a pipe");
 }
 
 TEST(Catalogue, EditDistance) {

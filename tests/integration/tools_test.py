@@ -8,7 +8,7 @@ import struct
 import unittest
 import xml.etree.ElementTree
 
-from program import QWEN, SMOL, TESTS, ProgramTest, read_bytes
+from program import PATIENCE, QWEN, SMOL, TESTS, ProgramTest, read_bytes
 
 
 def read_npy(path):
@@ -70,6 +70,10 @@ class ToolsTest(ProgramTest):
         self.assertEqual(read_npy(self.path("last.npy"))[2], last)
         self.run_program("logits", SMOL, "--text", "The capital of France is", "--out", self.path("text.npy"))
         self.assertEqual(read_npy(self.path("text.npy"))[2], values)
+        piped = self.start("logits", SMOL, "--ids", ",".join(ids), "--out", "-")
+        stdout, err = piped.communicate(timeout=120 * PATIENCE)
+        self.assertEqual((piped.returncode, stdout), (0, read_bytes(out)), err)
+        self.assertFalse(os.path.exists(self.path("-")))
         self.run_program("logits", SMOL, "--out", out, code=2)
         self.run_program("logits", SMOL, "--ids", "1", "--text", "x", "--out", out, code=2)
         self.run_program("logits", SMOL, "--ids", " , ", "--out", out, code=2)

@@ -121,6 +121,22 @@ TEST(HttpParser, RefusesWhatTwoServersCouldReadInTwoWays) {
       {"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400},
       {"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n", 400},
       {"GET / HTTP/1.1\r\n\r\n", 400},
+      {"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", 400},
+      {"GET / HTTP/1.1\r\nHost: [::1\r\nHost: h\r\n\r\n", 400},
+      {"GET / HTTP/1.1\r\nHost: ::1]\r\n\r\n", 400},
+      {"GET / HTTP/1.1\r\nHost: ::1\r\n\r\n", 400},
+      {"GET / HTTP/1.1\r\nHost: []\r\n\r\n", 400},
+      {"GET / HTTP/1.1\r\nHost: [evil.example]\r\n\r\n", 400},
+      {"GET / HTTP/1.1\r\nHost: [::1].evil.example\r\n\r\n", 400},
+      {"GET / HTTP/1.1\r\nHost: [::1]80\r\n\r\n", 400},
+      {"GET / HTTP/1.1\r\nHost: localhost:evil\r\n\r\n", 400},
+      {"GET / HTTP/1.1\r\nHost: 127.0.0.1:80:80\r\n\r\n", 400},
+      {"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400},
+      {"GET / HTTP/1.1\r\nHost: a@localhost\r\n\r\n", 400},
+      {"GET / HTTP/1.1\r\nHost: http://localhost/\r\n\r\n", 400},
+      {"GET / HTTP/1.1\r\nHost: b\xc3\xbc"
+       "cher\r\n\r\n",
+       400},
       {"GET / HTTP/1.1\r\nHost: h\r\nX: a\r\n b\r\n\r\n", 400},
       {"GET / HTTP/1.1\r\nHost: h\r\nX: a\r\n\tb\r\n\r\n", 400},
       {"GET / HTTP/1.1\r\n Host: h\r\n\r\n", 400},
@@ -157,6 +173,13 @@ TEST(HttpParser, RefusesWhatTwoServersCouldReadInTwoWays) {
     EXPECT_EQ(outcome.state, HttpParser::State::failed) << c.text;
     EXPECT_EQ(outcome.status, c.status) << c.text;
     EXPECT_EQ(parse(c.text, 1).status, c.status) << "byte by byte: " << c.text;
+  }
+}
+
+TEST(HttpParser, HostsOfEveryForm) {
+  for (const std::string host : {"h", "", "localhost:8080", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:8080",
+                                 "[2001:db8::7]:1", "box_1.lan", "xn--bcher-kva.example:", "%62ox"}) {
+    EXPECT_NE(parse("GET / HTTP/1.1\r\nHost: " + host + "\r\n\r\n").state, HttpParser::State::failed) << host;
   }
 }
 

@@ -20,6 +20,20 @@ class KeyFile : public ::testing::Test {
       std::filesystem::temp_directory_path() / ("moebox_keys_" + std::to_string(::getpid()));
 };
 
+TEST_F(KeyFile, SaysWhyItCannotBeRead) {
+  const auto kind = [](const std::filesystem::path& path) {
+    try {
+      read_key_file(path);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.where(), path.string());
+      return error.kind();
+    }
+    return ErrorKind::internal;
+  };
+  EXPECT_EQ(kind("/no/such/file"), ErrorKind::not_found);
+  EXPECT_EQ(kind(std::filesystem::temp_directory_path()), ErrorKind::io);
+}
+
 TEST_F(KeyFile, ReadsPlainAndHashedKeys) {
   const auto keys = read(
       "# who may call\n\nalice: secret-one "

@@ -433,6 +433,29 @@ TEST(ServerStream, SpeaksTls) {
   EXPECT_NE(status_of(plain.receive(1000)), 200);
 }
 
+TEST(ServerStream, SaysWhatIsWrongWithTheFilesOfTls) {
+  const Certificate certificate;
+  ServerOptions options = test_options();
+  const auto refused = [&](const std::string& chain, const std::string& key, ErrorKind kind, const std::string& where) {
+    options.tls_certificate = chain;
+    options.tls_key = key;
+    try {
+      const Server server(options);
+      ADD_FAILURE() << "accepted: " << where;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), kind) << error.what();
+      EXPECT_EQ(error.where(), where) << error.what();
+    }
+  };
+  const std::string folder = std::filesystem::temp_directory_path().string();
+  refused("/no/such/file", certificate.key_path, ErrorKind::not_found, "/no/such/file");
+  refused(certificate.certificate_path, "/no/such/key", ErrorKind::not_found, "/no/such/key");
+  refused(certificate.certificate_path, folder, ErrorKind::io, folder);
+  refused(certificate.key_path, certificate.key_path, ErrorKind::invalid_file, certificate.key_path);
+  refused(certificate.certificate_path, certificate.certificate_path, ErrorKind::invalid_file,
+          certificate.certificate_path);
+}
+
 TEST(ServerStream, ATlsClientThatLeavesFreesItsSlot) {
   const Certificate certificate;
   ServerOptions options = test_options();
