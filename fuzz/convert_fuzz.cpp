@@ -1,7 +1,7 @@
 // Any Hugging Face folder and any GGUF file as what is converted: an Error and nothing left of it, or a file that
-// opens. The first byte chooses the types. Behind it is a GGUF file, or config.json, tokenizer.json and the header of
-// model.safetensors, cut at "\n====\n". The tensors' bytes are made here, so that a small input has tensors: at most 64
-// KiB.
+// opens; of a folder, one whose model and tokenizer moebox reads. The first byte chooses the types. Behind it is a GGUF
+// file, or config.json, tokenizer.json and the header of model.safetensors, cut at "\n====\n". The tensors' bytes are
+// made here, so that a small input has tensors: at most 64 KiB.
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -20,6 +20,9 @@
 #include "convert/recipe.h"
 #include "memory_folder.h"
 #include "read_tensors.h"
+#include "spec/architecture.h"
+#include "spec/deepseek.h"
+#include "tokenizer/tokenizer.h"
 
 namespace {
 
@@ -68,6 +71,14 @@ void write_folder(const fs::path& folder, std::string_view rest) {
   write(folder / "model.safetensors", file.append(header), data_bytes(end_of_data(header)));
 }
 
+void read_model(const moebox::Checkpoint& written, bool has_tokenizer) {
+  if (const auto read = moebox::architecture_of(written).read_llama_kind)
+    read(written);
+  else
+    moebox::read_deepseek(written);
+  if (has_tokenizer) moebox::Tokenizer::load(written);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -86,13 +97,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     write(in, input.substr(1), data_bytes(max_data_bytes));
   else
     write_folder(folder.path(), input.substr(1));
+  bool has_tokenizer = false;
   try {
-    moebox::convert(moebox::Checkpoint::open(in), out, options);
+    has_tokenizer = moebox::convert(moebox::Checkpoint::open(in), out, options).has_tokenizer;
   } catch (const moebox::Error& error) {
     if (error.kind() == moebox::ErrorKind::internal || fs::exists(out)) std::abort();
     return 0;
   }
-  moebox::read_tensors(moebox::Checkpoint::open(out).tensors());  // an Error here is a finding
+  const auto written = moebox::Checkpoint::open(out);  // an Error from here on is a finding
+  moebox::read_tensors(written.tensors());
+  if (!gguf) read_model(written, has_tokenizer);
   fs::remove(out);
   return 0;
 }
