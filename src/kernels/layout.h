@@ -20,7 +20,7 @@ namespace layout {
 
 /// Of all that this page says, and of pack_panels(). Raise it when a packed byte changes: files of packed weights are
 /// then made anew (tests/kernels/layout_version_test.cpp).
-inline constexpr std::uint32_t version = 1;
+inline constexpr std::uint32_t version = 2;
 
 inline constexpr int rows = 32;
 inline constexpr int group_rows = 16;
@@ -83,9 +83,10 @@ struct Q5_K {
 };
 struct Q6_K {
   static constexpr int ggml_type = 14, columns = 256, stored_bytes = 210, bytes = 6720;
-  static constexpr int scale = 0, scales = 64, scales_group = 256;       // 4 registers
-  static constexpr int data = 576, data_part = 3072, data_group = 1536;  // 2 parts of 128 columns:
-  static constexpr int high = 0, low = 512;                              // 8 registers of two bits, 16 of four
+  static constexpr int scale = 0, scales = 64, scales_group = 256;  // 4 registers
+  // 2 parts of 128 columns: 8 times a register of two bits and two of four, in the order in which they are read.
+  static constexpr int data = 576, data_part = 3072, data_group = 1536;
+  static constexpr int high = 0, low = 64, low_half = 64, data_step = 192;
 };
 struct Q3_K {
   static constexpr int ggml_type = 11, columns = 256, stored_bytes = 110, bytes = 3520;

@@ -4,9 +4,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
-#include <new>
-
-#include "base/error.h"
 
 namespace moebox {
 namespace {
@@ -14,7 +11,6 @@ namespace {
 constexpr std::size_t buffer_bytes = std::size_t{256} << 20;
 constexpr std::size_t read_bytes = std::size_t{128}
                                    << 20;  // a burst: half of the buffer, so that the next one finds it cold
-constexpr std::align_val_t page{4096};
 
 double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -35,16 +31,10 @@ double rate(ThreadTeam& team, std::int64_t (*probe)(int) noexcept) {
 
 }  // namespace
 
-LimitMeter::LimitMeter(const KernelTable& kernels) : kernels_(kernels) {
-  buffer_ = static_cast<std::byte*>(operator new(buffer_bytes, page, std::nothrow));
-  if (buffer_ == nullptr) {
-    throw Error(ErrorKind::resource, "expected 256 MiB of memory to measure its speed, found less", "limits",
-                "free some memory");
-  }
-  std::memset(buffer_, 1, buffer_bytes);
+LimitMeter::LimitMeter(const KernelTable& kernels)
+    : kernels_(kernels), buffer_(buffer_bytes, "the buffer that measures memory", true) {
+  std::memset(buffer_.data(), 1, buffer_bytes);
 }
-
-LimitMeter::~LimitMeter() { operator delete(buffer_, page); }
 
 MachineLimits LimitMeter::measure(ThreadTeam& team) const {
   MachineLimits limits;
@@ -53,7 +43,8 @@ MachineLimits LimitMeter::measure(ThreadTeam& team) const {
     team.run([&](const TeamMember& member) {
       const std::size_t part = read_bytes / static_cast<std::size_t>(member.size) / 4096 * 4096;
       std::atomic<std::int32_t> sink{0};
-      sink += kernels_.probe_read(buffer_ + half * read_bytes + part * static_cast<std::size_t>(member.index), part);
+      sink +=
+          kernels_.probe_read(buffer_.data() + half * read_bytes + part * static_cast<std::size_t>(member.index), part);
     });
     const double taken = seconds_now() - start;
     limits.read_bytes_per_second = std::max(limits.read_bytes_per_second, static_cast<double>(read_bytes) / taken);

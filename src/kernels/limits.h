@@ -3,15 +3,15 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 
+#include "base/anonymous_memory.h"
 #include "base/thread_team.h"
 #include "kernels/kernels.h"
 
 namespace moebox {
 
 struct MachineLimits {
-  double read_bytes_per_second = 0;        // of memory far larger than the caches, by all members of the team
+  double read_bytes_per_second = 0;        // of huge pages, as weights are, and far more than the caches hold
   double int8_operations_per_second = 0;   // multiplications and additions of int8 products in registers
   double float_operations_per_second = 0;  // the same of f32 fma
 };
@@ -22,13 +22,12 @@ class LimitMeter {
  public:
   /// Throws Error(resource) when there is no memory for the buffer.
   explicit LimitMeter(const KernelTable& kernels);
-  ~LimitMeter();
 
   MachineLimits measure(ThreadTeam& team) const;
 
  private:
   const KernelTable& kernels_;
-  std::byte* buffer_;
+  AnonymousMemory buffer_;
 };
 
 /// The larger of each figure: the best of several measurements is the limit.

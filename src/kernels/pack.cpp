@@ -23,8 +23,9 @@ struct Field {
   FieldKind kind;
   int stored;  // offset in the stored block
   int count;
-  int packed;     // offset in the unit
-  int group = 0;  // from rows 0-15 to rows 16-31
+  int packed;                         // offset in the unit
+  int group = 0;                      // from rows 0-15 to rows 16-31
+  int step = layout::register_bytes;  // from a register to the next
 };
 
 struct Format {
@@ -47,8 +48,8 @@ constexpr Format format(DType dtype, std::initializer_list<Field> fields) {
 
 constexpr Field bytes(int stored, int count, int packed) { return {FieldKind::bytes, stored, count, packed}; }
 constexpr Field half(int stored, int packed) { return bytes(stored, 2, packed); }
-constexpr Field dwords(int stored, int count, int packed, int group) {
-  return {FieldKind::dwords, stored, count, packed, group};
+constexpr Field dwords(int stored, int count, int packed, int group, int step = layout::register_bytes) {
+  return {FieldKind::dwords, stored, count, packed, group, step};
 }
 constexpr Field plane(int stored, int packed, int group) { return {FieldKind::plane, stored, 1, packed, group}; }
 
@@ -97,10 +98,11 @@ constexpr Format format_of(DType dtype) {
     }
     case DType::q6_k: {
       using L = Q6_K;
-      return format<L>(dtype, {dwords(0, 16, L::data + L::low, L::data_group),
-                               dwords(64, 16, L::data + L::data_part + L::low, L::data_group),
-                               dwords(128, 8, L::data + L::high, L::data_group),
-                               dwords(160, 8, L::data + L::data_part + L::high, L::data_group),
+      const auto data = [](int stored, int part, int field) {
+        return dwords(stored, 8, L::data + part * L::data_part + field, L::data_group, L::data_step);
+      };
+      return format<L>(dtype, {data(0, 0, L::low), data(32, 0, L::low + L::low_half), data(64, 1, L::low),
+                               data(96, 1, L::low + L::low_half), data(128, 0, L::high), data(160, 1, L::high),
                                dwords(192, 4, L::scales, L::scales_group), half(208, L::scale)});
     }
     case DType::q3_k: {
@@ -177,7 +179,7 @@ void pack_field(const Field& field, const std::byte* const* blocks, int n_rows, 
   for (int first = 0; first < n_rows; first += layout::group_rows, packed += field.group) {
     const int n = n_rows - first < layout::group_rows ? n_rows - first : layout::group_rows;
     for (int i = 0; i < field.count; ++i) {
-      std::byte* to = packed + layout::register_bytes * i;
+      std::byte* to = packed + field.step * i;
       for (int row = 0; row < n; ++row) {
         const std::uint32_t value = load_dword(rows[first + row] + 4 * i);
         store_dword(to + 4 * row, field.kind == FieldKind::plane ? to_plane(value) : value);
@@ -209,7 +211,7 @@ void unpack_field(const Field& field, const std::byte* unit, int row, std::byte*
   }
   const std::byte* from = unit + field.packed + row / layout::group_rows * field.group + row % layout::group_rows * 4;
   for (int i = 0; i < field.count; ++i) {
-    const std::uint32_t value = load_dword(from + layout::register_bytes * i);
+    const std::uint32_t value = load_dword(from + field.step * i);
     store_dword(block + field.stored + 4 * i, field.kind == FieldKind::plane ? from_plane(value) : value);
   }
 }

@@ -196,14 +196,23 @@ struct Q6_K : layout::Q6_K {
   /// Columns 128 * part + 32 * s ...
   static MOEBOX_OP void decode(Unit unit, int group, int part, int s, Bytes (&w)[8]) {
     const Unit p = unit + data + data_part * part + data_group * group;
-    const Unit l = p + low + 512 * (s & 1), h = p + high;
+    const Unit l = p + low + low_half * (s & 1), h = p + high;
     const Bytes mask4 = splat_byte(15), mask48 = splat_byte(0x30);
     MOEBOX_UNROLL
     for (int i = 0; i < 8; ++i) {
-      const Bytes two = load_bytes(h + 64 * i);  // bits 2 * s and 2 * s + 1 go to places 4 and 5
-      w[i] = or_masked(bit_and(shift_right(load_bytes(l + 64 * i), 4 * (s >> 1)), mask4),
+      const Bytes two = load_bytes(h + data_step * i);  // bits 2 * s and 2 * s + 1 go to places 4 and 5
+      w[i] = or_masked(bit_and(shift_right(load_bytes(l + data_step * i), 4 * (s >> 1)), mask4),
                        s < 2 ? shift_left(two, 4 - 2 * s) : shift_right(two, 2 * s - 4), mask48);
     }
+  }
+  /// The next four columns of the part's four blocks of 32, from data_step bytes in their order.
+  static MOEBOX_OP void decode_step(Unit p, Bytes (&w)[4][1][8]) {
+    const Bytes mask4 = splat_byte(15), mask48 = splat_byte(0x30);
+    const Bytes two = load_bytes(p + high), a = load_bytes(p + low), b = load_bytes(p + low + low_half);
+    w[0][0][0] = or_masked(bit_and(a, mask4), shift_left(two, 4), mask48);
+    w[1][0][0] = or_masked(bit_and(b, mask4), shift_left(two, 2), mask48);
+    w[2][0][0] = or_masked(bit_and(shift_right(a, 4), mask4), two, mask48);
+    w[3][0][0] = or_masked(bit_and(shift_right(b, 4), mask4), shift_right(two, 2), mask48);
   }
   static MOEBOX_OP void scales_of(Unit unit, int group, KScales& k) {
     k.d = halves_of_group(unit + scale, group);
