@@ -37,18 +37,18 @@ template <class F>
 void matmul_int8(const Work& work) {
   constexpr bool superblocks = F::columns == 256;
   const int n_columns = work.matrix.n_columns;
-  for_each_panel(
-      work, superblocks ? ActivationType::int8_block256 : ActivationType::int8_block32,
-      [&](Unit unit, const std::byte* base, int m, PanelOutput output) {
-        const TokenBlock tokens{reinterpret_cast<const std::int8_t*>(base),
-                                base + activation_records_offset(m, n_columns), m};
-        const int n_blocks = n_columns / F::columns;
-        if constexpr (superblocks) {
-          m == 1 ? one_token256<F>(unit, n_blocks, tokens, output) : many_tokens256<F>(unit, n_blocks, tokens, output);
-        } else {
-          m == 1 ? one_token32<F>(unit, n_blocks, tokens, output) : many_tokens32<F>(unit, n_blocks, tokens, output);
-        }
-      });
+  for_each_panel(work, superblocks ? ActivationType::int8_block256 : ActivationType::int8_block32,
+                 [&](Unit unit, const std::byte* base, int m, PanelOutput output) {
+                   const TokenBlock tokens{reinterpret_cast<const std::int8_t*>(base),
+                                           base + activation_records_offset(m, n_columns), m};
+                   const int n_blocks = n_columns / F::columns;
+                   if constexpr (superblocks) {
+                     m == 1 ? one_token256<F>(unit, n_blocks, tokens, output)
+                            : many_tokens256<F>(unit, n_blocks, tokens, output);
+                   } else {
+                     some_tokens32<F>(unit, n_blocks, tokens, output);
+                   }
+                 });
 }
 
 template <class F>

@@ -32,6 +32,9 @@ struct PanelOutput {
 
 // Bytes ahead of the stream that one token prefetches (where the layer wants it), and many.
 inline constexpr std::uintptr_t prefetch_one = 2048, prefetch_one_k = 4096, prefetch_many = 4096;
+// x86, many tokens: into the second cache, which has room for far more lines on their way than the first; superblocks,
+// whose lines are read in pieces, from there into the first.
+inline constexpr std::uintptr_t prefetch_many_far = 8192, prefetch_many_near = 3072;
 
 template <int bytes>
 MOEBOX_OP void prefetch_lines(Unit p, std::uintptr_t ahead) {
@@ -49,6 +52,19 @@ MOEBOX_OP void announce_lines(Unit p) {
   } else if constexpr (superblock) {
     MOEBOX_ROLLED
     for (int i = 0; i < bytes; i += 64) touch(p + i);
+  }
+}
+
+/// Before many tokens compute on `bytes` of their stream. They are too slow for the processor's own prefetchers to run
+/// ahead, and out-of-order execution does not reach the next weights.
+template <int bytes, bool superblock>
+MOEBOX_OP void announce_lines_of_many(Unit p) {
+  if constexpr (prefetches_by_hand) {
+    prefetch_lines<bytes>(p, prefetch_many);
+  } else {
+    MOEBOX_UNROLL
+    for (int i = 0; i < bytes; i += 64) prefetch_far(p, prefetch_many_far + static_cast<std::uintptr_t>(i));
+    if constexpr (superblock) prefetch_lines<bytes>(p, prefetch_many_near);
   }
 }
 
@@ -121,7 +137,7 @@ void many_tokens32(Unit unit, int n_blocks, TokenBlock tokens, PanelOutput outpu
   for (int b = 0; b < n_blocks; ++b, unit += F::bytes) {
     Weights32<F> weights;
     weights.decode(unit);
-    prefetch_lines<F::bytes>(unit, prefetch_many);
+    announce_lines_of_many<F::bytes, false>(unit);
     int t = 0;
     for (; t + matmul_tokens <= tokens.n_tokens; t += matmul_tokens) {
       step32<F, matmul_tokens>(weights, q + 32 * t, records + t, sums.value + 32 * t);
@@ -135,26 +151,46 @@ void many_tokens32(Unit unit, int n_blocks, TokenBlock tokens, PanelOutput outpu
   }
 }
 
-/// One token: memory is read in order, accumulators stay in registers.
-template <class F>
-void one_token32(Unit unit, int n_blocks, TokenBlock tokens, PanelOutput output) {
-  Floats sum[2] = {splat(0), splat(0)};
+/// One token and a few: memory is read in order, accumulators stay in registers.
+template <class F, int n_tokens>
+void few_tokens32(Unit unit, int n_blocks, TokenBlock tokens, PanelOutput output) {
+  Floats sum[2][n_tokens];
+  MOEBOX_UNROLL
+  for (int t = 0; t < n_tokens; ++t) sum[0][t] = sum[1][t] = splat(0);
   const std::int8_t* q = tokens.q;
-  const auto* record = reinterpret_cast<const ActivationRecord32*>(tokens.records);
-  for (int b = 0; b < n_blocks; ++b, unit += F::bytes, q += 32, ++record) {
+  const auto* records = reinterpret_cast<const ActivationRecord32*>(tokens.records);
+  for (int b = 0; b < n_blocks; ++b, unit += F::bytes, q += 32 * n_tokens, records += n_tokens) {
     announce_lines<F::bytes, false>(unit);
     MOEBOX_UNROLL
     for (int g = 0; g < 2; ++g) {
       Bytes w[1][8];
       F::decode(unit, g, w[0]);
-      Ints dot[1][1] = {{start_of<F>(*record)}};
+      Ints dot[1][n_tokens];
+      MOEBOX_UNROLL
+      for (int t = 0; t < n_tokens; ++t) dot[0][t] = start_of<F>(records[t]);
       dot_tile<F::weight_bits, 0, 8>(dot, w, q, 32);
+      const Floats scale = F::scale_of(unit, g);
       Floats minimum = splat(0);
       if constexpr (F::has_minimum) minimum = F::minimum_of(unit, g);
-      sum[g] = fold<F>(dot[0][0], F::scale_of(unit, g), minimum, *record, sum[g]);
+      MOEBOX_UNROLL
+      for (int t = 0; t < n_tokens; ++t) sum[g][t] = fold<F>(dot[0][t], scale, minimum, records[t], sum[g][t]);
     }
   }
-  for (int g = 0; g < 2; ++g) output.write(0, g, sum[g]);
+  MOEBOX_UNROLL
+  for (int t = 0; t < n_tokens; ++t) {
+    for (int g = 0; g < 2; ++g) output.write(t, g, sum[g][t]);
+  }
+}
+
+/// Few tokens run ahead by themselves where weights need little decoding.
+template <class F>
+void some_tokens32(Unit unit, int n_blocks, TokenBlock tokens, PanelOutput output) {
+  if (tokens.n_tokens == 1) return few_tokens32<F, 1>(unit, n_blocks, tokens, output);
+  if constexpr (F::bytes > 1024 && !prefetches_by_hand) {
+    if (tokens.n_tokens == 2) return few_tokens32<F, 2>(unit, n_blocks, tokens, output);
+    if (tokens.n_tokens == 3) return few_tokens32<F, 3>(unit, n_blocks, tokens, output);
+  }
+  many_tokens32<F>(unit, n_blocks, tokens, output);
 }
 
 // ---- blocks of 256 columns ----
@@ -252,7 +288,7 @@ void many_tokens256(Unit unit, int n_blocks, TokenBlock tokens, PanelOutput outp
     for (int index = 0; index < 8; ++index) {
       Bytes w[2][8];
       for (int g = 0; g < 2; ++g) F::decode(unit, g, index / per_part, index % per_part, w[g]);
-      prefetch_lines<F::bytes / 8>(unit + F::bytes / 8 * index, prefetch_many);
+      announce_lines_of_many<F::bytes / 8, true>(unit + F::bytes / 8 * index);
       int t = 0;
       for (; t + matmul_tokens <= tokens.n_tokens; t += matmul_tokens) {
         step256<F, matmul_tokens>(k, w, index, q + 32 * t, records + t, sums.value + 32 * t);

@@ -193,5 +193,9 @@ MOEBOX_OP void touch(const std::uint8_t* p) {
 MOEBOX_OP void prefetch(const void* p, std::uintptr_t ahead) {
   _mm_prefetch(reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(p) + ahead), _MM_HINT_T0);
 }
+/// The same, into the second cache.
+MOEBOX_OP void prefetch_far(const void* p, std::uintptr_t ahead) {
+  _mm_prefetch(reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(p) + ahead), _MM_HINT_T1);
+}
 
 }  // namespace moebox::avx512

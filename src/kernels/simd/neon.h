@@ -409,5 +409,8 @@ MOEBOX_OP void touch(const std::uint8_t*) {}
 MOEBOX_OP void prefetch(const void* p, std::uintptr_t ahead) {
   __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + ahead));
 }
+MOEBOX_OP void prefetch_far(const void* p, std::uintptr_t ahead) {
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + ahead), 0, 2);
+}
 
 }  // namespace moebox::MOEBOX_SIMD

@@ -354,6 +354,7 @@ MOEBOX_OP void forget(Floats& a) { asm volatile("" : "+m"(a)); }
 
 MOEBOX_OP void touch(const std::uint8_t*) {}
 MOEBOX_OP void prefetch(const void*, std::uintptr_t) {}
+MOEBOX_OP void prefetch_far(const void*, std::uintptr_t) {}
 
 #undef MOEBOX_EACH
 
