@@ -153,6 +153,7 @@ MOEBOX_OP void unpack_scales6(Unit p, KScales& k) {
 
 struct Q4_K : layout::Q4_K {
   static constexpr int weight_bits = 4, parts = 4, scales_per_32 = 1, minimum_registers = 2;
+  static constexpr int start_shift = 0, data_step = 64;
   static constexpr bool has_minimum = true, has_start = false;
   /// Columns 32 * (2 * part + s) ...
   static MOEBOX_OP void decode(Unit unit, int group, int part, int s, Bytes (&w)[8]) {
@@ -160,6 +161,12 @@ struct Q4_K : layout::Q4_K {
     const Bytes mask = splat_byte(15);
     MOEBOX_UNROLL
     for (int i = 0; i < 8; ++i) w[i] = bit_and(shift_right(load_bytes(p + 64 * i), 4 * s), mask);
+  }
+  /// The next four columns of the part's two blocks of 32.
+  static MOEBOX_OP void decode_step(Unit p, Bytes (&w)[2][1][8]) {
+    const Bytes mask = splat_byte(15), both = load_bytes(p);
+    w[0][0][0] = bit_and(both, mask);
+    w[1][0][0] = bit_and(shift_right(both, 4), mask);
   }
   static MOEBOX_OP void scales_of(Unit unit, int group, KScales& k) {
     k.d = halves_of_group(unit + scale, group);

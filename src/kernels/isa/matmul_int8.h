@@ -313,41 +313,45 @@ void many_tokens256(Unit unit, int n_blocks, TokenBlock tokens, PanelOutput outp
 /// walk the lines in steady steps, which x86's prefetchers follow.
 template <class F>
 void one_token256_in_order(Unit unit, int n_blocks, TokenBlock tokens, PanelOutput output) {
+  constexpr int per_part = 8 / F::parts, n_halves = F::scales_per_32, n_scales = 8 * n_halves, steps = 8 / n_halves;
   Floats total[2] = {splat(0), splat(0)};
   const std::int8_t* q = tokens.q;
   const auto* record = reinterpret_cast<const ActivationRecord256*>(tokens.records);
-  alignas(64) std::int32_t scales[2][16][16];
+  alignas(64) std::int32_t scales[2][n_scales][16];
   for (int b = 0; b < n_blocks; ++b, unit += F::bytes, q += 256, ++record) {
     KScales k[2];
     Ints sum[2] = {splat_int(0), splat_int(0)};
     for (int g = 0; g < 2; ++g) {
       F::scales_of(unit, g, k[g]);
       MOEBOX_UNROLL
-      for (int i = 0; i < 16; ++i) store_ints(scales[g][i], F::scale_of(k[g], i));
+      for (int i = 0; i < n_scales; ++i) store_ints(scales[g][i], F::scale_of(k[g], i));
     }
     Unit p = unit + F::data;  // part, group, half and register: ascending
     MOEBOX_ROLLED
-    for (int part = 0; part < 2; ++part) {
+    for (int part = 0; part < F::parts; ++part) {
       MOEBOX_UNROLL
       for (int g = 0; g < 2; ++g) {
         MOEBOX_ROLLED
-        for (int half = 0; half < 2; ++half) {
-          const int first_scale = 8 * part + half;
-          const std::int8_t* a = q + 128 * part + 16 * half;
-          Ints dot[4][1][1];
+        for (int half = 0; half < n_halves; ++half) {
+          const int first_scale = n_halves * per_part * part + half;
+          const std::int8_t* a = q + 32 * per_part * part + 16 * half;
+          Ints dot[per_part][1][1];
           MOEBOX_UNROLL
-          for (int s = 0; s < 4; ++s) dot[s][0][0] = splat_int(record->start16_by_32[first_scale + 2 * s]);
+          for (int s = 0; s < per_part; ++s) {
+            dot[s][0][0] = splat_int(F::has_start ? record->start16_by_32[first_scale + 2 * s] >> F::start_shift : 0);
+          }
           MOEBOX_ROLLED
-          for (int i = 0; i < 4; ++i, p += F::data_step, a += 4) {
+          for (int i = 0; i < steps; ++i, p += F::data_step, a += 4) {
             if constexpr (prefetches_by_hand) prefetch_lines<F::data_step>(p, prefetch_one_k);
-            Bytes w[4][1][8];
+            Bytes w[per_part][1][8];
             F::decode_step(p, w);
             MOEBOX_UNROLL
-            for (int s = 0; s < 4; ++s) dot_tile<F::weight_bits, 0, 1>(dot[s], w[s], a + 32 * s, 32);
+            for (int s = 0; s < per_part; ++s) dot_tile<F::weight_bits, 0, 1>(dot[s], w[s], a + 32 * s, 32);
           }
           MOEBOX_UNROLL
-          for (int s = 0; s < 4; ++s)
-            sum[g] = add(sum[g], mul(dot[s][0][0], load_ints(scales[g][first_scale + 2 * s])));
+          for (int s = 0; s < per_part; ++s) {
+            sum[g] = add(sum[g], mul(dot[s][0][0], load_ints(scales[g][first_scale + n_halves * s])));
+          }
         }
       }
     }
