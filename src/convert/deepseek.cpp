@@ -14,6 +14,7 @@ namespace {
 
 void check_expressible(const DeepseekSpec& spec) {
   if (spec.mla.bias) refuse("has no biases in the attention", "attention_bias");
+  if (spec.gate.scale == 0.0f) refuse("takes a factor of 0 for none", "routed_scaling_factor");
   const RopeSpec& rope = spec.mla.rope;
   if (rope.scaling != RopeScaling::yarn) return;
   // A reader scales neither cos nor sin: it takes mscale for equal to mscale_all_dim.

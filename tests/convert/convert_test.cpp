@@ -121,7 +121,7 @@ TEST(Convert, RefusesByNameWhatGgufCannotSay) {
   }
 }
 
-TEST(Convert, RefusesExpertsInSomeLayersBeforeAnythingIsWritten) {
+TEST(Convert, RefusesGatesAndLayersThatGgufCannotSayBeforeAnythingIsWritten) {
   const auto expect_refused = [](const char* model, const char* field, const nlohmann::json& value) {
     const TemporaryFolder folder;
     fs::create_directory(folder / "in");
@@ -142,6 +142,7 @@ TEST(Convert, RefusesExpertsInSomeLayersBeforeAnythingIsWritten) {
   expect_refused("moe/models/qwen3moe", "decoder_sparse_step", 2);
   expect_refused("moe/models/qwen2moe", "mlp_only_layers", {0, 2});
   expect_refused("moe/models/deepseek_v3_no_dense", "moe_layer_freq", 2);
+  expect_refused("moe/models/deepseek_v3_no_dense", "routed_scaling_factor", 0.0);
 }
 
 // ---- from GGUF to GGUF ----
