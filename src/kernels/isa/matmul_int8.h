@@ -342,7 +342,6 @@ void one_token256_in_order(Unit unit, int n_blocks, TokenBlock tokens, PanelOutp
           }
           MOEBOX_ROLLED
           for (int i = 0; i < steps; ++i, p += F::data_step, a += 4) {
-            if constexpr (prefetches_by_hand) prefetch_lines<F::data_step>(p, prefetch_one_k);
             Bytes w[per_part][1][8];
             F::decode_step(p, w);
             MOEBOX_UNROLL
@@ -362,7 +361,8 @@ void one_token256_in_order(Unit unit, int n_blocks, TokenBlock tokens, PanelOutp
 
 template <class F>
 void one_token256(Unit unit, int n_blocks, TokenBlock tokens, PanelOutput output) {
-  if constexpr (requires { F::data_step; }) return one_token256_in_order<F>(unit, n_blocks, tokens, output);
+  if constexpr (!prefetches_by_hand && requires { F::data_step; })
+    return one_token256_in_order<F>(unit, n_blocks, tokens, output);
   Floats total[2] = {splat(0), splat(0)};
   const std::int8_t* q = tokens.q;
   const auto* record = reinterpret_cast<const ActivationRecord256*>(tokens.records);
