@@ -18,6 +18,8 @@ const char* origin_name(Origin origin) {
   switch (origin) {
     case Origin::fallback:
       return "default";
+    case Origin::model:
+      return "model";
     case Origin::file:
       return "file";
     case Origin::environment:

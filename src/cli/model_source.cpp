@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 
+#include <fmt/core.h>
+
 #include "base/error.h"
 #include "cli/interrupts.h"
 #include "cli/progress.h"
@@ -71,6 +73,20 @@ SamplingParams sampling_params(const Settings& settings) {
     params.seed = std::strtoull(seed.c_str(), nullptr, 10);
   }
   return params;
+}
+
+void apply_catalogue(Settings& settings, const Hub& hub, const std::string& model) {
+  for (const CatalogueEntry& entry : hub.catalogue()) {
+    if (entry.name != model) continue;
+    const RoutingBudget none, &own = entry.moe;
+    const auto set = [&](const char* key, auto value, auto fallback) {
+      if (value != fallback) settings.set(key, fmt::format("{}", value), Origin::model, "the catalogue");
+    };
+    set("moe_top_p", own.top_p, none.top_p);
+    set("moe_threshold", own.threshold, none.threshold);
+    set("moe_min_experts", own.min_experts, none.min_experts);
+    set("moe_max_experts", own.max_experts, none.max_experts);
+  }
 }
 
 RoutingBudget routing_budget(const Settings& settings) {

@@ -24,6 +24,8 @@ std::string not_here_hint(const std::string& model);
 /// Thread, context, cache and sampling settings as the engine wants them.
 LanguageModelOptions model_options(const Settings& settings);
 SamplingParams sampling_params(const Settings& settings);
+/// Gives the settings moe_* what the catalogue says of this model, where nobody set them.
+void apply_catalogue(Settings& settings, const Hub& hub, const std::string& model);
 /// The settings moe_*. A model checks them when it is asked.
 RoutingBudget routing_budget(const Settings& settings);
 

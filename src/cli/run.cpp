@@ -102,6 +102,7 @@ int run(Context& context, RunOptions options) {
   }
   Hub hub = make_hub(context);
   const auto path = fetch(context, hub, options.model);
+  apply_catalogue(context.settings, hub, options.model);
 
   LanguageModelOptions model_settings = model_options(settings);
   model_settings.engine.max_sequences = 1;

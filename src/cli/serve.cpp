@@ -38,7 +38,12 @@ ServedModel served_model(const Context& context, Hub& hub, const std::string& te
   const bool is_path = model.find('/') != std::string::npos;
   const std::string own_name =
       is_path ? (std::filesystem::is_directory(path) ? path.filename() : path.stem()).string() : model;
-  return {.name = named ? text.substr(0, equals) : own_name, .path = path, .aliases = {}};
+  Settings settings = context.settings;
+  apply_catalogue(settings, hub, model);
+  return {.name = named ? text.substr(0, equals) : own_name,
+          .path = path,
+          .aliases = {},
+          .budget = routing_budget(settings)};
 }
 
 ServerOptions server_options(const Context& context, const ServeOptions& options) {
@@ -117,6 +122,8 @@ void add_serve(CLI::App& program, Context& context) {
                {"server.keep_alive", "server.max_loaded_models", "server.load_at_start", "context", "threads",
                 "kv_type", "kv_memory", "pack_file", "expert_cache", "isa"},
                "Models");
+  add_settings(verb, context, {"moe_top_p", "moe_threshold", "moe_min_experts", "moe_max_experts"},
+               "Budget on a token's experts, for requests that bring none");
   add_settings(verb, context,
                {"server.max_sequences", "server.max_queued", "server.batch_tokens", "server.requests_per_minute",
                 "server.tokens_per_minute", "server.prompt_tokens", "server.output_tokens", "server.body_bytes",

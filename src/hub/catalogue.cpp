@@ -146,6 +146,25 @@ class EntryReader {
     return result;
   }
 
+  RoutingBudget budget(const std::string& field) {
+    known_.insert(field);
+    RoutingBudget result;
+    if (!model_.contains(field)) return result;
+    const json& value = model_.at(field);
+    if (!value.is_object()) fail(field, "must be an object");
+    for (const auto& [name, item] : value.items()) {
+      const bool counts = name == "min_experts" || name == "max_experts";
+      if (!counts && name != "top_p" && name != "threshold")
+        fail(field, "has a field that no budget has; these are: top_p, threshold, min_experts, max_experts");
+      const Range& range = counts ? moe_experts_range : name == "top_p" ? moe_top_p_range : moe_threshold_range;
+      if (!(counts ? item.is_number_integer() : item.is_number()) || !range.contains(item.get<double>()))
+        fail(field, fmt::format("{} must be {} {}", name, counts ? "a whole number" : "a number", range.text()));
+      if (counts) (name == "min_experts" ? result.min_experts : result.max_experts) = item.get<int>();
+      if (!counts) (name == "top_p" ? result.top_p : result.threshold) = item.get<float>();
+    }
+    return result;
+  }
+
   void refuse_other_fields() {
     for (const auto& [field, value] : model_.items()) {
       if (!known_.contains(field)) {
@@ -203,6 +222,7 @@ CatalogueEntry read_entry(const Document& document, std::size_t index, const std
   entry.memory_bytes = reader.count("memory_bytes");
   entry.description = reader.text("description", false, 2000);
   entry.languages = reader.texts("languages");
+  entry.moe = reader.budget("moe");
   reader.refuse_other_fields();
 
   if (!is_name(entry.name))

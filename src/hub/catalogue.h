@@ -14,8 +14,8 @@ namespace moebox {
 std::string_view builtin_catalogue_json() noexcept;
 
 /// Parses one catalogue: {"format": 1, "models": [{"name", "source", "file", "size_bytes", "sha256", "licence",
-/// "memory_bytes", "description", "languages"}]}; only `name` and `source` are required. `origin` names it in messages;
-/// a relative path as a source counts from `folder`. Throws Error(invalid_file) with the line and the field.
+/// "memory_bytes", "description", "languages", "moe"}]}; only `name` and `source` are required. `origin` names it in
+/// messages; a relative path as a source counts from `folder`. Throws Error(invalid_file) with the line and the field.
 std::vector<CatalogueEntry> parse_catalogue(std::string_view json, const std::string& origin,
                                             const std::filesystem::path& folder = {});
 

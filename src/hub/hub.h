@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "routing/budget.h"
+
 namespace moebox {
 
 /// One entry of a catalogue. `file` is what the source gives, with its size and sha256 when known.
@@ -24,6 +26,7 @@ struct CatalogueEntry {
   std::uint64_t memory_bytes = 0;  // resident memory with 2,048 tokens in the cache
   std::string description;
   std::vector<std::string> languages;
+  RoutingBudget moe;  // on a token's experts, where nobody asks for another
 };
 
 /// Where things are; hub_options_from_environment() fills them in.

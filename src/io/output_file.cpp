@@ -61,6 +61,8 @@ OutputFile::OutputFile(const fs::path& path, bool replace) : path_(path), replac
   std::error_code none;
   const fs::file_status found = fs::status(path_, none);
   if (fs::is_directory(found)) throw Error(ErrorKind::invalid_argument, "is a folder, expected a file", path_.string());
+  if (fs::exists(found) && !fs::is_regular_file(found))  // the new file would take a device's or a pipe's name
+    throw Error(ErrorKind::invalid_argument, "is a device, a pipe or a socket, expected a file", path_.string());
   if (fs::exists(found) && !replace) throw_exists(path_);
   fd_ = open_nameless(folder_of(path_));
   if (fd_ >= 0) return;

@@ -12,7 +12,8 @@ namespace moebox {
 /// knows no such files it is called "<path>.<process>.tmp", and the destructor removes it.
 class OutputFile {
  public:
-  /// Throws Error(io), or Error(invalid_argument) when `path` is there and not to be replaced, or is a folder.
+  /// Throws Error(io), or Error(invalid_argument) when `path` is there and not to be replaced, or is no
+  /// regular file.
   OutputFile(const std::filesystem::path& path, bool replace);
   ~OutputFile();
   OutputFile(const OutputFile&) = delete;

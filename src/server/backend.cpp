@@ -7,12 +7,18 @@ namespace {
 
 class ModelBackend final : public Backend {
  public:
-  explicit ModelBackend(std::shared_ptr<LanguageModel> model)
-      : model_(std::move(model)), tokenizer_(model_->tokenizer()) {}
+  ModelBackend(std::shared_ptr<LanguageModel> model, const RoutingBudget& budget)
+      : model_(std::move(model)), tokenizer_(model_->tokenizer()) {
+    const MoeInfo& moe = model_->engine().model().moe;
+    if (moe.n_layers == 0) return;
+    budget.validate(moe.top_k);
+    budget_ = budget;
+  }
 
   const Tokenizer& tokenizer() const override { return *tokenizer_; }
   int vocab_size() const override { return model_->engine().model().vocab_size; }
   int context_tokens() const override { return model_->engine().options().context_tokens; }
+  RoutingBudget budget() const override { return budget_; }
 
   std::vector<TokenId> encode_chat(const std::vector<ChatMessage>& messages,
                                    const ChatTemplateOptions& options) const override {
@@ -34,12 +40,13 @@ class ModelBackend final : public Backend {
  private:
   const std::shared_ptr<LanguageModel> model_;
   const std::shared_ptr<const Tokenizer> tokenizer_;
+  RoutingBudget budget_;
 };
 
 }  // namespace
 
 std::shared_ptr<Backend> load_backend(const ServedModel& model, const LanguageModelOptions& options) {
-  return std::make_shared<ModelBackend>(LanguageModel::load(model.path, options));
+  return std::make_shared<ModelBackend>(LanguageModel::load(model.path, options), model.budget);
 }
 
 }  // namespace moebox

@@ -27,6 +27,9 @@ class Backend {
   /// Prompt ids that ask for the text between the two. Throws Error(unsupported) for a model without tokens for that.
   virtual std::vector<TokenId> encode_infill(std::string_view prefix, std::string_view suffix) const = 0;
 
+  /// On a token's experts, for requests that bring none.
+  virtual RoutingBudget budget() const { return {}; }
+
   /// How the answer to a conversation's prompt begins.
   virtual Reasoning reasoning(std::span<const TokenId> prompt) const = 0;
 
@@ -36,7 +39,7 @@ class Backend {
   virtual EngineStats stats() const noexcept = 0;
 };
 
-/// Loads a model with LanguageModel::load. Throws Error.
+/// Loads a model with LanguageModel::load. Throws Error, also for a budget that the model's gates do not allow.
 std::shared_ptr<Backend> load_backend(const ServedModel& model, const LanguageModelOptions& options);
 
 }  // namespace moebox

@@ -216,7 +216,7 @@ void CompletionJob::submit() {
     TextRequest text;
     text.generation.prompt = prompt;
     text.generation.sampling = in.sampling;
-    text.generation.budget = in.budget;
+    text.generation.budget = in.budget.value_or(lease()->budget());
     text.generation.max_new_tokens = answer_limit(static_cast<int>(prompt.size()));
     text.generation.stop_tokens = in.stop_token_ids;
     text.generation.choice = static_cast<int>(i % static_cast<std::size_t>(in.n));
@@ -537,9 +537,7 @@ void CompletionJob::account() {
                                                                 : ModelMetrics::abort;
     ++metrics.finished[reason];
     metrics.preemptions += static_cast<std::uint64_t>(stats.preemptions);
-    metrics.moe_choices += static_cast<std::uint64_t>(stats.moe.n_choices());
-    metrics.moe_experts += static_cast<std::uint64_t>(stats.moe.n_experts());
-    metrics.moe_dropped_mass += stats.moe.dropped_mass;
+    metrics.add(stats.moe);
     metrics.prompt_length.observe(static_cast<double>(prompts_[i / static_cast<std::size_t>(request().n)].size()));
     metrics.output_length.observe(stats.generated_tokens);
     metrics.queue_s.observe(stats.queue_ms / 1000);
@@ -552,6 +550,7 @@ void CompletionJob::account() {
       metrics.time_per_output_token_s.observe(stats.decode_ms / 1000 / (stats.generated_tokens - 1));
     first_token_ms = std::max(first_token_ms, stats.first_token_ms);
   }
+  const FinishReason first = choices_.front().finish->reason;
   log(LogLevel::info, "completion",
       {{"request_id", http().request_id},
        {"model", model().name},
@@ -559,7 +558,9 @@ void CompletionJob::account() {
        {"choices", choices_.size()},
        {"prompt_tokens", sum.prompt_tokens},
        {"completion_tokens", sum.completion_tokens},
-       {"finish", gone() ? "abort" : finish_name(choices_.front().finish->reason)},
+       {"finish", gone()                         ? "abort"
+                  : first == FinishReason::error ? "error"
+                                                 : finish_name(first)},
        {"queue_ms", queue_ms},
        {"first_token_ms", first_token_ms},
        {"ms", ms_between(http().arrived, now)}});

@@ -17,6 +17,7 @@ const std::vector<double> token_bounds = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.0
                                           0.3,   0.4,    0.5,   0.75, 1,     2.5,  5,     10,  40};
 const std::vector<double> request_bounds = {0.1, 0.3, 0.5, 0.8, 1,  1.5, 2,   2.5, 5,   10,  15,
                                             20,  30,  40,  50,  60, 120, 240, 480, 960, 1920};
+const std::vector<double> expert_bounds = {0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24, 32, 64};
 const std::vector<double> length_bounds = {1,   2,    5,    10,   20,    50,    100,   200,
                                            500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
 
@@ -49,10 +50,10 @@ void append_labels(std::string& out, const MetricsText::Labels& labels) {
 
 }  // namespace
 
-void Histogram::observe(double value) {
+void Histogram::observe(double value, std::uint64_t times) {
   const auto bound = std::lower_bound(bounds_.begin(), bounds_.end(), value);
-  counts_[static_cast<std::size_t>(bound - bounds_.begin())].fetch_add(1, std::memory_order_relaxed);
-  sum_.fetch_add(value, std::memory_order_relaxed);
+  counts_[static_cast<std::size_t>(bound - bounds_.begin())].fetch_add(times, std::memory_order_relaxed);
+  sum_.fetch_add(value * static_cast<double>(times), std::memory_order_relaxed);
 }
 
 ModelMetrics::ModelMetrics()
@@ -64,7 +65,22 @@ ModelMetrics::ModelMetrics()
       prefill_s(request_bounds),
       decode_s(request_bounds),
       prompt_length(length_bounds),
-      output_length(length_bounds) {}
+      output_length(length_bounds),
+      moe_experts_per_token(expert_bounds) {}
+
+void ModelMetrics::add(const MoeUsage& usage) {
+  const auto choices = static_cast<double>(usage.n_choices());
+  if (choices == 0) return;
+  moe_choices += static_cast<std::uint64_t>(usage.n_choices());
+  moe_experts += static_cast<std::uint64_t>(usage.n_experts());
+  moe_dropped_mass += usage.dropped_mass;
+  moe_active_parameters += usage.active_parameters() * choices;
+  moe_saved_against_own_k += static_cast<double>(usage.saved_against_own_k());
+  moe_saved_against_dense += static_cast<double>(usage.saved_against_dense());
+  for (std::size_t k = 0; k < usage.histogram.size(); ++k)
+    if (usage.histogram[k] > 0)
+      moe_experts_per_token.observe(static_cast<double>(k), static_cast<std::uint64_t>(usage.histogram[k]));
+}
 
 void MetricsText::family(std::string_view name, std::string_view type, std::string_view help) {
   for (const auto& [what, value] : {std::pair("# HELP ", help), std::pair("# TYPE ", type)}) {
@@ -146,6 +162,18 @@ std::string Metrics::text(const std::vector<ModelPool::Status>& models, const Ga
   counter("moebox:moe_experts_total", "Experts that the gates chose.", &ModelMetrics::moe_experts);
   counter("moebox:moe_dropped_mass_total", "Sum over choices of the share of the gate's mass that a budget dropped.",
           &ModelMetrics::moe_dropped_mass);
+  counter("moebox:moe_active_parameters_total", "Sum over choices of the share of all parameters that a token used.",
+          &ModelMetrics::moe_active_parameters);
+  out.family("moebox:moe_multiply_adds_saved_total", "counter",
+             "Multiply-adds that were not done: against the model's own k, and against all experts.");
+  for (const Status& status : models) {
+    const ModelMetrics& model = *models_.at(status.name);
+    out.sample("moebox:moe_multiply_adds_saved_total", {{"model_name", status.name}, {"against", "own_k"}},
+               model.moe_saved_against_own_k);
+    out.sample("moebox:moe_multiply_adds_saved_total", {{"model_name", status.name}, {"against", "dense"}},
+               model.moe_saved_against_dense);
+  }
+  histogram("moebox:moe_experts_per_token", "Experts of a token in a layer.", &ModelMetrics::moe_experts_per_token);
 
   const auto expert_load = [&](std::string_view name, std::string_view help, double ExpertLoad::* figure) {
     out.family(name, "gauge", help);

@@ -20,7 +20,7 @@ namespace moebox {
 class Histogram {
  public:
   explicit Histogram(std::vector<double> bounds) : bounds_(std::move(bounds)), counts_(bounds_.size() + 1) {}
-  void observe(double value);
+  void observe(double value, std::uint64_t times = 1);
 
  private:
   friend class MetricsText;
@@ -36,10 +36,14 @@ struct ModelMetrics {
   ModelMetrics();
   std::atomic<std::uint64_t> prompt_tokens{0}, generation_tokens{0}, preemptions{0};
   std::atomic<std::uint64_t> moe_choices{0}, moe_experts{0};  // of models with experts: a choice is a token in a layer
-  std::atomic<double> moe_dropped_mass{0};
-  std::array<std::atomic<std::uint64_t>, n_reasons> finished{};  // choices, by how they ended
+  std::atomic<double> moe_dropped_mass{0}, moe_active_parameters{0};           // sums over choices of shares
+  std::atomic<double> moe_saved_against_own_k{0}, moe_saved_against_dense{0};  // multiply-adds
+  std::array<std::atomic<std::uint64_t>, n_reasons> finished{};                // choices, by how they ended
   Histogram time_to_first_token_s, inter_token_s, time_per_output_token_s, e2e_s, queue_s, prefill_s, decode_s,
-      prompt_length, output_length;
+      prompt_length, output_length, moe_experts_per_token;
+
+  /// Counts what the gates did for one answer.
+  void add(const MoeUsage& usage);
 };
 
 /// Builds the text: every family once, with its help and type.

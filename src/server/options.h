@@ -21,6 +21,7 @@ struct ServedModel {
   std::string name;                  // its id in /v1/models
   std::filesystem::path path;        // a .gguf or a folder
   std::vector<std::string> aliases;  // further names that requests may use
+  RoutingBudget budget{};            // on a token's experts, for requests that bring none; a dense model takes none
 };
 
 /// Who may call. Only the SHA-256 of the key is kept.

@@ -31,7 +31,7 @@ struct ApiRequest {
 
   // How.
   SamplingParams sampling;
-  RoutingBudget budget;  // on a token's experts
+  std::optional<RoutingBudget> budget;  // on a token's experts; otherwise the model's default holds
   int n = 1;
   std::optional<int> max_tokens;
   std::vector<std::string> stop;

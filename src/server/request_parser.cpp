@@ -171,7 +171,7 @@ void read_stream_options(const Context& context, const Json& value) {
 
 /// What a model's own number of experts allows is checked by the engine.
 void read_moe(const Context& context, const Json& value) {
-  RoutingBudget& budget = context.out.budget;
+  RoutingBudget& budget = context.out.budget.emplace();
   for (const auto& [key, item] : read_object(value, context.field).items()) {
     const std::string field = context.field + "." + key;
     const auto count = [&] {

@@ -214,6 +214,24 @@ void check_deepseek(const DeepseekSpec& spec, bool gguf) {
                   field("n_shared_experts", "expert_shared_count"));
 }
 
+/// A layer is left out only if it is one that predicts further tokens: a configuration with a layer too few would hide
+/// one of the model's own.
+void check_left_out_layers(const Checkpoint& checkpoint, const DeepseekSpec& spec, bool gguf) {
+  for (int i = spec.n_layers; i < spec.n_layers + spec.n_mtp_layers; ++i) {
+    const std::string layer = (gguf ? "blk." : "model.layers.") + std::to_string(i) + ".";
+    bool is_there = false, predicts = false;
+    for (const TensorView& tensor : checkpoint.tensors()) {
+      if (!tensor.name.starts_with(layer)) continue;
+      is_there = true;
+      predicts = predicts || tensor.name.find("eh_proj") != std::string::npos;
+    }
+    if (is_there && !predicts)
+      throw Error(ErrorKind::invalid_file,
+                  "expected layer " + std::to_string(i) + " to predict further tokens, found it without an eh_proj",
+                  gguf ? "deepseek2.block_count" : "config.json: num_hidden_layers");
+  }
+}
+
 }  // namespace
 
 DeepseekSpec read_deepseek(const Checkpoint& checkpoint) {
@@ -221,6 +239,7 @@ DeepseekSpec read_deepseek(const Checkpoint& checkpoint) {
   DeepseekSpec spec = gguf ? read_gguf_deepseek(checkpoint) : read_hf_deepseek(checkpoint);
   spec.mla.softmax_scale = mla_softmax_scale(spec.mla);
   check_deepseek(spec, gguf);
+  check_left_out_layers(checkpoint, spec, gguf);
   return spec;
 }
 

@@ -94,6 +94,24 @@ TEST(Catalogue, ManyModelsAreMergedInNoTime) {
   EXPECT_EQ(entries.size(), 80000u);
 }
 
+TEST(Catalogue, ReadsABudgetOnExperts) {
+  const auto budget = [](const std::string& moe) {
+    return parse_catalogue(R"({"format": 1, "models": [{"name": "a", "source": "/a.gguf")" + moe + "}]}", "c")[0].moe;
+  };
+  EXPECT_EQ(budget(""), RoutingBudget{});
+  EXPECT_EQ(budget(R"(, "moe": {"top_p": 0.5, "threshold": 0.25, "min_experts": 2, "max_experts": 6})"),
+            (RoutingBudget{0.5f, 0.25f, 2, 6}));
+  for (const char* bad : {"[]", R"({"top_p": 0})", R"({"top_p": "1"})", R"({"threshold": 1})", R"({"min_experts": 0})",
+                          R"({"max_experts": 2.5})", R"({"max_experts": 99999999999})", R"({"top_k": 2})"}) {
+    try {
+      budget(std::string(", \"moe\": ") + bad);
+      ADD_FAILURE() << "accepted: " << bad;
+    } catch (const Error& error) {
+      EXPECT_NE(error.message().find("models[0].moe: "), std::string::npos) << error.message();
+    }
+  }
+}
+
 struct Refused {
   const char* json;
   const char* line;

@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "io/checkpoint.h"
@@ -140,6 +141,15 @@ TEST(OutputFile, ReplacesOnlyWhenAsked) {
   write_file(folder / "y", "theirs");
   expect_error(ErrorKind::invalid_argument, {"there already"}, [&] { late.commit(); });
   EXPECT_EQ(read_file(folder / "y"), "theirs");
+}
+
+// Its name would become that of the new file: of /dev/full, say.
+TEST(OutputFile, TakesNoPipesName) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
+  for (const bool replace : {false, true})
+    expect_error(ErrorKind::invalid_argument, {"pipe"}, [&] { OutputFile(folder / "pipe", replace); });
+  EXPECT_TRUE(std::filesystem::is_fifo(folder / "pipe"));
 }
 
 // A disk that is full, by the limit on a file's size: reserving tells it at once, writing tells it later.

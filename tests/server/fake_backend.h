@@ -71,6 +71,7 @@ struct FakeBehaviour {
   int context_tokens = 4096;
   bool prints_null = true;  // false: its template fails on a message without content
   Reasoning reasoning = Reasoning::none;
+  RoutingBudget budget;  // for requests that bring none
   bool fills_in = true;  // false: it has no tokens to fill in the middle
 };
 
@@ -111,6 +112,7 @@ class FakeBackend final : public Backend {
     return ids;
   }
 
+  RoutingBudget budget() const override { return behaviour_.budget; }
   Reasoning reasoning(std::span<const TokenId>) const override { return behaviour_.reasoning; }
 
   RequestId generate(TextRequest request, std::shared_ptr<TextListener> listener) override {
@@ -119,6 +121,7 @@ class FakeBackend final : public Backend {
       throw Error(ErrorKind::resource, "the queue is full");
     Sequence sequence;
     sequence.stats.prompt_tokens = static_cast<int>(request.generation.prompt.size());
+    last_budget_ = request.generation.budget;
     sequence.request = std::move(request);
     sequence.listener = std::move(listener);
     sequence.due = std::chrono::steady_clock::now() + behaviour_.first_step;
@@ -130,6 +133,11 @@ class FakeBackend final : public Backend {
     const std::lock_guard lock(mutex_);
     if (const auto found = running_.find(id); found != running_.end()) found->second.cancelled = true;
     changed_.notify_all();
+  }
+  /// Of the request that came last.
+  RoutingBudget last_budget() const {
+    const std::lock_guard lock(mutex_);
+    return last_budget_;
   }
   EngineStats stats() const noexcept override {
     const std::lock_guard lock(mutex_);
@@ -234,6 +242,7 @@ class FakeBackend final : public Backend {
   std::condition_variable changed_;
   std::map<RequestId, Sequence> running_;
   RequestId last_id_ = 0;
+  RoutingBudget last_budget_;
   std::uint64_t n_cancelled_ = 0;
   bool stopping_ = false;
   std::thread thread_;

@@ -65,6 +65,34 @@ TEST(Metrics, ShowsHowEvenlyExpertsAreChosen) {
   EXPECT_EQ(text.find("layer=\"128\""), std::string::npos) << "series are bounded";
 }
 
+TEST(Metrics, CountWhatTheGatesDid) {
+  Metrics metrics(std::vector<ServedModel>{{"m", "x", {}}});
+  MoeUsage usage;
+  usage.model = {.n_layers = 2, .n_experts = 8, .top_k = 3, .parameters_per_expert = 100};
+  usage.model_parameters = 4000;
+  usage.histogram = {0, 2, 0, 2};  // two choices of one expert, two of three
+  usage.dropped_mass = 1;
+  metrics.model("m").add(usage);
+  metrics.model("m").add(usage);
+  metrics.model("m").add(MoeUsage{});
+  ModelPool::Status status;
+  status.name = "m";
+  const std::string text = metrics.text({status}, {});
+  const auto has = [&](const std::string& line) {
+    return text.find("\nmoebox:moe_" + line + "\n") != std::string::npos;
+  };
+  EXPECT_TRUE(has("choices_total{model_name=\"m\"} 8")) << text;
+  EXPECT_TRUE(has("experts_total{model_name=\"m\"} 16"));
+  EXPECT_TRUE(has("dropped_mass_total{model_name=\"m\"} 2"));
+  // Of 4000 parameters 2 x 6 experts of 100 each were idle.
+  EXPECT_TRUE(has("active_parameters_total{model_name=\"m\"} 5.6"));
+  EXPECT_TRUE(has("multiply_adds_saved_total{model_name=\"m\",against=\"own_k\"} 800"));
+  EXPECT_TRUE(has("multiply_adds_saved_total{model_name=\"m\",against=\"dense\"} 4800"));
+  EXPECT_TRUE(has("experts_per_token_bucket{model_name=\"m\",le=\"1\"} 4"));
+  EXPECT_TRUE(has("experts_per_token_bucket{model_name=\"m\",le=\"3\"} 8"));
+  EXPECT_TRUE(has("experts_per_token_sum{model_name=\"m\"} 16"));
+}
+
 TEST(Metrics, HistogramsAreCumulative) {
   Histogram histogram({1, 2, 5});
   for (const double value : {0.5, 1.0, 1.5, 7.0}) histogram.observe(value);

@@ -64,6 +64,13 @@ TEST(RequestParser, ReadsEveryField) {
   EXPECT_TRUE(in.unknown_fields.empty());
 }
 
+TEST(RequestParser, ABudgetTakesTheDefaultsPlace) {
+  EXPECT_FALSE(chat("").budget);
+  EXPECT_FALSE(chat(R"("moe":null)").budget);
+  EXPECT_EQ(chat(R"("moe":{})").budget, RoutingBudget{});
+  EXPECT_EQ(chat(R"("moe":{"max_experts":2})").budget, (RoutingBudget{.max_experts = 2}));
+}
+
 TEST(RequestParser, DefaultsAreOpenAis) {
   const ApiRequest in = chat("");
   EXPECT_EQ(in.n, 1);

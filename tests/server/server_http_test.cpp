@@ -516,6 +516,25 @@ TEST(ServerHttp, TwoServersCannotShareAPort) {
   EXPECT_THROW(Server{options}, Error);
 }
 
+TEST(ServerHttp, ARequestsBudgetTakesTheModelsDefaultsPlace) {
+  std::shared_ptr<FakeBackend> backend;
+  ServerOptions options = test_options();
+  options.loader = [&](const ServedModel&, const LanguageModelOptions&) {
+    FakeBehaviour behaviour;
+    behaviour.budget.max_experts = 2;
+    return backend = std::make_shared<FakeBackend>(behaviour);
+  };
+  const TestServer server(options);
+  const auto budget_of = [&](const std::string& field) {
+    EXPECT_EQ(status_of(server.exchange(post("/v1/completions", "{\"prompt\":\"abc\"" + field + "}"))), 200);
+    return backend->last_budget();
+  };
+  EXPECT_EQ(budget_of(""), (RoutingBudget{.max_experts = 2}));
+  EXPECT_EQ(budget_of(R"(,"moe":null)"), (RoutingBudget{.max_experts = 2}));
+  EXPECT_EQ(budget_of(R"(,"moe":{})"), RoutingBudget{});
+  EXPECT_EQ(budget_of(R"(,"moe":{"top_p":0.5})"), (RoutingBudget{.top_p = 0.5f}));
+}
+
 TEST(ServerHttp, MetricsCountExactly) {
   const TestServer server;
   server.exchange(post("/v1/completions", R"({"prompt":"abc","max_tokens":5})"));

@@ -122,6 +122,11 @@ TEST(DeepseekTensors, TheLayersThatPredictFurtherTokensAreLeftOut) {
   expect_refused(folder, "model.layers.4.eh_proj");
 }
 
+TEST(DeepseekTensors, ALayerOfTheModelsOwnIsNotLeftOut) {
+  expect_config_refused("tiny-v3", "num_hidden_layers", 2);
+  expect_config_refused("tiny-v2", "num_hidden_layers", 2, "model.layers.2.");
+}
+
 TEST(DeepseekTensors, NanInAGateOrItsBiasIsRefused) {
   for (const std::string name : {"model.layers.2.mlp.gate.weight", "model.layers.2.mlp.gate.e_score_correction_bias"}) {
     EditedFolder folder(models / "tiny-v3");
