@@ -93,7 +93,9 @@ double per_second(double count, double ms) { return ms > 0 ? count * 1000.0 / ms
 
 }  // namespace
 
-double Answer::prefill_tokens_per_second() const { return per_second(stats.prompt_tokens, stats.prefill_ms); }
+double Answer::prefill_tokens_per_second() const {
+  return per_second(stats.prompt_tokens - stats.cached_tokens, stats.prefill_ms);
+}
 
 double Answer::decode_tokens_per_second() const {
   return stats.generated_tokens > 1 ? per_second(stats.generated_tokens - 1, stats.decode_ms) : 0;
@@ -154,6 +156,7 @@ nlohmann::ordered_json answer_json(const Answer& answer) {
   nlohmann::ordered_json json = {{"text", answer.text},
                                  {"finish_reason", reason_name(answer.reason)},
                                  {"prompt_tokens", answer.stats.prompt_tokens},
+                                 {"cached_tokens", answer.stats.cached_tokens},
                                  {"generated_tokens", answer.stats.generated_tokens},
                                  {"first_token_ms", answer.stats.first_token_ms},
                                  {"prefill_ms", answer.stats.prefill_ms},

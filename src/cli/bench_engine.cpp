@@ -51,6 +51,7 @@ GenerationRequest request(std::vector<TokenId> prompt, int n_tokens, const Routi
   wanted.sampling.temperature = 0;
   wanted.max_new_tokens = n_tokens;
   wanted.budget = budget;
+  wanted.share_prefix = false;  // what is measured is computed
   return wanted;
 }
 

@@ -166,7 +166,8 @@ void add_run(CLI::App& program, Context& context) {
                 "frequency_penalty", "presence_penalty", "moe_top_p", "moe_threshold", "moe_min_experts",
                 "moe_max_experts", "seed"},
                "Answer");
-  add_settings(verb, context, {"context", "threads", "kv_type", "kv_memory", "pack_file", "expert_cache", "isa"},
+  add_settings(verb, context,
+               {"context", "threads", "kv_type", "kv_memory", "prefix_cache", "pack_file", "expert_cache", "isa"},
                "Engine");
   on_chosen(verb, context, [&context, options] { return run(context, *options); });
 }

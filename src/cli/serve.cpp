@@ -67,6 +67,7 @@ ServerOptions server_options(const Context& context, const ServeOptions& options
   if (const std::string file = settings.text("server.keys_file"); !file.empty()) {
     for (ApiKey& key : read_key_file(file)) server.keys.push_back(std::move(key));
   }
+  server.share_prefixes = settings.flag("server.share_prefixes");
   server.requests_per_minute = settings.number("server.requests_per_minute");
   server.tokens_per_minute = settings.number("server.tokens_per_minute");
   server.tls_certificate = settings.text("server.tls_certificate");
@@ -120,7 +121,7 @@ void add_serve(CLI::App& program, Context& context) {
                "Network");
   add_settings(verb, context,
                {"server.keep_alive", "server.max_loaded_models", "server.load_at_start", "context", "threads",
-                "kv_type", "kv_memory", "pack_file", "expert_cache", "isa"},
+                "kv_type", "kv_memory", "prefix_cache", "server.share_prefixes", "pack_file", "expert_cache", "isa"},
                "Models");
   add_settings(verb, context, {"moe_top_p", "moe_threshold", "moe_min_experts", "moe_max_experts"},
                "Budget on a token's experts, for requests that bring none");

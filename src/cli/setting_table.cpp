@@ -51,6 +51,8 @@ constexpr std::array table = {
             "0",
             "memory for routed experts, the others are read from the pack file when they are needed; 0: all in memory",
             {0, 64 * terabyte}},
+    Setting{"prefix_cache", boolean, "true",
+            "what the cache still holds of a prompt's beginning is not computed again"},
     Setting{"isa", choice, "auto", "instruction set that is used", {}, "auto|scalar|avx2|avx512|neon|neon_dotprod"},
     // How it answers.
     Setting{"system", text, "", "system prompt of a chat"},
@@ -93,6 +95,8 @@ constexpr std::array table = {
     Setting{"server.max_queued", integer, "256", "requests that wait; one more is refused (429)", {0, 1e6}},
     Setting{
         "server.batch_tokens", integer, "512", "tokens of one step: long prompts are cut into such chunks", {1, 65536}},
+    Setting{"server.share_prefixes", boolean, "false",
+            "one cache of prompts' beginnings for all keys: how long an answer takes then tells of others' prompts"},
     Setting{"server.requests_per_minute", number, "0", "rate limit of every key; 0: none", {0, 1e9}},
     Setting{"server.tokens_per_minute", number, "0", "rate limit of every key, prompt and answer; 0: none", {0, 1e12}},
     Setting{"server.prompt_tokens", integer, "0", "longest prompt; 0: what the context holds", {0, any_count}},

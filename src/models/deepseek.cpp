@@ -149,6 +149,7 @@ ModelInfo deepseek_info(const DeepseekSpec& spec, const Checkpoint& checkpoint, 
   ModelInfo info = decoder_info(spec, options);
   info.n_parameters = count_parameters(checkpoint, deepseek_ignored(spec, checkpoint.format()));
   info.kv.latent_dim = spec.mla.latent_dim();
+  info.roles_matter = true;
   info.moe.n_layers = spec.n_layers - spec.n_dense_layers;
   info.moe.n_experts = spec.gate.n_experts;
   info.moe.top_k = spec.gate.top_k;

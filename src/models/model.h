@@ -39,7 +39,8 @@ struct ModelInfo {
       0;  // of the packed weights: what one generated token reads, with the model's own experts
   KvShape kv;
   MoeInfo moe;
-  KvShape gate_kv;  // of the gates' own attention, in every layer with experts; n_kv_heads 0: none
+  bool roles_matter = false;  // prompt and answer are computed differently (docs/determinism.md)
+  KvShape gate_kv;            // of the gates' own attention, in every layer with experts; n_kv_heads 0: none
 
   /// One block of all layers.
   std::size_t kv_block_bytes() const noexcept {

@@ -1,10 +1,12 @@
-// The KV cache's memory, handed out in blocks of kv_block_tokens positions of all layers.
+// The KV cache's memory, handed out in blocks of kv_block_tokens positions of all layers. A full block may be shared by
+// several sequences; one that nobody uses any more keeps its content until its memory is needed, least recently used
+// first.
 #pragma once
 
 #include <vector>
 
 #include "base/anonymous_memory.h"
-#include "models/model.h"
+#include "runtime/prefix_index.h"
 
 namespace moebox {
 
@@ -15,7 +17,10 @@ class BlockPool {
 
   const KvBlocks& blocks() const noexcept { return blocks_; }
   int total() const noexcept { return blocks_.n_blocks; }
-  int free() const noexcept { return static_cast<int>(free_.size()); }
+  /// Blocks that can be handed out, those that still have a content among them.
+  int free() const noexcept { return static_cast<int>(empty_.size()) + n_idle_; }
+  /// Blocks that nobody uses and that have a content.
+  int idle() const noexcept { return n_idle_; }
   std::size_t bytes() const noexcept { return memory_.size(); }
 
   static int needed(int n_tokens) noexcept { return (n_tokens + kv_block_tokens - 1) / kv_block_tokens; }
@@ -23,13 +28,30 @@ class BlockPool {
   /// Grows `owned`, which has room for it, until it covers `n_tokens` positions. False, and nothing taken, when there
   /// are not enough.
   bool grow(std::vector<int>& owned, int n_tokens) noexcept;
-  /// Takes all blocks back.
+  /// Takes all blocks back, but for those that others use.
   void release(std::vector<int>& owned) noexcept;
 
+  /// Says what a block holds, from now on for ever: nobody may write to it any more. The content's identity: that of
+  /// another block where one has the same content already.
+  std::uint64_t publish(int block, const BlockContent& content) noexcept;
+  /// Appends a block that has this content to `owned`, which has room for it; its identity, or 0 when there is none.
+  std::uint64_t share(std::vector<int>& owned, const BlockContent& content) noexcept;
+
  private:
+  struct Place {
+    int users = 0;
+    int older = -1, newer = -1;  // while it is idle; the ring's own place is the last one
+  };
+  Place& place(int block) noexcept { return places_[static_cast<std::size_t>(block)]; }
+  void become_idle(int block) noexcept;
+  void leave_idle(int block) noexcept;
+
   AnonymousMemory memory_;
   KvBlocks blocks_;
-  std::vector<int> free_;  // the last one is handed out next
+  PrefixIndex index_;
+  std::vector<Place> places_;  // (n_blocks + 1)
+  std::vector<int> empty_;     // without a content; the last one is handed out next
+  int n_idle_ = 0;
 };
 
 }  // namespace moebox

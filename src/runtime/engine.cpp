@@ -27,7 +27,8 @@ struct Engine::State {
         team(std::move(t)),
         options(o.resolved(model->info(), team->size())),
         pool(model->info(), static_cast<int>(options.kv_bytes / model->info().kv_block_bytes())),
-        scheduler(pool, {options.max_batch_tokens, options.max_sequences}),
+        scheduler(pool, {options.max_batch_tokens, options.max_sequences, options.share_prefixes,
+                         model->info().roles_matter}),
         kernels(kernel_table()),
         expert_load(model->info().moe.n_layers, model->info().moe.n_experts) {
     workspace =
@@ -248,7 +249,7 @@ void Engine::State::run(const std::vector<ScheduledSpan>& scheduled) noexcept {
     if (!experts.empty()) count_experts(span, first_token);
     first_token += span.n_tokens;
   }
-  for (const ScheduledSpan& span : scheduled) span.sequence->n_computed += span.n_tokens;
+  for (const ScheduledSpan& span : scheduled) scheduler.computed(span);
   sample();
 }
 
@@ -405,6 +406,9 @@ void Engine::State::publish_stats() noexcept {
   stats.running = scheduler.n_running();
   stats.waiting = scheduler.n_waiting();
   stats.kv_blocks_used = pool.total() - pool.free();
+  stats.kv_blocks_idle = pool.idle();
+  stats.prefix_tokens = scheduler.n_looked_up();
+  stats.prefix_tokens_found = scheduler.n_found();
   stats.preemptions = scheduler.n_preemptions();
   stats.steps += tokens.empty() ? 0 : 1;
   for (const BatchSpan& span : spans)

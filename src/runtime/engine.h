@@ -20,6 +20,7 @@ struct EngineOptions {
   int max_batch_tokens = 512;  // tokens of one step: a longer prompt is prefilled in chunks beside running decodes
   int max_sequences = 64;      // sequences that run at once
   int max_queued = 256;        // sequences that wait; one more is refused
+  bool share_prefixes = true;  // what the cache still holds of a prompt's beginning is not computed again
 
   /// With every 0 replaced by what holds. A context that was asked for is kept or refused, never shortened in silence.
   /// Throws Error: invalid_argument for what is out of range, resource when the cache cannot hold the context.
@@ -33,7 +34,9 @@ using RequestId = std::uint64_t;
 struct EngineStats {
   int running = 0, waiting = 0;
   int kv_blocks_total = 0, kv_blocks_used = 0;
-  std::uint64_t prompt_tokens = 0, generated_tokens = 0;  // since start
+  int kv_blocks_idle = 0;                                    // unused ones whose content can be shared
+  std::uint64_t prefix_tokens = 0, prefix_tokens_found = 0;  // of prompts: looked up in the cache, and found there
+  std::uint64_t prompt_tokens = 0, generated_tokens = 0;     // since start
   std::uint64_t preemptions = 0, finished = 0, cancelled = 0, failed = 0, steps = 0;
   ExpertCacheStats expert_cache;        // of a model whose experts are not all in memory
   std::vector<ExpertLoad> expert_load;  // (moe.n_layers), since start; tokens that are computed again count once

@@ -49,6 +49,8 @@ struct GenerationRequest {
   std::vector<TokenId> stop_tokens;                      // end the answer and are not part of it
   RoutingBudget budget{};                                // on a token's experts; a dense model takes only the default
   int choice = 0;                                        // enters the random numbers: n choices of one seed differ
+  bool share_prefix = true;        // what is cached of its beginning is used, and its own blocks are kept for others
+  std::uint64_t prefix_scope = 0;  // with whom: how long an answer takes tells whether a prompt was seen before
   std::vector<std::shared_ptr<LogitProcessor>> processors;
 };
 
@@ -99,6 +101,7 @@ struct MoeUsage {
 struct GenerationStats {
   int prompt_tokens = 0;
   int generated_tokens = 0;  // tokens that reached the sink
+  int cached_tokens = 0;     // of the prompt: found in the cache, and not computed
   int preemptions = 0;
   double queue_ms = 0;        // from submit to the first step
   double first_token_ms = 0;  // from submit to the first token

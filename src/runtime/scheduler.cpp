@@ -44,8 +44,14 @@ void Scheduler::schedule_prefills() noexcept {
 void Scheduler::admit() noexcept {
   while (!waiting_.empty() && budget_ > 0 && n_running() < limits_.max_sequences) {
     Sequence& sequence = waiting_.front();
-    if (!pool_.grow(sequence.blocks, static_cast<int>(sequence.tokens.size()))) return;
-    if (sequence.started == Clock::time_point{}) sequence.started = Clock::now();
+    take_shared_blocks(sequence);
+    if (!pool_.grow(sequence.blocks, static_cast<int>(sequence.tokens.size()))) return give_back_blocks(sequence);
+    if (sequence.started == Clock::time_point{}) {
+      sequence.started = Clock::now();
+      sequence.stats.cached_tokens = sequence.n_computed;
+      if (shares(sequence)) looked_up_ += static_cast<std::uint64_t>(sequence.n_prompt);
+      found_ += static_cast<std::uint64_t>(sequence.n_computed);
+    }
     running_.splice(running_.end(), waiting_, waiting_.begin());
     const int n_tokens = std::min(sequence.pending(), budget_);
     spans_.push_back({&sequence, n_tokens});
@@ -55,12 +61,51 @@ void Scheduler::admit() noexcept {
 
 void Scheduler::preempt_youngest() noexcept {
   Sequence& victim = running_.back();
-  pool_.release(victim.blocks);
-  victim.n_computed = 0;
+  give_back_blocks(victim);
   ++victim.stats.preemptions;
   ++preemptions_;
   preempted_ = true;
   waiting_.splice(waiting_.begin(), running_, std::prev(running_.end()));
+}
+
+void Scheduler::computed(const ScheduledSpan& span) noexcept {
+  Sequence& sequence = *span.sequence;
+  sequence.n_computed += span.n_tokens;
+  if (!shares(sequence)) return;
+  for (; (sequence.n_published + 1) * kv_block_tokens <= sequence.n_computed; ++sequence.n_published)
+    sequence.published_identity = pool_.publish(sequence.blocks[static_cast<std::size_t>(sequence.n_published)],
+                                                content_of(sequence, sequence.n_published));
+}
+
+/// Of a full block, which follows those that are published.
+BlockContent Scheduler::content_of(const Sequence& sequence, int block) const noexcept {
+  const int begin = block * kv_block_tokens;
+  BlockContent content;
+  content.parent = sequence.published_identity;
+  content.scope = sequence.prefix_scope;
+  content.budget = sequence.budget;
+  if (limits_.roles_matter) content.n_prompt = std::clamp(sequence.n_prompt - begin, 0, kv_block_tokens);
+  content.tokens = std::span(sequence.tokens).subspan(static_cast<std::size_t>(begin), kv_block_tokens);
+  return content;
+}
+
+/// All but the last token may be found: the logits of that one are wanted.
+void Scheduler::take_shared_blocks(Sequence& sequence) noexcept {
+  if (!shares(sequence)) return;
+  const int n_tokens = static_cast<int>(sequence.tokens.size());
+  while ((sequence.n_published + 1) * kv_block_tokens < n_tokens) {
+    const std::uint64_t identity = pool_.share(sequence.blocks, content_of(sequence, sequence.n_published));
+    if (identity == 0) break;
+    sequence.published_identity = identity;
+    ++sequence.n_published;
+  }
+  sequence.n_computed = sequence.n_published * kv_block_tokens;
+}
+
+void Scheduler::give_back_blocks(Sequence& sequence) noexcept {
+  pool_.release(sequence.blocks);
+  sequence.n_computed = sequence.n_published = 0;
+  sequence.published_identity = 0;
 }
 
 }  // namespace moebox

@@ -18,12 +18,14 @@ struct ScheduledSpan {
 
 /// First come, first served. Decodes come first in a step, then prefills of running sequences, then new ones while
 /// tokens and blocks last. When a decode finds no block, the youngest running sequence gives its blocks back and waits
-/// in front: its tokens stay, and are computed again later with the same result. The oldest always gets on, so nothing
-/// stalls.
+/// in front: its tokens stay, and are computed again later with the same result, as far as its blocks have not kept
+/// their content until then. The oldest always gets on, so nothing stalls.
 class Scheduler {
  public:
   struct Limits {
     int max_batch_tokens, max_sequences;
+    bool share_prefixes = false;  // a sequence begins with blocks that another one has computed
+    bool roles_matter = true;     // ModelInfo's
   };
   Scheduler(BlockPool& pool, Limits limits) : pool_(pool), limits_(limits) {
     spans_.reserve(static_cast<std::size_t>(limits.max_sequences));
@@ -35,9 +37,14 @@ class Scheduler {
   int n_running() const noexcept { return static_cast<int>(running_.size()); }
   int n_waiting() const noexcept { return static_cast<int>(waiting_.size()); }
   std::uint64_t n_preemptions() const noexcept { return preemptions_; }
+  /// Tokens of prompts that were looked up in the cache, and those of them that were found, since start.
+  std::uint64_t n_looked_up() const noexcept { return looked_up_; }
+  std::uint64_t n_found() const noexcept { return found_; }
 
   /// The next step's spans, valid until the next call or removal. Not empty unless idle().
   const std::vector<ScheduledSpan>& schedule() noexcept;
+  /// The span has been computed, and computed well.
+  void computed(const ScheduledSpan& span) noexcept;
 
   /// Takes out every sequence for which `predicate` holds, and frees its blocks.
   template <class Predicate>
@@ -59,6 +66,10 @@ class Scheduler {
   void schedule_prefills() noexcept;
   void admit() noexcept;
   void preempt_youngest() noexcept;
+  bool shares(const Sequence& sequence) const noexcept { return limits_.share_prefixes && sequence.share_prefix; }
+  BlockContent content_of(const Sequence& sequence, int block) const noexcept;
+  void take_shared_blocks(Sequence& sequence) noexcept;
+  void give_back_blocks(Sequence& sequence) noexcept;
 
   BlockPool& pool_;
   Limits limits_;
@@ -67,7 +78,7 @@ class Scheduler {
   std::vector<ScheduledSpan> spans_;  // at most one of each running sequence
   int budget_ = 0;
   bool preempted_ = false;
-  std::uint64_t preemptions_ = 0;
+  std::uint64_t preemptions_ = 0, looked_up_ = 0, found_ = 0;
 };
 
 }  // namespace moebox

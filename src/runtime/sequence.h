@@ -23,6 +23,8 @@ struct Sequence {
         max_tokens(max_tokens),
         stop_tokens(std::move(asked.stop_tokens)),
         budget(asked.budget),
+        share_prefix(asked.share_prefix),
+        prefix_scope(asked.prefix_scope),
         sampler(std::move(asked.sampling), std::move(asked.processors), asked.choice, tokens, max_tokens - n_prompt),
         sink(std::move(receiver)) {
     stats.prompt_tokens = n_prompt;
@@ -39,13 +41,17 @@ struct Sequence {
   const int max_tokens;  // prompt and answer together
   const std::vector<TokenId> stop_tokens;
   const RoutingBudget budget;
+  const bool share_prefix;
+  const std::uint64_t prefix_scope;
   Sampler sampler;
   std::shared_ptr<GenerationSink> sink;
   std::atomic<bool> cancelled{false};  // set by other threads
 
-  int n_routed = 0;         // tokens whose experts have been counted
-  int n_computed = 0;       // tokens whose keys and values are in `blocks`
-  std::vector<int> blocks;  // of the KV cache
+  int n_routed = 0;                      // tokens whose experts have been counted
+  int n_computed = 0;                    // tokens whose keys and values are in `blocks`
+  std::vector<int> blocks;               // of the KV cache
+  int n_published = 0;                   // of these, full ones whose content is known to others
+  std::uint64_t published_identity = 0;  // of the last of them
 
   GenerationStats stats;
   Clock::time_point submitted = Clock::now();

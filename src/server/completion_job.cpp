@@ -217,6 +217,7 @@ void CompletionJob::submit() {
     text.generation.prompt = prompt;
     text.generation.sampling = in.sampling;
     text.generation.budget = in.budget.value_or(lease()->budget());
+    if (!context().options.share_prefixes) text.generation.prefix_scope = static_cast<std::uint64_t>(http().caller);
     text.generation.max_new_tokens = answer_limit(static_cast<int>(prompt.size()));
     text.generation.stop_tokens = in.stop_token_ids;
     text.generation.choice = static_cast<int>(i % static_cast<std::size_t>(in.n));
@@ -452,11 +453,15 @@ void CompletionJob::schedule_tick() {
   });
 }
 
-/// Prompts once each, and every token that was sampled, the one that ended an answer included.
+/// Prompts once each, as their first choices met them in the cache, and every token that was sampled, the one that
+/// ended an answer included.
 Usage CompletionJob::usage() const {
   Usage sum;
   for (const auto& prompt : prompts_) sum.prompt_tokens += static_cast<long long>(prompt.size());
   if (reasoning_ != Reasoning::none) sum.reasoning_tokens = 0;
+  const auto n = static_cast<std::size_t>(request().n);
+  for (std::size_t i = 0; i < choices_.size(); i += n)
+    if (choices_[i].finish) sum.cached_tokens += choices_[i].finish->stats.cached_tokens;
   for (const Choice& choice : choices_) {
     sum.completion_tokens += choice.n_tokens;
     if (sum.reasoning_tokens) *sum.reasoning_tokens += choice.splitter.n_reasoning_tokens();
@@ -557,6 +562,7 @@ void CompletionJob::account() {
        {"stream", request().stream},
        {"choices", choices_.size()},
        {"prompt_tokens", sum.prompt_tokens},
+       {"cached_tokens", sum.cached_tokens},
        {"completion_tokens", sum.completion_tokens},
        {"finish", gone()                         ? "abort"
                   : first == FinishReason::error ? "error"

@@ -153,6 +153,10 @@ std::string Metrics::text(const std::vector<ModelPool::Status>& models, const Ga
             [](const Status& s) { return s.engine.waiting + s.waiting; });
   per_model("vllm:kv_cache_usage_perc", "gauge", "Share of the KV cache in use; 1 is all of it.", kv_used);
   per_model("vllm:gpu_cache_usage_perc", "gauge", "The older name of vllm:kv_cache_usage_perc.", kv_used);
+  per_model("vllm:prefix_cache_queries_total", "counter", "Prompt tokens that were looked up in the cache.",
+            [](const Status& s) { return s.engine.prefix_tokens; });
+  per_model("vllm:prefix_cache_hits_total", "counter", "Of these, tokens that were found there.",
+            [](const Status& s) { return s.engine.prefix_tokens_found; });
   counter("vllm:num_preemptions_total", "Sequences that had to give their KV blocks to others.",
           &ModelMetrics::preemptions);
   counter("vllm:prompt_tokens_total", "Prompt tokens of finished requests.", &ModelMetrics::prompt_tokens);

@@ -75,6 +75,7 @@ struct ServerOptions {
   int max_loaded_models = 0;                      // the least recently used idle one makes room; 0: no limit
   bool load_at_start = false;                     // load all models before /ready says yes
 
+  bool share_prefixes = false;     // among keys: how long an answer takes then tells of others' prompts
   std::vector<ApiKey> keys;        // empty: no key is asked for
   double requests_per_minute = 0;  // per key; 0: no limit
   double tokens_per_minute = 0;    // per key, prompt and answer together; 0: no limit

@@ -77,7 +77,8 @@ Json moe_json(const MoeUsage& usage) {
 Json usage_json(const Usage& usage) {
   Json json = {{"prompt_tokens", usage.prompt_tokens},
                {"completion_tokens", usage.completion_tokens},
-               {"total_tokens", usage.prompt_tokens + usage.completion_tokens}};
+               {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
+               {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}}};
   if (usage.reasoning_tokens) json["completion_tokens_details"] = {{"reasoning_tokens", *usage.reasoning_tokens}};
   if (usage.moe.model.n_layers > 0) json["moe"] = moe_json(usage.moe);
   return json;

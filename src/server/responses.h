@@ -28,12 +28,13 @@ struct AnswerHead {
 
 struct Usage {
   long long prompt_tokens = 0, completion_tokens = 0;
+  long long cached_tokens = 0;                // of the prompts'
   std::optional<long long> reasoning_tokens;  // of the latter; of models that think
   MoeUsage moe;
 };
 
-/// OpenAI's counts, those of the thinking among them, and for a model with experts "moe": what its gates chose. The
-/// histogram counts pairs of token and layer by their number of experts, from 0 on.
+/// OpenAI's counts, those of the cache and of the thinking among them, and for a model with experts "moe": what its
+/// gates chose. The histogram counts pairs of token and layer by their number of experts, from 0 on.
 Json usage_json(const Usage& usage);
 Json moe_json(const MoeUsage& usage);
 

@@ -82,11 +82,12 @@ TEST(Responses, WholeAnswers) {
   ChoiceNews news;
   news.text = "hi";
   news.finish = "stop";
-  const json answer = answer_json(head, Json::array({choice_json(Endpoint::chat, news)}), {3, 2, {}, {}});
+  const json answer = answer_json(head, Json::array({choice_json(Endpoint::chat, news)}), {3, 2, 1, {}, {}});
   EXPECT_EQ(answer["object"], "chat.completion");
   EXPECT_EQ(answer["choices"][0]["message"]["content"], "hi");
   EXPECT_EQ(answer["choices"][0]["finish_reason"], "stop");
-  EXPECT_EQ(answer["usage"], json::parse(R"({"prompt_tokens":3,"completion_tokens":2,"total_tokens":5})"));
+  EXPECT_EQ(answer["usage"], json::parse(R"({"prompt_tokens":3,"completion_tokens":2,"total_tokens":5,
+                                             "prompt_tokens_details":{"cached_tokens":1}})"));
 }
 
 TEST(Responses, IdsAreRandom) {

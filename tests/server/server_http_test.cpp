@@ -36,7 +36,8 @@ TEST(ServerHttp, Completions) {
   json answer = complete(R"({"prompt":"ab","max_tokens":4})");
   EXPECT_EQ(answer["choices"][0]["text"], "Hell");
   EXPECT_EQ(answer["choices"][0]["finish_reason"], "length");
-  EXPECT_EQ(answer["usage"], json::parse(R"({"prompt_tokens":3,"completion_tokens":4,"total_tokens":7})"));
+  EXPECT_EQ(answer["usage"], json::parse(R"({"prompt_tokens":3,"completion_tokens":4,"total_tokens":7,
+                                             "prompt_tokens_details":{"cached_tokens":0}})"));
 
   answer = complete(R"({"prompt":["a","b"],"n":2,"max_tokens":2,"echo":true})");
   ASSERT_EQ(answer["choices"].size(), 4u);

@@ -1,0 +1,274 @@
+// Blocks of the cache that several sequences share: what is found, what is not, and that no bit of an answer changes.
+#include <cstring>
+#include <future>
+#include <map>
+#include <random>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "io/checkpoint.h"
+#include "runtime/block_pool.h"
+#include "runtime/engine.h"
+
+namespace moebox {
+namespace {
+
+using Tokens = std::vector<TokenId>;
+
+ModelInfo one_layer() {
+  ModelInfo info;
+  info.n_layers = 1;
+  info.kv = {KvType::f32, 1, 8};
+  return info;
+}
+
+Tokens tokens_of(int count, unsigned seed, int vocab = 100) {
+  std::mt19937 random(seed);
+  Tokens tokens(static_cast<std::size_t>(count));
+  for (TokenId& id : tokens) id = static_cast<TokenId>(random() % static_cast<unsigned>(vocab));
+  return tokens;
+}
+
+TEST(PrefixIndex, AContentIsAllThatDecidesIt) {
+  PrefixIndex index(4);
+  const Tokens tokens = tokens_of(kv_block_tokens, 1);
+  Tokens others = tokens;
+  others.back() += 1;
+  const BlockContent content{7, 3, {.top_p = 0.5f}, 20, tokens};
+  index.add(2, content);
+  EXPECT_EQ(index.find(content), 2);
+  EXPECT_EQ(index.find({8, 3, {.top_p = 0.5f}, 20, tokens}), -1);
+  EXPECT_EQ(index.find({7, 4, {.top_p = 0.5f}, 20, tokens}), -1);
+  EXPECT_EQ(index.find({7, 3, {.top_p = 0.6f}, 20, tokens}), -1);
+  EXPECT_EQ(index.find({7, 3, {.top_p = 0.5f}, 21, tokens}), -1);
+  EXPECT_EQ(index.find({7, 3, {.top_p = 0.5f}, 20, others}), -1);
+  const std::uint64_t identity = index.identity(2);
+  index.add(2, {7, 3, {.top_p = 0.5f}, 20, others});
+  EXPECT_EQ(index.find(content), -1);
+  EXPECT_NE(index.identity(2), identity);
+}
+
+TEST(PrefixIndex, KeepsManyInFewBuckets) {
+  constexpr int n_blocks = 300;
+  PrefixIndex index(n_blocks);
+  std::vector<Tokens> contents;
+  for (int i = 0; i < n_blocks; ++i) {
+    contents.push_back(tokens_of(kv_block_tokens, static_cast<unsigned>(i)));
+    index.add(i, {.tokens = contents.back()});
+  }
+  for (int i = 0; i < n_blocks; i += 2) index.remove(i);
+  for (int i = 0; i < n_blocks; ++i) {
+    EXPECT_EQ(index.find({.tokens = contents[static_cast<std::size_t>(i)]}), i % 2 == 0 ? -1 : i);
+    EXPECT_EQ(index.identity(i) == 0, i % 2 == 0);
+  }
+}
+
+/// Sequences come and go at random; who uses which block is counted beside the pool.
+TEST(BlockPool, NeverHandsOutABlockThatIsUsed) {
+  constexpr int n_blocks = 24;
+  BlockPool pool(one_layer(), n_blocks);
+  struct User {
+    Tokens tokens;
+    std::vector<int> blocks;
+  };
+  std::vector<User> users;
+  std::map<int, Tokens> held;  // what a full block of a user holds, from the sequence's beginning on
+  std::mt19937 random(5);
+  int n_shared = 0;
+  for (int turn = 0; turn < 3000; ++turn) {
+    if (!users.empty() && (random() % 2 == 0 || users.size() > 8)) {
+      const auto gone = static_cast<std::ptrdiff_t>(random() % users.size());
+      pool.release(users[static_cast<std::size_t>(gone)].blocks);
+      users.erase(users.begin() + gone);
+    } else {
+      User user{tokens_of(32 * (1 + static_cast<int>(random() % 6)) + 1, random() % 4), {}};
+      user.blocks.reserve(8);
+      std::uint64_t parent = 0;
+      std::size_t n_full = 0;
+      const auto content = [&] {
+        return BlockContent{.parent = parent, .tokens = std::span(user.tokens).subspan(n_full * 32, 32)};
+      };
+      const auto prefix = [&] {
+        return Tokens(user.tokens.begin(), user.tokens.begin() + static_cast<std::ptrdiff_t>(n_full + 1) * 32);
+      };
+      while ((n_full + 1) * 32 < user.tokens.size()) {
+        const std::uint64_t found = pool.share(user.blocks, content());
+        if (found == 0) break;
+        parent = found;
+        ASSERT_EQ(held.at(user.blocks.back()), prefix());
+        ++n_full;
+        ++n_shared;
+      }
+      if (pool.grow(user.blocks, static_cast<int>(user.tokens.size()))) {
+        for (; (n_full + 1) * 32 <= user.tokens.size(); ++n_full) {
+          held[user.blocks[n_full]] = prefix();
+          parent = pool.publish(user.blocks[n_full], content());
+        }
+        users.push_back(std::move(user));
+      } else {
+        pool.release(user.blocks);
+      }
+    }
+    std::map<int, Tokens> used;
+    for (const User& user : users) {
+      for (std::size_t i = 0; i < user.blocks.size(); ++i) {
+        const auto end = static_cast<std::ptrdiff_t>(std::min((i + 1) * 32, user.tokens.size()));
+        const Tokens prefix(user.tokens.begin(), user.tokens.begin() + end);
+        const auto [place, is_new] = used.emplace(user.blocks[i], prefix);
+        ASSERT_TRUE(is_new || (place->second == prefix && end % 32 == 0)) << "block " << user.blocks[i];
+      }
+    }
+    ASSERT_EQ(pool.free(), n_blocks - static_cast<int>(used.size()));
+    ASSERT_LE(pool.idle(), pool.free());
+  }
+  EXPECT_GT(n_shared, 100);
+}
+
+class Answered final : public GenerationSink {
+ public:
+  bool on_token(const GeneratedToken& token) override {
+    tokens.push_back(token.id);
+    logprobs.push_back(token.logprob);
+    return true;
+  }
+  void on_finish(FinishReason, const GenerationStats& figures, const Error*) override {
+    stats = figures;
+    done_.set_value();
+  }
+  void wait() { ASSERT_EQ(done_.get_future().wait_for(std::chrono::minutes(2)), std::future_status::ready); }
+
+  Tokens tokens;
+  std::vector<float> logprobs;
+  GenerationStats stats;
+
+ private:
+  std::promise<void> done_;
+};
+
+const Checkpoint& tiny_model(bool latent) {
+  static const Checkpoint llama = Checkpoint::open(MOEBOX_TEST_DIR "/golden/transformers/models/llama_gqa");
+  static const Checkpoint deepseek = Checkpoint::open(MOEBOX_TEST_DIR "/golden/deepseek/models/tiny-v3");
+  return latent ? deepseek : llama;
+}
+
+std::unique_ptr<Engine> engine_of(bool latent, bool share, int n_blocks = 64) {
+  EngineOptions options;
+  options.context_tokens = 256;
+  options.share_prefixes = share;
+  auto team = std::make_unique<ThreadTeam>(2);
+  auto model = load_model(tiny_model(latent), *team);
+  options.kv_bytes = model->info().kv_block_bytes() * static_cast<std::size_t>(n_blocks);
+  return std::make_unique<Engine>(std::move(model), std::move(team), options);
+}
+
+GenerationRequest greedy(Tokens prompt, int n_new) {
+  GenerationRequest request;
+  request.prompt = std::move(prompt);
+  request.sampling.temperature = 0;
+  request.sampling.n_logprobs = 0;
+  request.max_new_tokens = n_new;
+  return request;
+}
+
+std::shared_ptr<Answered> answer(Engine& engine, GenerationRequest request) {
+  auto sink = std::make_shared<Answered>();
+  engine.submit(std::move(request), sink);
+  sink->wait();
+  return sink;
+}
+
+/// Figures are published after an answer's end has been told.
+EngineStats stats_when_idle(Engine& engine) {
+  for (int i = 0; i < 1000 && engine.stats().kv_blocks_used > 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  return engine.stats();
+}
+
+class Prefix : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Models, Prefix, testing::Bool(),
+                         [](const auto& info) { return std::string(info.param ? "latent" : "dense"); });
+
+/// Each turn's prompt is the last one, its answer, and something new.
+TEST_P(Prefix, AConversationComputesWhatIsNewAndChangesNoBit) {
+  const bool latent = GetParam();
+  const auto cached = engine_of(latent, true), plain = engine_of(latent, false);
+  const int vocab = cached->model().vocab_size;
+  Tokens prompt = tokens_of(45, 1, vocab);
+  int known = 0, n_looked_up = 0, n_found = 0;  // tokens that the cache must have
+  for (unsigned turn = 0; turn < 4; ++turn) {
+    const auto found = answer(*cached, greedy(prompt, 21)), expected = answer(*plain, greedy(prompt, 21));
+    EXPECT_EQ(found->stats.cached_tokens, known / kv_block_tokens * kv_block_tokens);
+    EXPECT_EQ(expected->stats.cached_tokens, 0);
+    EXPECT_EQ(found->tokens, expected->tokens);
+    ASSERT_EQ(found->logprobs.size(), expected->logprobs.size());
+    EXPECT_EQ(std::memcmp(found->logprobs.data(), expected->logprobs.data(), found->logprobs.size() * sizeof(float)),
+              0);
+    n_looked_up += static_cast<int>(prompt.size());
+    n_found += found->stats.cached_tokens;
+    // Where roles matter an answer that comes back as a prompt is something else; and its last token was not computed.
+    known = static_cast<int>(prompt.size());
+    prompt.insert(prompt.end(), found->tokens.begin(), found->tokens.end());
+    if (!latent) known = static_cast<int>(prompt.size()) - 1;
+    const Tokens more = tokens_of(13, turn + 10, vocab);
+    prompt.insert(prompt.end(), more.begin(), more.end());
+  }
+  EXPECT_GT(n_found, 0);
+  const EngineStats stats = stats_when_idle(*cached);
+  EXPECT_EQ(stats.prefix_tokens, static_cast<std::uint64_t>(n_looked_up));
+  EXPECT_EQ(stats.prefix_tokens_found, static_cast<std::uint64_t>(n_found));
+  EXPECT_EQ(stats_when_idle(*plain).prefix_tokens, 0u);
+}
+
+TEST_P(Prefix, IsNotSharedWithOthers) {
+  const auto engine = engine_of(GetParam(), true);
+  const Tokens prompt = tokens_of(100, 2, engine->model().vocab_size);
+  const auto cached = [&](auto change) {
+    GenerationRequest request = greedy(prompt, 1);
+    change(request);
+    return answer(*engine, std::move(request))->stats.cached_tokens;
+  };
+  const auto nothing = [](GenerationRequest&) {};
+  EXPECT_EQ(cached([](GenerationRequest& request) { request.share_prefix = false; }), 0);
+  EXPECT_EQ(cached(nothing), 0);  // nor did the one before leave anything
+  EXPECT_EQ(cached(nothing), 96);
+  EXPECT_EQ(cached([](GenerationRequest& request) { request.share_prefix = false; }), 0);
+  EXPECT_EQ(cached([](GenerationRequest& request) { request.prefix_scope = 1; }), 0);
+  EXPECT_EQ(cached([](GenerationRequest& request) { request.prefix_scope = 1; }), 96);
+  EXPECT_EQ(cached([](GenerationRequest& request) { request.prompt[0] ^= 1; }), 0);
+  EXPECT_EQ(cached([](GenerationRequest& request) { request.prompt[40] ^= 1; }), 32);
+  // The last token's logits are wanted: its block is computed.
+  EXPECT_EQ(cached([](GenerationRequest& request) { request.prompt.resize(96); }), 64);
+  EXPECT_EQ(cached([](GenerationRequest& request) { request.prompt.resize(97); }), 96);
+  if (!GetParam()) return;
+  EXPECT_EQ(cached([](GenerationRequest& request) { request.budget.max_experts = 1; }), 0);
+  EXPECT_EQ(cached([](GenerationRequest& request) { request.budget.max_experts = 1; }), 96);
+}
+
+TEST_P(Prefix, WhatWasUsedLongestAgoMakesRoom) {
+  const auto engine = engine_of(GetParam(), true, 12), plain = engine_of(GetParam(), false);
+  const int vocab = engine->model().vocab_size;
+  const auto same = [&](unsigned seed, int cached) {
+    const Tokens prompt = tokens_of(100, seed, vocab);
+    const auto found = answer(*engine, greedy(prompt, 3)), expected = answer(*plain, greedy(prompt, 3));
+    EXPECT_EQ(found->tokens, expected->tokens);
+    EXPECT_EQ(found->logprobs, expected->logprobs);
+    EXPECT_EQ(found->stats.cached_tokens, cached) << seed;
+  };
+  // Three blocks of each stay, and a fourth is needed while one runs: of twelve.
+  same(1, 0);
+  same(2, 0);
+  same(3, 0);
+  same(1, 96);
+  same(4, 0);  // takes the last block of 2
+  same(3, 96);
+  same(1, 96);
+  same(2, 64);
+  for (unsigned seed = 5; seed < 40; ++seed) same(seed, 0);
+  const EngineStats stats = stats_when_idle(*engine);
+  EXPECT_EQ(stats.kv_blocks_used, 0);
+  EXPECT_EQ(stats.kv_blocks_idle, 11);  // one was never full
+}
+
+}  // namespace
+}  // namespace moebox
