@@ -39,9 +39,13 @@ void add_settings(CLI::App* verb, Context& context, std::initializer_list<std::s
     if (!setting->fallback.empty()) help += fmt::format(" [{}]", setting->fallback);
     CLI::Option* option = nullptr;
     if (setting->type == SettingType::boolean) {
+      // What is on unless it is said to be off has an option for that, too.
+      const std::string off = setting->fallback == "true" ? ",!--no-" + name.substr(2) : "";
       option = verb->add_flag_function(
-          name,
-          [&context, setting, name](std::int64_t) { context.settings.set(setting->key, "true", Origin::option, name); },
+          name + off,
+          [&context, setting, name](std::int64_t count) {
+            context.settings.set(setting->key, count > 0 ? "true" : "false", Origin::option, name);
+          },
           help);
     } else {
       option = verb->add_option_function<std::string>(

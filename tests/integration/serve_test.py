@@ -44,6 +44,24 @@ class ServeTest(ProgramTest):
         refused.exception.close()
         self.assertTrue(self.request(url + "/v1/models", key="secret-of-this-test")["data"])
 
+    def cached(self, url, prompt, key):
+        answer = self.request(url + "/v1/completions", {"prompt": prompt, "max_tokens": 1, "temperature": 0}, key)
+        return answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+    def test_the_beginning_of_a_prompt_is_known_to_its_own_key_alone(self):
+        keys = self.write("keys", "one:the-first-key-of-this-test\ntwo:the-second-key-of-this-test\n")
+        prompt = "The quick brown fox jumps over the lazy dog, and then over the fence and the brook. " * 4
+        for options, other in (((), 0), (("--share-prefixes",), 64), (("--no-prefix-cache", "--share-prefixes"), 0)):
+            with self.subTest(options):
+                process, url = self.serve(SMOL, "--keys-file", keys, *options)
+                own = 0 if "--no-prefix-cache" in options else 64
+                self.assertEqual(self.cached(url, prompt, "the-first-key-of-this-test"), 0)
+                self.assertEqual(self.cached(url, prompt, "the-second-key-of-this-test"), other)
+                self.assertEqual(self.cached(url, prompt, "the-first-key-of-this-test"), own)
+                self.assertEqual(self.cached(url, "Not " + prompt, "the-first-key-of-this-test"), 0)
+                process.send_signal(signal.SIGTERM)
+                process.communicate(timeout=60 * PATIENCE)
+
     def test_beyond_this_machine_without_a_key_is_refused(self):
         for again in ([], ["--allow-open"]):
             _, err = self.run_program("serve", SMOL, "--host", "0.0.0.0", "--port", "0", *again, code=2)
