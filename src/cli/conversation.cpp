@@ -20,15 +20,9 @@ constexpr std::size_t largest_file = std::size_t{64} << 20;
   throw Error(ErrorKind::invalid_file, message, file, "expected a file that /save wrote");
 }
 
-/// A conversation is shallow; anything deeper is not one.
-nlohmann::json parse_shallow(const std::string& text, const std::string& file) {
-  constexpr int deepest = 16;
-  const auto limit_depth = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
-    if (depth > deepest) refuse(file, "is nested too deeply");
-    return true;
-  };
+nlohmann::json parse(const std::string& text, const std::string& file) {
   try {
-    return nlohmann::json::parse(text, limit_depth);
+    return nlohmann::json::parse(text);
   } catch (const nlohmann::json::exception& error) {
     refuse(file, fmt::format("is not valid JSON: {}", json_problem(error.what())));
   }
@@ -88,7 +82,7 @@ void Conversation::save(const std::string& file, const std::string& model) const
 }
 
 void Conversation::load(const std::string& file) {
-  const nlohmann::json whole = parse_shallow(read_all(file, largest_file), file);
+  const nlohmann::json whole = parse(read_all(file, largest_file), file);
   const auto list = whole.is_object() ? whole.find("messages") : whole.end();
   if (!whole.is_object() || list == whole.end() || !list->is_array())
     refuse(file, "expected an object with an array 'messages'");

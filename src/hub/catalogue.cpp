@@ -51,29 +51,62 @@ struct CountingIterator {
   bool operator!=(const CountingIterator& other) const { return at != other.at; }
 };
 
+/// Reads a catalogue's text for where everything stands. Not by a callback of json::parse(): that looks through an
+/// array again for every object in it.
+class LineReader final : public json::json_sax_t {
+ public:
+  using Lines = std::map<std::string, int>;
+
+  /// Stops at what is wrong, which problem() tells.
+  void read(std::string_view text) {
+    json::sax_parse(CountingIterator{text.data(), &line_}, CountingIterator{text.data() + text.size(), &line_}, this);
+  }
+  const std::string& problem() const { return problem_; }
+  int line() const { return line_; }
+
+  Lines top;                  // of the fields of the whole
+  std::vector<Lines> models;  // of the fields of each model, and under "" of the model itself
+
+  bool start_object(std::size_t) override {
+    if (depth_++ == 2) models.push_back({{"", line_}});
+    return true;
+  }
+  bool key(string_t& name) override {
+    if (depth_ != 1 && (depth_ != 3 || models.empty())) return true;
+    const bool is_new = (depth_ == 1 ? top : models.back()).emplace(name, line_).second;
+    if (!is_new) problem_ = fmt::format("the field \"{}\" is there twice", printable(name));
+    return is_new;
+  }
+  bool end_object() override { return --depth_ >= 0; }
+  bool start_array(std::size_t) override { return ++depth_ >= 0; }
+  bool end_array() override { return --depth_ >= 0; }
+  bool parse_error(std::size_t, const std::string&, const json::exception& error) override {
+    problem_ = fmt::format("not valid JSON: {}", printable(json_problem(error.what())));
+    return false;
+  }
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+
+ private:
+  std::string problem_;
+  int line_ = 1, depth_ = 0;
+};
+
 /// A catalogue as JSON, with the line of every model and of every field of it.
 class Document {
  public:
   Document(std::string_view text, std::string origin) : origin_(std::move(origin)) {
-    int line = 1;
-    const auto note_line = [&](int depth, json::parse_event_t event, json& parsed) {
-      if (event == json::parse_event_t::object_start && depth == 2) {
-        models_.emplace_back();
-        models_.back()[""] = line;
-      } else if (event == json::parse_event_t::key && (depth == 1 || (depth == 3 && !models_.empty()))) {
-        const auto key = parsed.get<std::string>();
-        auto& lines = depth == 1 ? top_ : models_.back();
-        if (!lines.emplace(key, line).second)
-          fail(line, fmt::format("the field \"{}\" is there twice", printable(key)));
-      }
-      return true;
-    };
-    try {
-      root_ = json::parse(CountingIterator{text.data(), &line}, CountingIterator{text.data() + text.size(), &line},
-                          note_line);
-    } catch (const json::exception& e) {
-      fail(line, fmt::format("not valid JSON: {}", printable(json_problem(e.what()))));
-    }
+    LineReader lines;
+    lines.read(text);
+    if (!lines.problem().empty()) fail(lines.line(), lines.problem());
+    top_ = std::move(lines.top);
+    models_ = std::move(lines.models);
+    root_ = json::parse(text);
   }
 
   const json& root() const { return root_; }
@@ -96,8 +129,8 @@ class Document {
  private:
   std::string origin_;
   json root_;
-  std::map<std::string, int> top_;
-  std::vector<std::map<std::string, int>> models_;
+  LineReader::Lines top_;
+  std::vector<LineReader::Lines> models_;
 };
 
 /// Reads the fields of one model; every error names the line and the field.

@@ -1,6 +1,6 @@
 #include "io/json_file.h"
 
-#include <set>
+#include <utility>
 #include <vector>
 
 #include <fmt/core.h>
@@ -12,46 +12,83 @@
 namespace moebox {
 namespace {
 
-constexpr int max_depth = 64;
+constexpr std::size_t max_depth = 64;
 
-/// Watches the parser: depth, and the keys of every object that is open.
-class Guard {
+/// Builds the document out of the parser's events. Not a callback of json::parse(): that looks through an array, or an
+/// object, again for every object in it.
+class Builder final : public nlohmann::json_sax<nlohmann::json> {
  public:
-  explicit Guard(const std::string& where) : where_(where) {}
+  Builder(nlohmann::json& root, const std::string& where) : root_(root), where_(where) {}
 
-  bool operator()(int depth, nlohmann::json::parse_event_t event, const nlohmann::json& parsed) {
-    using Event = nlohmann::json::parse_event_t;
-    if ((event == Event::object_start || event == Event::array_start) && depth >= max_depth) {
-      throw Error(ErrorKind::invalid_file, fmt::format("JSON may be nested {} deep at most", max_depth), where_);
-    }
-    if (event == Event::object_start) open_.emplace_back();
-    if (event == Event::object_end) open_.pop_back();
-    if (event == Event::key && !open_.back().insert(parsed.get_ref<const std::string&>()).second) {
-      throw Error(ErrorKind::invalid_file,
-                  "the key " + quote(parsed.get_ref<const std::string&>()) + " occurs twice in an object", where_,
+  bool null() override { return add(nullptr); }
+  bool boolean(bool value) override { return add(value); }
+  bool number_integer(number_integer_t value) override { return add(value); }
+  bool number_unsigned(number_unsigned_t value) override { return add(value); }
+  bool number_float(number_float_t value, const string_t&) override { return add(value); }
+  bool string(string_t& value) override { return add(std::move(value)); }
+  bool binary(binary_t&) override { return false; }
+  bool start_object(std::size_t) override { return open(nlohmann::json::object()); }
+  bool end_object() override { return close(); }
+  bool start_array(std::size_t) override { return open(nlohmann::json::array()); }
+  bool end_array() override { return close(); }
+
+  bool key(string_t& name) override {
+    const auto [member, is_new] = open_.back()->emplace(name, nullptr);
+    if (!is_new)
+      throw Error(ErrorKind::invalid_file, "the key " + quote(name) + " occurs twice in an object", where_,
                   "readers would disagree on its value: remove one");
-    }
+    value_ = &*member;
     return true;
   }
 
+  bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception& error) override {
+    constexpr int number_overflow = 406;  // the library's own numbers of its exceptions
+    if (error.id == number_overflow)
+      throw Error(ErrorKind::invalid_file, "a number in the JSON is out of range", where_);
+    throw Error(ErrorKind::invalid_file, fmt::format("not valid JSON at byte {}", position), where_,
+                "the file is cut short or damaged: fetch it again");
+  }
+
  private:
+  template <class Value>
+  nlohmann::json* place(Value&& value) {
+    if (open_.empty()) {
+      root_ = std::forward<Value>(value);
+      return &root_;
+    }
+    if (open_.back()->is_array()) return &open_.back()->emplace_back(std::forward<Value>(value));
+    *value_ = std::forward<Value>(value);
+    return value_;
+  }
+  template <class Value>
+  bool add(Value&& value) {
+    place(std::forward<Value>(value));
+    return true;
+  }
+  bool open(nlohmann::json container) {
+    if (open_.size() >= max_depth)
+      throw Error(ErrorKind::invalid_file, fmt::format("JSON may be nested {} deep at most", max_depth), where_);
+    open_.push_back(place(std::move(container)));  // a parent does not grow while one of its children is open
+    return true;
+  }
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  nlohmann::json& root_;
   const std::string& where_;
-  std::vector<std::set<std::string>> open_;
+  std::vector<nlohmann::json*> open_;
+  nlohmann::json* value_ = nullptr;  // of the key that was read last
 };
 
 }  // namespace
 
 nlohmann::json parse_json(std::string_view text, const std::string& where) {
-  Guard guard(where);
-  try {
-    return nlohmann::json::parse(
-        text, [&](int depth, auto event, const nlohmann::json& parsed) { return guard(depth, event, parsed); });
-  } catch (const nlohmann::json::parse_error& error) {
-    throw Error(ErrorKind::invalid_file, fmt::format("not valid JSON at byte {}", error.byte), where,
-                "the file is cut short or damaged: fetch it again");
-  } catch (const nlohmann::json::exception&) {  // a number beyond the range of double
-    throw Error(ErrorKind::invalid_file, "a number in the JSON is out of range", where);
-  }
+  nlohmann::json document;
+  Builder builder(document, where);
+  nlohmann::json::sax_parse(text, &builder);
+  return document;
 }
 
 nlohmann::json read_json_file(const std::filesystem::path& path, std::size_t max_bytes) {

@@ -106,6 +106,10 @@ TEST(Conversation, RefusesOtherFilesAndStaysAsItWas) {
   refused("{\"messages\": [{\"role\": \"user\"}]}", ErrorKind::invalid_file);
   refused("{\"messages\": [{\"role\": \"root\", \"content\": \"x\"}]}", ErrorKind::invalid_file);
   refused(std::string(100000, '['), ErrorKind::invalid_file);
+  refused(std::string(100000, '[') + std::string(100000, ']'), ErrorKind::invalid_file);
+  std::string many = "{\"messages\": [{}";
+  for (int i = 0; i < 300000; ++i) many += ",{}";
+  refused(many + "]}", ErrorKind::invalid_file);
   refused("{\"messages\": " + std::string(50, '[') + std::string(50, ']') + "}", ErrorKind::invalid_file);
   try {
     conversation.load(folder.file("nothing.json"));

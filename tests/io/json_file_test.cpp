@@ -16,6 +16,10 @@ using test::expect_error;
 TEST(JsonFile, ReadsJson) {
   EXPECT_EQ(parse_json(R"({"a":[1,2.5,"x"],"b":{"a":null}})", "x").at("a").at(1), 2.5);
   EXPECT_EQ(parse_json(R"([{"a":1},{"a":2}])", "x").size(), 2u);
+  const std::string text =
+      R"({"a":[[],{},[1,[-2,{"b":true}]],false],"c":{"d":{"e":"\u4e2d"},"f":1.5e3},"g":18446744073709551615})";
+  EXPECT_EQ(parse_json(text, "x"), nlohmann::json::parse(text));
+  EXPECT_EQ(parse_json("3", "x"), 3);
 }
 
 TEST(JsonFile, RefusesWhatIsNotJson) {
@@ -30,6 +34,18 @@ TEST(JsonFile, RefusesKeysThatOccurTwiceAndDepth) {
   expect_error(ErrorKind::invalid_file, {"64 deep"},
                [] { parse_json(std::string(65, '[') + std::string(65, ']'), "x"); });
   expect_error(ErrorKind::invalid_file, {"64 deep"}, [] { parse_json(std::string(1'000'000, '['), "x"); });
+}
+
+// Hours where reading an object looks through those before it.
+TEST(JsonFile, ReadsManySmallObjects) {
+  constexpr std::size_t count = 300'000;
+  std::string array = "[{}", object = "{\"0\":{}";
+  for (std::size_t i = 1; i < count; ++i) {
+    array += ",{}";
+    object += ",\"" + std::to_string(i) + "\":{}";
+  }
+  EXPECT_EQ(parse_json(array + "]", "x").size(), count);
+  EXPECT_EQ(parse_json(object + "}", "x").size(), count);
 }
 
 TEST(JsonFile, RefusesFilesThatAreTooLarge) {
