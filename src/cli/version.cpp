@@ -28,12 +28,21 @@ constexpr bool has_server = false;
 constexpr bool has_server = true;
 #endif
 
+#if defined(__clang__)
+constexpr std::string_view compiler = "clang " __clang_version__;
+#elif defined(__GNUC__)
+constexpr std::string_view compiler = "gcc " __VERSION__;
+#else
+constexpr std::string_view compiler = "unknown";
+#endif
+
 int print_version(const Context& context, bool json) {
   if (!json) {
     context.console.out(version_line() + "\n");
     return exit_ok;
   }
-  nlohmann::ordered_json object = {{"version", version_number()}, {"machine", machine}, {"server", has_server}};
+  nlohmann::ordered_json object = {
+      {"version", version_number()}, {"machine", machine}, {"server", has_server}, {"compiler", compiler}};
   object["instruction_sets"] = nlohmann::ordered_json::array();
   for (const Isa isa : available_isas()) object["instruction_sets"].push_back(name(isa));
   context.console.out(json_text(object) + "\n");

@@ -42,7 +42,10 @@ void set_metadata(GgufHeader& header, const LlamaSpec& spec, std::string_view ar
   if (spec.rope.scaling == RopeScaling::yarn) {
     // A reader multiplies this with the factor's own mscale.
     const float attention = rope_frequencies(spec.rope).attention_scale;
-    keys.set_number("rope.scaling.attn_factor", attention / yarn_mscale(spec.rope.factor, 1.0f));
+    const float attn_factor = attention / yarn_mscale(spec.rope.factor, 1.0f);
+    check_rope_number(attn_factor, gguf_attn_factor_limits, "rope.scaling.attn_factor",
+                      "rope_scaling.attention_factor");
+    keys.set_number("rope.scaling.attn_factor", attn_factor);
   }
   const ExpertsSpec& experts = spec.experts;
   if (experts.gate.n_experts == 0) return;

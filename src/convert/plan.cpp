@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include <fmt/core.h>
+
 #include "base/error.h"
 
 namespace moebox {
@@ -67,6 +69,14 @@ void set_general(GgufHeader& header, const Checkpoint& checkpoint, std::string_v
   header.set_string("general.name", folder.filename().string());
 }
 
+void check_rope_number(float value, RopeLimits limits, std::string_view gguf_key, std::string_view field) {
+  if (limits.hold(value)) return;
+  throw Error(
+      ErrorKind::unsupported,
+      fmt::format("GGUF's {} would be {:g}; its readers take {:g} to {:g}", gguf_key, value, limits.low, limits.high),
+      fmt::format("config.json: {}", field));
+}
+
 void set_rope(GgufHeader& header, const RopeSpec& rope, std::string_view architecture) {
   const std::string prefix = std::string(architecture) + ".rope.";
   const auto unsupported = [](const std::string& what, const char* field) {
@@ -97,6 +107,9 @@ void set_rope(GgufHeader& header, const RopeSpec& rope, std::string_view archite
       header.set_f32(prefix + "scaling.yarn_beta_slow", rope.beta_slow);
       break;
   }
+  const bool scaled = rope.scaling == RopeScaling::linear || rope.scaling == RopeScaling::yarn;
+  if (scaled) check_rope_number(rope.factor, rope_factor_limits, "rope.scaling.factor", "rope_scaling.factor");
+  check_rope_number(theta, rope_theta_limits, "rope.freq_base", "rope_theta, rope_scaling");
   header.set_f32(prefix + "freq_base", theta);
   header.set_u32(prefix + "dimension_count", static_cast<std::uint32_t>(rope.dim));
 }

@@ -76,8 +76,10 @@ class PlanBuilder {
 /// Metadata that every architecture has: general.*, and "<architecture>.rope.*".
 void set_general(GgufHeader& header, const Checkpoint& checkpoint, std::string_view architecture);
 /// All of RoPE but YaRN's factor on attention, which architectures state in their own ways. Throws Error(unsupported)
-/// for dynamic NTK and for a YaRN ramp without rounding.
+/// for dynamic NTK, for a YaRN ramp without rounding, and for numbers that GGUF's readers refuse.
 void set_rope(GgufHeader& header, const RopeSpec& rope, std::string_view architecture);
+/// Throws Error(unsupported) that names `field` of config.json when GGUF's readers would refuse the number.
+void check_rope_number(float value, RopeLimits limits, std::string_view gguf_key, std::string_view field);
 /// GGUF's rope_freqs.weight for a scaling that it has no other way to say; empty where none is needed.
 std::vector<float> rope_divisors(const RopeSpec& rope);
 

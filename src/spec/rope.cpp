@@ -65,20 +65,12 @@ void apply_llama3(const RopeSpec& spec, std::span<float> frequencies) {
   }
 }
 
-// Limits of numbers that files state. Published models lie far within them; beyond, frequencies or their sines would
-// become infinities or NaNs.
-struct Limits {
-  float low, high;
-};
-constexpr Limits theta_limits{1.001f, 1e15f};
-constexpr Limits factor_limits{1e-3f, 1e6f};
-constexpr Limits rotation_limits{1e-3f, 1e6f};     // beta_fast, beta_slow, low_freq_factor, high_freq_factor
-constexpr Limits scale_limits{0.0f, 100.0f};       // attention_factor, mscale, mscale_all_dim
-constexpr Limits gguf_scale_limits{1e-3f, 40.0f};  // attn_factor: it is multiplied with the factor's own mscale
-constexpr Limits divisor_limits{1e-6f, 1e9f};
+constexpr RopeLimits rotation_limits{1e-3f, 1e6f};  // beta_fast, beta_slow, low_freq_factor, high_freq_factor
+constexpr RopeLimits scale_limits{0.0f, 100.0f};    // attention_factor, mscale, mscale_all_dim
+constexpr RopeLimits divisor_limits{1e-6f, 1e9f};
 
 template <class Reader>
-float number(const Reader& reader, const char* key, Limits limits, float fallback) {
+float number(const Reader& reader, const char* key, RopeLimits limits, float fallback) {
   return reader.number(key, limits.low, limits.high, fallback);
 }
 
@@ -140,9 +132,9 @@ RopeSpec read_gguf_rope(const Checkpoint& checkpoint, std::string_view architect
   const GgufReader read(checkpoint, std::string(architecture));
   RopeSpec spec;
   spec.dim = read.integer("rope.dimension_count", 2, head_dim, head_dim);
-  spec.theta = number(read, "rope.freq_base", theta_limits, 10000.0f);
-  spec.factor =
-      number(read, "rope.scaling.factor", factor_limits, number(read, "rope.scale_linear", factor_limits, 1.0f));
+  spec.theta = number(read, "rope.freq_base", rope_theta_limits, 10000.0f);
+  spec.factor = number(read, "rope.scaling.factor", rope_factor_limits,
+                       number(read, "rope.scale_linear", rope_factor_limits, 1.0f));
   const std::string type_key = read.key("rope.scaling.type");
   const bool old_linear = !checkpoint.find(type_key) && spec.factor != 1.0f;
   const std::string type = checkpoint.string(type_key, old_linear ? "linear" : "none");
@@ -157,7 +149,7 @@ RopeSpec read_gguf_rope(const Checkpoint& checkpoint, std::string_view architect
                 spec.beta_fast);
     // llama.cpp multiplies its attn_factor with the factor's own mscale.
     spec.attention_factor =
-        number(read, "rope.scaling.attn_factor", gguf_scale_limits, 1.0f) * yarn_mscale(spec.factor, 1.0f);
+        number(read, "rope.scaling.attn_factor", gguf_attn_factor_limits, 1.0f) * yarn_mscale(spec.factor, 1.0f);
   } else if (type != "none") {
     throw Error(ErrorKind::unsupported, "the RoPE scaling \"" + type + "\" is not implemented", type_key,
                 "known are none, linear and yarn");
@@ -193,12 +185,12 @@ RopeSpec read_hf_rope(const nlohmann::json& config, int head_dim, int max_contex
     }
   const ConfigReader rope(*scaling, where + ": " + name);
   RopeSpec spec;
-  constexpr Limits partial_limits{1e-3f, 1.0f};
+  constexpr RopeLimits partial_limits{1e-3f, 1.0f};
   const float partial =
       number(rope, "partial_rotary_factor", partial_limits, number(top, "partial_rotary_factor", partial_limits, 1.0f));
   spec.dim = static_cast<int>(static_cast<float>(head_dim) * partial);
-  spec.theta = number(rope, "rope_theta", theta_limits, number(top, "rope_theta", theta_limits, 10000.0f));
-  spec.factor = number(rope, "factor", factor_limits, 1.0f);
+  spec.theta = number(rope, "rope_theta", rope_theta_limits, number(top, "rope_theta", rope_theta_limits, 10000.0f));
+  spec.factor = number(rope, "factor", rope_factor_limits, 1.0f);
   spec.original_context =
       rope.integer("original_max_position_embeddings", 1, max_context_tokens,
                    top.integer("original_max_position_embeddings", 1, max_context_tokens, max_context));
@@ -209,7 +201,7 @@ RopeSpec read_hf_rope(const nlohmann::json& config, int head_dim, int max_contex
     spec.scaling = RopeScaling::ntk;
   } else if (type == "dynamic") {
     spec.scaling = RopeScaling::dynamic_ntk;
-    spec.factor = number(rope, "factor", {1.0f, factor_limits.high}, 1.0f);
+    spec.factor = number(rope, "factor", {1.0f, rope_factor_limits.high}, 1.0f);
   } else if (type == "yarn") {
     spec.scaling = RopeScaling::yarn;
     if (!rope.has("factor")) spec.factor = static_cast<float>(max_context) / static_cast<float>(spec.original_context);

@@ -47,6 +47,16 @@ struct RopeFrequencies {
   float attention_scale = 1.0f;  // multiplies cos and sin
 };
 
+/// What readers take of the numbers that files state. Published models lie far within; beyond, frequencies or their
+/// sines would become infinities or NaNs.
+struct RopeLimits {
+  float low, high;
+  bool hold(float value) const noexcept { return value >= low && value <= high; }
+};
+inline constexpr RopeLimits rope_theta_limits{1.001f, 1e15f};
+inline constexpr RopeLimits rope_factor_limits{1e-3f, 1e6f};
+inline constexpr RopeLimits gguf_attn_factor_limits{1e-3f, 40.0f};  // it is multiplied with the factor's own mscale
+
 /// YaRN's factor on attention for a context stretched by `factor` (Peng et al. 2023, equation 22).
 float yarn_mscale(float factor, float mscale);
 

@@ -97,7 +97,9 @@ TEST_P(Origin, NoFieldMakesAControlToken) {
     });
     const auto expected = control_tokens(parsed, tokenizer, build(harmless));
     if (!expected) continue;
-    for (const std::string& attack : attacks(control)) {
+    const std::vector<std::string> all = attacks(control);
+    for (std::size_t i = 0; i < all.size(); i += test::slow_machine ? 3 : 1) {
+      const std::string& attack = all[i];
       // Into all fields at once, and for the whole spellings into each one by itself.
       const bool whole = std::find(control.begin(), control.end(), attack) != control.end();
       for (int place = -1; place < (whole ? places : 0); place += test::slow_machine ? 4 : 1) {

@@ -143,6 +143,18 @@ TEST(Convert, RefusesGatesAndLayersThatGgufCannotSayBeforeAnythingIsWritten) {
   expect_refused("moe/models/qwen2moe", "mlp_only_layers", {0, 2});
   expect_refused("moe/models/deepseek_v3_no_dense", "moe_layer_freq", 2);
   expect_refused("moe/models/deepseek_v3_no_dense", "routed_scaling_factor", 0.0);
+  // RoPE's numbers of which GGUF's readers, ours among them, take less than a folder's.
+  const auto scaling = [](const char* type, double theta, double attention_factor) {
+    return nlohmann::json{{"rope_type", type},
+                          {"rope_theta", theta},
+                          {"factor", 16.0},
+                          {"original_max_position_embeddings", 64},
+                          {"attention_factor", attention_factor}};
+  };
+  const char* const yarn = "transformers/models/llama_yarn_attention_factor";
+  expect_refused(yarn, "rope_scaling", scaling("yarn", 1e4, 90.0));
+  expect_refused(yarn, "rope_scaling", scaling("yarn", 1e4, 1e-4));
+  expect_refused(yarn, "rope_scaling", scaling("ntk", 1e14, 1.0));
 }
 
 // ---- from GGUF to GGUF ----

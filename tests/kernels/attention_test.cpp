@@ -160,8 +160,12 @@ TEST_P(Attention, BitsDoNotDependOnTheChunk) {
     const Sequence sequence(table_, shape, n, 43);
     const std::vector<float> whole = sequence.attend(table_, 0, n, n);
     for (const float v : whole) ASSERT_TRUE(std::isfinite(v));
+    const int first = test::slow_machine ? n - 64 : 0;
+    const std::size_t values = whole.size() / static_cast<std::size_t>(n);
+    const std::vector<float> rest(whole.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(first) * values),
+                                  whole.end());
     for (const int chunk : test::slow_machine ? std::vector{7, 129} : std::vector{1, 2, 7, 32, 129})
-      EXPECT_TRUE(same_bits(sequence.attend(table_, 0, n, chunk), whole)) << "chunks of " << chunk;
+      EXPECT_TRUE(same_bits(sequence.attend(table_, first, n - first, chunk), rest)) << "chunks of " << chunk;
     // A later token alone, with its own count of segments.
     const std::vector<float> last = sequence.attend(table_, n - 1, 1, 1);
     EXPECT_TRUE(same_bits(last, {whole.end() - static_cast<std::ptrdiff_t>(last.size()), whole.end()}));

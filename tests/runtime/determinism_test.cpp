@@ -20,6 +20,8 @@ struct Source {
   int n_prompt = 1 << 20;  // tokens from here on have the role "generated"
 };
 
+void PrintTo(const Source& source, std::ostream* out) { *out << source.name; }
+
 std::vector<Source> sources() {
   const std::string golden = MOEBOX_TEST_DIR "/golden/transformers/models/";
   const std::string deepseek = MOEBOX_TEST_DIR "/golden/deepseek/models/";
