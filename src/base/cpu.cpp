@@ -31,6 +31,8 @@ std::string_view name(Isa isa) noexcept {
       return "avx2";
     case Isa::avx512:
       return "avx512";
+    case Isa::avx512_bf16:
+      return "avx512_bf16";
     case Isa::neon:
       return "neon";
     case Isa::neon_dotprod:

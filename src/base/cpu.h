@@ -6,7 +6,7 @@
 namespace moebox {
 
 /// The instruction sets that the kernels are written for, worst to best within a family.
-enum class Isa { scalar, avx2, avx512, neon, neon_dotprod };
+enum class Isa { scalar, avx2, avx512, avx512_bf16, neon, neon_dotprod };
 
 struct CpuFeatures {
   bool avx2 = false;    // with FMA and F16C

@@ -127,7 +127,8 @@ void ThreadTeam::start(int members) noexcept {
 
 void ThreadTeam::run_erased(Entry entry, void* work) noexcept {
   if (size_ == 1) return entry(work, TeamMember(0, 1, &state_->barrier));
-  const double begin = seconds_now(), computed = thread_seconds(), spun = state_->barrier.spun_seconds;
+  const double begin = seconds_now(), computed = thread_seconds();
+  state_->barrier.spun_seconds = state_->barrier.waited_seconds = 0;
   const TeamMember member(0, state_->pace.members(), &state_->barrier);
   if (member.size > 1) {
     state_->entry = entry;
@@ -136,7 +137,8 @@ void ThreadTeam::run_erased(Entry entry, void* work) noexcept {
   }
   entry(work, member);
   member.wait();
-  state_->pace.ran(seconds_now() - begin, thread_seconds() - computed - (state_->barrier.spun_seconds - spun));
+  state_->pace.ran(seconds_now() - begin - state_->barrier.waited_seconds,
+                   thread_seconds() - computed - state_->barrier.spun_seconds);
 }
 
 int usable_processors() noexcept {

@@ -15,7 +15,9 @@ class TeamMember {
   struct Barrier {
     alignas(64) std::atomic<std::uint32_t> arrived{0};
     alignas(64) std::atomic<std::uint32_t> phase{0};
-    alignas(64) double spun_seconds = 0;  // by the member 0, and written by it alone
+    // By the member 0, and written by it alone.
+    alignas(64) double spun_seconds = 0;
+    double waited_seconds = 0;  // for what is not the team's work
   };
 
   TeamMember(int index, int size, Barrier* barrier) noexcept : index(index), size(size), barrier_(barrier) {}
@@ -25,6 +27,12 @@ class TeamMember {
 
   /// Returns when every member has called it; what they wrote before is visible after.
   void wait() const noexcept;
+
+  /// Tells that this member waited for something outside the team, a disk: it says nothing about whether fewer members
+  /// would be faster.
+  void waited_outside(double seconds) const noexcept {
+    if (index == 0) barrier_->waited_seconds += seconds;
+  }
 
   /// This member's part [first, last) of `count` items, split as evenly as whole items allow.
   struct Range {

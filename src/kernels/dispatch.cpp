@@ -19,6 +19,9 @@
 #define MOEBOX_SIMD avx512
 #include "kernels/isa/functions.h"
 #undef MOEBOX_SIMD
+#define MOEBOX_SIMD avx512_bf16
+#include "kernels/isa/functions.h"
+#undef MOEBOX_SIMD
 #endif
 #if defined(MOEBOX_HAVE_NEON)
 #define MOEBOX_SIMD neon
@@ -32,24 +35,45 @@
 namespace moebox {
 namespace {
 
-#define MOEBOX_TABLE(simd)                                                          \
-  {Isa::simd,        simd::quantize,       simd::matmul,         simd::rms_norm,    \
-   simd::add_to,     simd::add_scaled,     simd::swiglu,         simd::rope,        \
-   simd::store_kv,   simd::attend_segment, simd::attend_combine, simd::lanes_begin, \
-   simd::lanes_fold, simd::lanes_merge,    simd::lanes_finish,   simd::round_kv,    \
-   simd::widen_kv,   simd::argmax,         simd::log_sum_exp,    simd::probe_read,  \
-   simd::probe_int8, simd::probe_float}
+// `lanes` has the functions of lanes_rounded.cpp, `simd` all others.
+#define MOEBOX_TABLE(isa, simd, lanes) \
+  {Isa::isa,                           \
+   simd::quantize,                     \
+   simd::matmul,                       \
+   simd::rms_norm,                     \
+   simd::add_to,                       \
+   simd::add_scaled,                   \
+   simd::swiglu,                       \
+   simd::rope,                         \
+   simd::store_kv,                     \
+   simd::attend_segment,               \
+   simd::attend_combine,               \
+   simd::lanes_begin,                  \
+   simd::lanes_fold,                   \
+   simd::lanes_merge,                  \
+   simd::lanes_finish,                 \
+   lanes::round_queries,               \
+   lanes::round_keys,                  \
+   lanes::round_values,                \
+   lanes::lanes_fold_rounded,          \
+   simd::round_kv,                     \
+   simd::widen_kv,                     \
+   simd::argmax,                       \
+   simd::log_sum_exp,                  \
+   simd::probe_read,                   \
+   simd::probe_int8,                   \
+   simd::probe_float}
 
 constexpr KernelTable tables[] = {
-    MOEBOX_TABLE(scalar),
+    MOEBOX_TABLE(scalar, scalar, scalar),
 #if defined(MOEBOX_HAVE_AVX2)
-    MOEBOX_TABLE(avx2),
+    MOEBOX_TABLE(avx2, avx2, avx2),
 #endif
 #if defined(MOEBOX_HAVE_AVX512)
-    MOEBOX_TABLE(avx512),
+    MOEBOX_TABLE(avx512, avx512, avx512), MOEBOX_TABLE(avx512_bf16, avx512, avx512_bf16),
 #endif
 #if defined(MOEBOX_HAVE_NEON)
-    MOEBOX_TABLE(neon),   MOEBOX_TABLE(neon_dotprod),
+    MOEBOX_TABLE(neon, neon, neon),       MOEBOX_TABLE(neon_dotprod, neon_dotprod, neon_dotprod),
 #endif
 };
 
@@ -62,6 +86,8 @@ bool can_run(Isa isa) noexcept {
       return cpu.avx2;
     case Isa::avx512:
       return cpu.avx512;
+    case Isa::avx512_bf16:
+      return cpu.avx512_bf16;
     case Isa::neon:
       return cpu.neon;
     case Isa::neon_dotprod:

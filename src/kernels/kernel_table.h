@@ -100,6 +100,30 @@ struct LaneRows {
   int n_rows = 0;
 };
 
+/// Queries, keys and values rounded to BF16, in an order that the kernel table's instruction set decides: opaque, made
+/// by round_queries() and so on, and 64-byte aligned.
+struct RoundedQueries {
+  int key_dim = 0, value_dim = 0;
+  const std::byte* q = nullptr;
+  const int* visible = nullptr;  // as in LaneQueries
+  float* state = nullptr;        // the same
+};
+struct RoundedRows {
+  const std::byte* keys = nullptr;
+  const std::byte* values = nullptr;
+  int first_position = 0;  // a multiple of lane_tile_positions
+  int n_rows = 0;
+};
+
+/// Room for 16 queries, and for a tile of keys and of values.
+inline constexpr int rounded_query_floats(int key_dim) noexcept { return (key_dim + 1) / 2 * 2 * query_lanes; }
+inline constexpr int rounded_key_floats(int key_dim) noexcept {
+  return (key_dim + 1) / 2 * 2 * lane_tile_positions + query_lanes;
+}
+inline constexpr int rounded_value_floats(int value_dim) noexcept {
+  return value_dim * lane_tile_positions + 2 * query_lanes;
+}
+
 inline constexpr int lane_state_floats(int value_dim) noexcept { return (2 + value_dim) * query_lanes; }
 
 // ---- the table ----
@@ -148,6 +172,13 @@ struct KernelTable {
   void (*lanes_merge)(int value_dim, const float* later, float* state) noexcept;
   /// Divides the values by the sums.
   void (*lanes_finish)(int value_dim, float* state) noexcept;
+  /// q (key_dim, 16), scaled, to 16 rounded queries. `out` may be `q`.
+  void (*round_queries)(int key_dim, const float* q, std::byte* out) noexcept;
+  /// Keys (n_rows, key_dim) and values (n_rows, value_dim), rows stride floats apart, of one tile.
+  void (*round_keys)(const float* keys, std::ptrdiff_t stride, int n_rows, int key_dim, std::byte* out) noexcept;
+  void (*round_values)(const float* values, std::ptrdiff_t stride, int n_rows, int value_dim, std::byte* out) noexcept;
+  /// lanes_fold() on rounded numbers, with rounded probabilities.
+  void (*lanes_fold_rounded)(const RoundedQueries& queries, const RoundedRows& rows) noexcept;
   /// n floats rounded to the cache's type, and back.
   void (*round_kv)(KvType type, const float* x, int n, std::byte* out) noexcept;
   void (*widen_kv)(KvType type, const std::byte* x, int n, float* out) noexcept;

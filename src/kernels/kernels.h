@@ -28,7 +28,7 @@ void unpack_row(const PackedMatrix& matrix, int row, float* out) noexcept;
 
 /// The table for one instruction set. Throws Error(unsupported) when this program or this processor lacks it.
 const KernelTable& kernel_table(Isa isa);
-/// The best that this processor has, or what `MOEBOX_ISA` says ("scalar", "avx2", "avx512", "neon", "neon_dotprod").
+/// The best that this processor has, or what `MOEBOX_ISA` says ("scalar", "avx2", "avx512", "avx512_bf16", "neon", "neon_dotprod").
 const KernelTable& kernel_table();
 /// All that can run here, worst first.
 std::span<const Isa> available_isas() noexcept;

@@ -150,6 +150,8 @@ ModelInfo deepseek_info(const DeepseekSpec& spec, const Checkpoint& checkpoint, 
   info.n_parameters = count_parameters(checkpoint, deepseek_ignored(spec, checkpoint.format()));
   info.kv.latent_dim = spec.mla.latent_dim();
   info.roles_matter = true;
+  // Each step expands the keys and values of all positions before it: fewer steps expand fewer.
+  info.batch_tokens = 1024;
   info.moe.n_layers = spec.n_layers - spec.n_dense_layers;
   info.moe.n_experts = spec.gate.n_experts;
   info.moe.top_k = spec.gate.top_k;

@@ -169,6 +169,7 @@ ExpertCache::Slot* ExpertCache::free_slot() noexcept {
 std::span<const int> ExpertCache::next(bool wait) noexcept {
   release_wave();
   read_ahead();
+  last_wait_seconds_ = 0;
   // While some have no slot yet, a wave is short: so that its slots are read into again during the next one.
   const std::size_t most =
       n_issued_ < queue_.size() ? std::max<std::size_t>(1, layer_->slots.size() / 4) : queue_.size();
@@ -178,8 +179,9 @@ std::span<const int> ExpertCache::next(bool wait) noexcept {
       if (wave_end_ > wave_begin_ || !wait) break;
       const auto begin = std::chrono::steady_clock::now();
       slot.job.wait();
-      waited_ns_.fetch_add(static_cast<std::uint64_t>((std::chrono::steady_clock::now() - begin).count()),
-                           std::memory_order_relaxed);
+      const std::chrono::nanoseconds waited = std::chrono::steady_clock::now() - begin;
+      last_wait_seconds_ += std::chrono::duration<double>(waited).count();
+      waited_ns_.fetch_add(static_cast<std::uint64_t>(waited.count()), std::memory_order_relaxed);
     }
     if (slot.job.state.load(std::memory_order_relaxed) == ExpertReader::Job::failed && failure_.section == nullptr)
       failure_ = {slot.job.section, slot.job.error};

@@ -32,6 +32,8 @@ class ExpertCache {
   /// The experts that come next, and are there until the next call; those that were there come first. Waits for the
   /// first of them when there is none yet, or returns nothing where `wait` is false. Nothing when all have been.
   std::span<const int> next(bool wait) noexcept;
+  /// Seconds that the last call of next() waited.
+  double waited_seconds() const noexcept { return last_wait_seconds_; }
   const GatedMlp& expert(int id) const noexcept;
   void end() noexcept;
 
@@ -78,6 +80,7 @@ class ExpertCache {
   std::vector<int> queue_;  // what is wanted, in the order in which it is computed
   std::size_t wave_begin_ = 0, wave_end_ = 0, n_issued_ = 0;
   std::uint64_t clock_ = 0;
+  double last_wait_seconds_ = 0;
   Failure failure_;
 
   std::atomic<std::uint64_t> hits_{0}, misses_{0}, read_bytes_{0}, waited_ns_{0};

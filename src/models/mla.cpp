@@ -39,11 +39,13 @@ MlaRunner::MlaRunner(const MlaSpec& spec, KvType kv_type, ActivationTypes types,
   partials_ = AlignedBuffer(split_units * static_cast<std::size_t>(max_segments_) *
                             static_cast<std::size_t>(latent_state_floats_) * sizeof(float));
   const int n_lane_groups = blocks_of(max_tokens, lanes);
-  scratch_floats_[0] = std::max(n_lane_groups * spec.qk_head_dim(), spec.latent_dim()) * lanes;
+  scratch_floats_[0] = std::max(n_lane_groups * rounded_query_floats(spec.qk_head_dim()), spec.latent_dim() * lanes);
   scratch_floats_[1] = std::max(n_lane_groups * lane_state_floats(spec.v_head_dim), 2 * latent_state_floats_);
   scratch_floats_[2] = tile * spec.latent_dim();
   scratch_floats_[3] = tile * spec.qk_head_dim();
   scratch_floats_[4] = std::max(tile, max_tokens) * spec.v_head_dim;
+  scratch_floats_[5] = rounded_key_floats(spec.qk_head_dim());
+  scratch_floats_[6] = rounded_value_floats(spec.v_head_dim);
   std::size_t bytes = 0;
   for (const ActivationType type : {ActivationType::f32, ActivationType::int8_block32, ActivationType::int8_block256})
     if (types.contains(type))
@@ -59,12 +61,12 @@ MlaRunner::MlaRunner(const MlaSpec& spec, KvType kv_type, ActivationTypes types,
 
 MlaRunner::Scratch MlaRunner::scratch(const Step& step) const noexcept {
   std::byte* at = scratch_.bytes() + static_cast<std::size_t>(step.member.index) * scratch_bytes_;
-  float* parts[5];
-  for (int i = 0; i < 5; ++i) {
+  float* parts[7];
+  for (int i = 0; i < 7; ++i) {
     parts[i] = reinterpret_cast<float*>(at);
     at += static_cast<std::size_t>(scratch_floats_[i]) * sizeof(float);
   }
-  return {parts[0], parts[1], parts[2], parts[3], parts[4], at};
+  return {parts[0], parts[1], parts[2], parts[3], parts[4], parts[5], parts[6], at};
 }
 
 void MlaRunner::prepare(const Batch& batch, int n_threads) noexcept {
@@ -192,20 +194,38 @@ void MlaRunner::rotate(const Step& step, int token, float* q) const noexcept {
                     spec_.rope.interleaved);
 }
 
+/// Whether attention over expanded keys and values is on numbers rounded to BF16: where these come from activations of
+/// 8 bits anyway, and the cache is not asked for more.
+bool MlaRunner::rounds(const MlaWeights& weights) const noexcept {
+  return kv_.type == KvType::f16 && activation_type(weights.k.front().dtype) != ActivationType::f32 &&
+         activation_type(weights.v.front().dtype) != ActivationType::f32;
+}
+
+/// The queries of a head, rotated and scaled, 16 tokens side by side.
+void MlaRunner::gather_queries(const Step& step, const HeadUnit& unit, bool rounded, float* out) noexcept {
+  const BatchSpan& span = step.batch.spans[static_cast<std::size_t>(unit.span)];
+  const int key_dim = spec_.qk_head_dim(), group_floats = rounded_query_floats(key_dim);
+  for (int begin = 0; begin < span.n_tokens; begin += lanes, out += group_floats) {
+    const int n = std::min(lanes, span.n_tokens - begin);
+    if (n < lanes) std::memset(out, 0, static_cast<std::size_t>(group_floats) * sizeof(float));
+    for (int i = 0; i < n; ++i) {
+      const int t = span.first_token + begin + i;
+      float* q = row_of(q_, t, spec_.n_heads * key_dim) + unit.head * key_dim;
+      rotate(step, t, q);
+      for (int d = 0; d < key_dim; ++d) out[d * lanes + i] = q[d] * spec_.softmax_scale;
+    }
+    if (rounded) step.kernels.round_queries(key_dim, out, reinterpret_cast<std::byte*>(out));
+  }
+}
+
 void MlaRunner::attend_expanded(const Step& step, const MlaWeights& weights, const KvBlocks& kv, int layer,
                                 const HeadUnit& unit) noexcept {
   const BatchSpan& span = step.batch.spans[static_cast<std::size_t>(unit.span)];
   const Scratch memory = scratch(step);
   const int key_dim = spec_.qk_head_dim(), value_dim = spec_.v_head_dim;
   const int state_floats = lane_state_floats(value_dim), n_lane_groups = blocks_of(span.n_tokens, lanes);
-  std::memset(memory.q, 0, static_cast<std::size_t>(n_lane_groups * key_dim * lanes) * sizeof(float));
-  for (int i = 0; i < span.n_tokens; ++i) {
-    const int t = span.first_token + i;
-    float* q = row_of(q_, t, spec_.n_heads * key_dim) + unit.head * key_dim;
-    rotate(step, t, q);
-    float* to = memory.q + static_cast<std::ptrdiff_t>(i / lanes) * key_dim * lanes + i % lanes;
-    for (int d = 0; d < key_dim; ++d) to[d * lanes] = q[d] * spec_.softmax_scale;
-  }
+  const bool rounded = rounds(weights);
+  gather_queries(step, unit, rounded, memory.q);
   for (int g = 0; g < n_lane_groups; ++g) step.kernels.lanes_begin(value_dim, memory.state + g * state_floats);
 
   const int n_positions = span.first_position + span.n_tokens;
@@ -213,13 +233,23 @@ void MlaRunner::attend_expanded(const Step& step, const MlaWeights& weights, con
     const int n_rows = std::min(tile, n_positions - first);
     read_latents(step, kv, layer, span, first, n_rows, memory.latents);
     expand_tile(step, weights, unit.head, n_rows, memory);
-    const LaneRows rows{memory.keys, key_dim, memory.values, value_dim, first, n_rows};
+    auto* keys = reinterpret_cast<std::byte*>(memory.rounded_keys);
+    auto* values = reinterpret_cast<std::byte*>(memory.rounded_values);
+    if (rounded) {
+      step.kernels.round_keys(memory.keys, key_dim, n_rows, key_dim, keys);
+      step.kernels.round_values(memory.values, value_dim, n_rows, value_dim, values);
+    }
     for (int g = 0; g < n_lane_groups; ++g) {
       int visible[lanes];
       for (int i = 0; i < lanes; ++i) visible[i] = span.first_position + std::min(g * lanes + i, span.n_tokens - 1) + 1;
-      step.kernels.lanes_fold({key_dim, value_dim, memory.q + static_cast<std::ptrdiff_t>(g) * key_dim * lanes, visible,
-                               memory.state + g * state_floats},
-                              rows);
+      const float* q = memory.q + static_cast<std::ptrdiff_t>(g) * rounded_query_floats(key_dim);
+      float* state = memory.state + g * state_floats;
+      if (rounded)
+        step.kernels.lanes_fold_rounded({key_dim, value_dim, reinterpret_cast<const std::byte*>(q), visible, state},
+                                        {keys, values, first, n_rows});
+      else
+        step.kernels.lanes_fold({key_dim, value_dim, q, visible, state},
+                                {memory.keys, key_dim, memory.values, value_dim, first, n_rows});
     }
   }
   for (int g = 0; g < n_lane_groups; ++g) step.kernels.lanes_finish(value_dim, memory.state + g * state_floats);

@@ -78,11 +78,12 @@ class MlaRunner {
   };
   /// What one member works with.
   struct Scratch {
-    float* q;        // (max_tokens / 16, qk_head_dim, 16), or (latent_dim, 16)
+    float* q;        // (max_tokens / 16, rounded_query_floats(qk_head_dim)), or (latent_dim, 16)
     float* state;    // (max_tokens / 16, lane_state(v_head_dim)), or 2 of lane_state(kv_lora_rank)
     float* latents;  // (tile, latent_dim)
     float* keys;     // (tile, qk_head_dim)
     float* values;   // (tile, v_head_dim); or (max_tokens, v_head_dim)
+    float *rounded_keys, *rounded_values;
     std::byte* activations;
   };
 
@@ -96,6 +97,8 @@ class MlaRunner {
   void absorb_queries(const Step& step, const MlaWeights& weights, int head) noexcept;
   void attend_expanded(const Step& step, const MlaWeights& weights, const KvBlocks& kv, int layer,
                        const HeadUnit& unit) noexcept;
+  void gather_queries(const Step& step, const HeadUnit& unit, bool rounded, float* out) noexcept;
+  bool rounds(const MlaWeights& weights) const noexcept;
   void expand_tile(const Step& step, const MlaWeights& weights, int head, int n_rows, const Scratch& memory) noexcept;
 
   void run_latent(const Step& step, const KvBlocks& kv, int layer) noexcept;
@@ -127,7 +130,7 @@ class MlaRunner {
   std::vector<GeneratedToken> generated_;
   std::atomic<int> counters_[4] = {};
   AlignedBuffer partials_;
-  int scratch_floats_[5];  // q, state, latents, keys, values
+  int scratch_floats_[7];  // as in Scratch
   std::size_t scratch_bytes_;
   AlignedBuffer scratch_;  // (n_threads, scratch_bytes)
 };

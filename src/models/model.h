@@ -40,6 +40,7 @@ struct ModelInfo {
   KvShape kv;
   MoeInfo moe;
   bool roles_matter = false;  // prompt and answer are computed differently (docs/determinism.md)
+  int batch_tokens = 512;     // of a step of a long prompt: more bring it nothing
   KvShape gate_kv;            // of the gates' own attention, in every layer with experts; n_kv_heads 0: none
 
   /// One block of all layers.

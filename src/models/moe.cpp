@@ -180,6 +180,7 @@ void MoeRunner::run_cached_experts(const Step& step, const MoeWeights& weights, 
       batch_.clear();
       if (with_shared) batch_.add_group(weights.shared, {all_tokens_.data(), place(n_tokens)}, 0);
       const std::span<const int> wave = cache.next(!with_shared);
+      step.member.waited_outside(cache.waited_seconds());
       for (const int e : wave) batch_.add_group(cache.expert(e), tokens_of(e), first_row_of(e, weights, n_tokens));
       batch_.finish_groups(step.member.size);
       more_waves_ = with_shared || !wave.empty();

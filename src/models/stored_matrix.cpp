@@ -8,6 +8,7 @@
 #include "kernels/kernels.h"
 #include "tensor/block_scales.h"
 #include "tensor/dequantize.h"
+#include "tensor/quantize.h"
 
 namespace moebox {
 namespace {
@@ -26,7 +27,7 @@ void write_number(DType dtype, float value, std::byte* out, std::size_t index) {
 DType StoredMatrix::packed_dtype() const noexcept {
   if (view.dtype == DType::f8_e4m3) return DType::bf16;
   if (!transposed || info(view.dtype).block_elements == 1) return view.dtype;
-  return DType::f16;
+  return n_columns() % info(DType::q8_0).block_elements == 0 ? DType::q8_0 : DType::f16;
 }
 
 StoredMatrix StoredMatrix::rows(std::int64_t first, std::int64_t count) const {
@@ -39,8 +40,7 @@ StoredMatrix StoredMatrix::rows(std::int64_t first, std::int64_t count) const {
   return part;
 }
 
-void StoredMatrix::convert_rows(std::int64_t first, std::int64_t last, std::byte* out) const {
-  const DType to = packed_dtype();
+void StoredMatrix::convert_rows(DType to, std::int64_t first, std::int64_t last, std::byte* out) const {
   const auto columns = static_cast<std::size_t>(view.n_columns()), n = static_cast<std::size_t>(view.n_rows());
   const std::size_t bytes = view.data.size() / n;
   std::vector<float> values(columns);
@@ -61,8 +61,11 @@ void StoredMatrix::pack(const PackedMatrix& target, std::byte* panels, ThreadTea
     });
     return;
   }
-  std::vector<std::byte> converted(static_cast<std::size_t>(target.n_rows) *
-                                   row_bytes(target.dtype, static_cast<std::size_t>(target.n_columns)));
+  const auto columns = static_cast<std::size_t>(target.n_columns);
+  const std::size_t bytes = row_bytes(target.dtype, columns), n_rows = static_cast<std::size_t>(target.n_rows);
+  std::vector<std::byte> converted(n_rows * bytes);
+  // Blocks are made of whole rows.
+  std::vector<float> floats(info(target.dtype).block_elements > 1 ? n_rows * columns : 0);
   TensorView all;
   all.dtype = target.dtype;
   all.rank = 2;
@@ -70,7 +73,15 @@ void StoredMatrix::pack(const PackedMatrix& target, std::byte* panels, ThreadTea
   all.data = converted;
   team.run([&](const TeamMember& member) {
     const auto rows = member.part(static_cast<int>(view.n_rows()));
-    convert_rows(rows.first, rows.last, converted.data());
+    if (floats.empty()) {
+      convert_rows(target.dtype, rows.first, rows.last, converted.data());
+    } else {
+      convert_rows(DType::f32, rows.first, rows.last, reinterpret_cast<std::byte*>(floats.data()));
+      member.wait();
+      const auto blocks = member.part(target.n_rows);
+      for (auto r = static_cast<std::size_t>(blocks.first); r < static_cast<std::size_t>(blocks.last); ++r)
+        quantize_row(target.dtype, floats.data() + r * columns, converted.data() + r * bytes, columns);
+    }
     member.wait();
     const auto part = member.part(target.n_panels());
     pack_panels(all, part.first, part.last, panels);

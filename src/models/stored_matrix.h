@@ -13,7 +13,7 @@ class ThreadTeam;
 
 /// Of the values that this file computes. Raise it when a bit of them changes: packed weights that were kept in a file
 /// are then packed anew.
-inline constexpr std::uint32_t conversion_version = 1;
+inline constexpr std::uint32_t conversion_version = 2;
 
 struct StoredMatrix {
   TensorView view;                     // (rows, columns); FP8: rows of a larger matrix, or all of it
@@ -25,8 +25,8 @@ struct StoredMatrix {
   std::int64_t n_columns() const noexcept { return transposed ? view.n_rows() : view.n_columns(); }
   /// Whether the stored bytes are packed as they are.
   bool is_plain() const noexcept { return !transposed && view.dtype != DType::f8_e4m3; }
-  /// The type in which it is packed: FP8 becomes BF16, as DeepSeek's own conversion does; a transposed block format
-  /// becomes F16.
+  /// The type in which it is packed: FP8 becomes BF16, as DeepSeek's own conversion does; a transposed block format,
+  /// whose blocks would stand upright, becomes Q8_0, or F16 where rows are no whole blocks of that.
   DType packed_dtype() const noexcept;
 
   /// The rows [first, first + count) of the view.
@@ -37,12 +37,13 @@ struct StoredMatrix {
     return other;
   }
 
-  /// Writes rows [first, last) of the view, converted to packed_dtype(), into `out`: the whole matrix to be packed,
-  /// (n_rows, n_columns).
-  void convert_rows(std::int64_t first, std::int64_t last, std::byte* out) const;
-
   /// Packs all of it into `panels`, zero so far, in the type and shape of `target`.
   void pack(const PackedMatrix& target, std::byte* panels, ThreadTeam& team) const;
+
+ private:
+  /// Writes rows [first, last) of the view, converted to F32, F16 or BF16, into `out`: the whole matrix to be packed,
+  /// (n_rows, n_columns).
+  void convert_rows(DType to, std::int64_t first, std::int64_t last, std::byte* out) const;
 };
 
 }  // namespace moebox

@@ -17,7 +17,7 @@ struct EngineOptions {
   int context_tokens = 0;      // the longest sequence; 0: the model's own, at most 32768 and what kv_bytes holds
   std::size_t kv_bytes = 0;    // memory of the KV cache; 0: for 65536 tokens, or for one context where that is longer,
                                // but at most a quarter of the memory that is free; yet for a context that was asked for
-  int max_batch_tokens = 512;  // tokens of one step: a longer prompt is prefilled in chunks beside running decodes
+  int max_batch_tokens = 0;    // tokens of one step: a longer prompt is prefilled in chunks; 0: what suits the model
   int max_sequences = 64;      // sequences that run at once
   int max_queued = 256;        // sequences that wait; one more is refused
   bool share_prefixes = true;  // what the cache still holds of a prompt's beginning is not computed again

@@ -27,6 +27,7 @@ EngineOptions EngineOptions::resolved(const ModelInfo& model, int n_threads) con
   EngineOptions options = *this;
   options.n_threads = n_threads;
   in_range(options.max_sequences, 1, 65536, "max_sequences");
+  if (options.max_batch_tokens == 0) options.max_batch_tokens = std::max(model.batch_tokens, options.max_sequences);
   in_range(options.max_batch_tokens, options.max_sequences, 1 << 16, "max_batch_tokens (at least max_sequences)");
   in_range(options.max_queued, 0, 1 << 24, "max_queued");
   in_range(options.context_tokens, 0, model.max_context, "context_tokens");

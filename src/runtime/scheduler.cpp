@@ -10,6 +10,7 @@ const std::vector<ScheduledSpan>& Scheduler::schedule() noexcept {
   budget_ = limits_.max_batch_tokens;
   preempted_ = false;
   schedule_decodes();
+  if (!spans_.empty()) budget_ = std::min(budget_, limits_.prompt_tokens_beside_answers);
   schedule_prefills();
   if (!preempted_ || spans_.empty()) admit();
   return spans_;

@@ -24,8 +24,9 @@ class Scheduler {
  public:
   struct Limits {
     int max_batch_tokens, max_sequences;
-    bool share_prefixes = false;  // a sequence begins with blocks that another one has computed
-    bool roles_matter = true;     // ModelInfo's
+    bool share_prefixes = false;             // a sequence begins with blocks that another one has computed
+    bool roles_matter = true;                // ModelInfo's
+    int prompt_tokens_beside_answers = 512;  // of a step: running answers wait for no more
   };
   Scheduler(BlockPool& pool, Limits limits) : pool_(pool), limits_(limits) {
     spans_.reserve(static_cast<std::size_t>(limits.max_sequences));

@@ -1,5 +1,7 @@
 #include "base/thread_team.h"
 
+#include <chrono>
+#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -35,6 +37,27 @@ TEST(ThreadTeam, WritesBeforeABarrierAreSeenAfterIt) {
     }
   });
   EXPECT_FALSE(torn);
+}
+
+/// How many of ten runs had both members, when each waits 50 ms for something else and tells so or not.
+int full_runs(bool tells) {
+  using Clock = std::chrono::steady_clock;
+  ThreadTeam team(2);
+  int full = 0;
+  for (int run = 0; run < 10; ++run)
+    team.run([&](const TeamMember& member) {
+      if (member.index != 0) return;
+      if (member.size == 2) ++full;
+      const auto begin = Clock::now();
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      if (tells) member.waited_outside(std::chrono::duration<double>(Clock::now() - begin).count());
+    });
+  return full;
+}
+
+TEST(ThreadTeam, WaitingForADiskIsNoReasonForFewerMembers) {
+  EXPECT_GE(full_runs(true), 9);
+  EXPECT_LT(full_runs(false), 10);
 }
 
 }  // namespace

@@ -22,6 +22,7 @@ TEST(Dispatch, OffersWhatTheProcessorHas) {
   const auto has = [&](Isa isa) { return std::find(isas.begin(), isas.end(), isa) != isas.end(); };
   EXPECT_EQ(has(Isa::avx2), cpu.avx2);
   EXPECT_EQ(has(Isa::avx512), cpu.avx512);
+  EXPECT_EQ(has(Isa::avx512_bf16), cpu.avx512_bf16);
   EXPECT_EQ(has(Isa::neon), cpu.neon);
   EXPECT_EQ(has(Isa::neon_dotprod), cpu.neon_dotprod);
 }

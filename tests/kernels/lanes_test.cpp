@@ -170,6 +170,92 @@ TEST_P(Lanes, AScaledSumIsRoundedOnce) {
   }
 }
 
+// ---- on rounded numbers ----
+
+/// By cutting: the nearest number of 8 bits.
+float to_eight_bits(float x) {
+  int exponent;
+  const float fraction = std::frexp(x, &exponent);
+  return std::ldexp(std::nearbyint(fraction * 256), exponent - 8);
+}
+
+std::vector<float> attend_rounded(const KernelTable& kernels, const Case& c) {
+  const auto floats = [](int n) { return std::vector<float>(static_cast<std::size_t>(n) + 16); };
+  const auto line = [](std::vector<float>& room) {
+    const auto at = (reinterpret_cast<std::uintptr_t>(room.data()) + 63) / 64 * 64;
+    return reinterpret_cast<std::byte*>(at);
+  };
+  auto q = floats(rounded_query_floats(c.key_dim)), keys = floats(rounded_key_floats(c.key_dim)),
+       values = floats(rounded_value_floats(c.value_dim));
+  std::vector<float> state(static_cast<std::size_t>(lane_state_floats(c.value_dim)));
+  kernels.lanes_begin(c.value_dim, state.data());
+  kernels.round_queries(c.key_dim, c.q.data(), line(q));
+  for (int first = 0; first < c.n_positions; first += lane_tile_positions) {
+    const LaneRows rows = tile_of(c, first);
+    kernels.round_keys(rows.keys, rows.key_stride, rows.n_rows, c.key_dim, line(keys));
+    kernels.round_values(rows.values, rows.value_stride, rows.n_rows, c.value_dim, line(values));
+    kernels.lanes_fold_rounded({c.key_dim, c.value_dim, line(q), c.visible, state.data()},
+                               {line(keys), line(values), first, rows.n_rows});
+  }
+  kernels.lanes_finish(c.value_dim, state.data());
+  return {state.begin() + 2 * query_lanes, state.end()};
+}
+
+TEST_P(Lanes, RoundedIsTheSoftmaxOfRoundedNumbers) {
+  for (const Case& c : cases()) {
+    const auto out = attend_rounded(kernel_table(GetParam()), c);
+    Case rounded = c;
+    for (auto* numbers : {&rounded.q, &rounded.keys, &rounded.values})
+      for (float& x : *numbers) x = to_eight_bits(x);
+    for (int lane = 0; lane < query_lanes; ++lane)
+      for (int d = 0; d < c.value_dim; d += 1 + c.value_dim / 9) {
+        // Each probability is off by at most 2^-9 of itself: at worst all that pull one way by that.
+        const double value = exact(rounded, lane, d);
+        Case distance = rounded;
+        for (int p = 0; p < c.n_positions; ++p) {
+          float& x = distance.values[static_cast<std::size_t>(p * c.value_dim + d)];
+          x = std::abs(x - static_cast<float>(value));
+        }
+        EXPECT_NEAR(out[static_cast<std::size_t>(d * query_lanes + lane)], value,
+                    0x1.02p-9 * exact(distance, lane, d) + tolerance(c))
+            << c.key_dim << " lane " << lane;
+      }
+  }
+}
+
+TEST_P(Lanes, RoundedGivesTheBitsOfTheScalarTable) {
+  for (Case c : cases()) {
+    for (const float size : {1.0f, 0x1p-38f, 0x1p-60f, 30.0f}) {  // some below what counts as zero; and peaked
+      for (float& q : c.q) q *= size;
+      for (float& value : c.values) value *= size;
+      const auto expected = attend_rounded(kernel_table(Isa::scalar), c),
+                 found = attend_rounded(kernel_table(GetParam()), c);
+      EXPECT_EQ(std::memcmp(expected.data(), found.data(), expected.size() * sizeof(float)), 0) << c.key_dim;
+    }
+  }
+}
+
+TEST_P(Lanes, WhatALaneDoesNotSeeChangesNoBitOfRoundedNumbers) {
+  const KernelTable& kernels = kernel_table(GetParam());
+  const Case c = make_case(40, 24, 300, 200, 7);
+  const auto all = attend_rounded(kernels, c);
+  for (int lane = 0; lane < query_lanes; ++lane) {
+    Case hostile = c;
+    const auto behind = [&](int dim) { return static_cast<std::ptrdiff_t>(c.visible[lane] * dim); };
+    std::fill(hostile.values.begin() + behind(c.value_dim), hostile.values.end(), -std::nanf("0x123"));
+    std::fill(hostile.keys.begin() + behind(c.key_dim), hostile.keys.end(), INFINITY);
+    Case shorter = hostile;
+    shorter.n_positions = c.visible[lane];
+    for (int& visible : shorter.visible) visible = std::min(visible, shorter.n_positions);
+    const auto beside = attend_rounded(kernels, hostile), alone = attend_rounded(kernels, shorter);
+    for (int d = 0; d < c.value_dim; ++d) {
+      const auto i = static_cast<std::size_t>(d * query_lanes + lane);
+      EXPECT_EQ(std::memcmp(&all[i], &alone[i], 4), 0);
+      EXPECT_EQ(std::memcmp(&all[i], &beside[i], 4), 0);
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, Lanes, ::testing::ValuesIn(available_isas().begin(), available_isas().end()),
                          [](const auto& info) { return std::string(name(info.param)); });
 

@@ -46,7 +46,7 @@ TEST(Plan, SaysWhatLoadingTakes) {
   }
 }
 
-// Both forms of latent attention are packed, and the transposed one of a block format as F16: more than the file.
+// Both forms of latent attention are packed, and the transposed one in a type of its own: more than the file.
 TEST(Plan, CountsBothFormsOfLatentAttention) {
   const Checkpoint checkpoint = Checkpoint::open(MOEBOX_TEST_DIR "/golden/deepseek/models/tiny-v3");
   const std::size_t stored_bytes = checkpoint.tensor("model.layers.0.self_attn.kv_b_proj.weight").data.size();

@@ -1,10 +1,13 @@
 // The guarantee of docs/determinism.md: a sequence's logits are a function of its own tokens. Bits, not tolerances.
 #include <cstring>
+#include <filesystem>
 #include <numeric>
 #include <random>
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include "convert/convert.h"
 #include "io/checkpoint.h"
 #include "models/model.h"
 #include "runtime/block_pool.h"
@@ -18,6 +21,7 @@ struct Source {
   int n_tokens;  // of the sequence that is watched
   bool real = false;
   int n_prompt = 1 << 20;  // tokens from here on have the role "generated"
+  std::string type = "";   // to which the model is converted first
 };
 
 void PrintTo(const Source& source, std::ostream* out) { *out << source.name; }
@@ -31,6 +35,7 @@ std::vector<Source> sources() {
       {"qwen2", golden + "qwen2_tied", 75},
       {"deepseek_v2", deepseek + "tiny-v2", 75, false, 1},
       {"deepseek_v3", deepseek + "tiny-v3", 150, false, 100},
+      {"deepseek_v3_q8_0", deepseek + "tiny-v3", 150, false, 140, "Q8_0"},
       {"qwen2moe", MOEBOX_TEST_DIR "/golden/moe/models/qwen2moe", 75},
       {"gate_attention", MOEBOX_TEST_DIR "/golden/moe/models/deepseek_v2_attention", 75, false, 40}};
   // Many layers and the long text would take minutes and the real models an hour; the others run the same code.
@@ -132,6 +137,15 @@ class Determinism : public testing::TestWithParam<std::tuple<Source, Isa>> {
   void SetUp() override {
     const auto& [source, isa] = GetParam();
     checkpoint_.emplace(Checkpoint::open(source.path));
+    if (!source.type.empty()) {
+      file_ = std::filesystem::temp_directory_path() / ("determinism-" + std::to_string(::getpid()) + ".gguf");
+      ConvertOptions conversion;
+      conversion.type = source.type;
+      conversion.whole_kv_b = true;  // its halves are too narrow for blocks
+      conversion.replace = true;
+      convert(*checkpoint_, file_, conversion);
+      checkpoint_.emplace(Checkpoint::open(file_));
+    }
     ThreadTeam team(2);
     ModelOptions options;
     options.kernels = &kernel_table(isa);
@@ -141,6 +155,11 @@ class Determinism : public testing::TestWithParam<std::tuple<Source, Isa>> {
     ASSERT_EQ(reference_.size(), tokens_.size() * static_cast<std::size_t>(model_->info().vocab_size));
   }
 
+  void TearDown() override {
+    if (!file_.empty()) std::filesystem::remove(file_);
+  }
+
+  std::filesystem::path file_;  // of a converted model
   std::optional<Checkpoint> checkpoint_;
   std::unique_ptr<const Model> model_;
   std::vector<TokenId> tokens_;

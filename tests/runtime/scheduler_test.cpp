@@ -49,6 +49,21 @@ TEST(Scheduler, ALongPromptIsCutAndRunsBesideDecodes) {
   EXPECT_EQ(chunks, (std::vector<int>{63, 63, 24}));
 }
 
+TEST(Scheduler, RunningAnswersWaitForFewerTokensOfAPrompt) {
+  BlockPool pool(tiny_model(), 100);
+  Scheduler scheduler(pool, {128, 8, false, true, 32});
+  scheduler.add(sequence_of(300, 400, 1));
+  EXPECT_EQ(scheduler.schedule().front().n_tokens, 128);
+  pretend_to_run(scheduler.schedule());
+  pretend_to_run(scheduler.schedule());
+  pretend_to_run(scheduler.schedule());  // its first token is there
+  scheduler.add(sequence_of(100, 400, 2));
+  const auto& spans = scheduler.schedule();
+  ASSERT_EQ(spans.size(), 2u);
+  EXPECT_EQ(spans[0].n_tokens, 1);
+  EXPECT_EQ(spans[1].n_tokens, 32);
+}
+
 TEST(Scheduler, NoMoreThanTheAllowedSequencesRun) {
   BlockPool pool(tiny_model(), 100);
   Scheduler scheduler(pool, {64, 2});

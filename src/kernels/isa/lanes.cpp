@@ -8,6 +8,7 @@
 // in ascending position. No sum crosses lanes.
 #include "kernels/isa/functions.h"
 #include "kernels/isa/math.h"
+#include "kernels/isa/sight.h"
 #include "kernels/simd/simd.h"
 
 namespace moebox::MOEBOX_SIMD {
@@ -15,27 +16,6 @@ namespace {
 
 constexpr int lanes = query_lanes;
 constexpr int chains = value_queries * value_vectors;  // accumulators that fit the registers
-constexpr float lowest = -3.402823466e38f;             // finite: the difference of two such maxima is 0
-
-// The part of a tile that lanes see: all of them the first `shared` rows, some the rows up to `seen`.
-struct Sight {
-  int shared, seen;
-  Floats visible;  // rows of the tile that each lane sees
-};
-
-MOEBOX_OP Sight sight_of(const LaneQueries& queries, const LaneRows& rows) {
-  Sight sight{rows.n_rows, 0, {}};
-  alignas(64) float visible[lanes];
-  for (int i = 0; i < lanes; ++i) {
-    int n = queries.visible[i] - rows.first_position;
-    n = n < 0 ? 0 : n < rows.n_rows ? n : rows.n_rows;
-    visible[i] = static_cast<float>(n);
-    if (n < sight.shared) sight.shared = n;
-    if (n > sight.seen) sight.seen = n;
-  }
-  sight.visible = load(visible);
-  return sight;
-}
 
 template <int n>
 MOEBOX_OP void score_rows(const LaneQueries& queries, const float* key, std::ptrdiff_t stride, float* scores) {
@@ -54,16 +34,7 @@ MOEBOX_OP void score_rows(const LaneQueries& queries, const float* key, std::ptr
 
 // Scores to probabilities. Updates the maxima and sums of the state; returns alpha.
 MOEBOX_OP Floats soften(float* scores, const Sight& sight, float* state) {
-  const Floats old = load(state);
-  Floats m = old;
-  for (int j = 0; j < sight.seen; ++j) {
-    Floats s = load(scores + j * lanes);
-    if (j >= sight.shared) {
-      s = select_less(splat(static_cast<float>(j)), sight.visible, s, splat(-infinity));
-      store(scores + j * lanes, s);
-    }
-    m = maximum(s, m);  // drops a NaN, which makes the sum NaN below
-  }
+  const Floats old = load(state), m = hide_and_find_maximum(scores, sight, old);
   const Floats alpha = exp_not_positive(sub(old, m));
   Floats sum = mul(load(state + lanes), alpha);
   for (int j = 0; j < sight.seen; ++j) {
@@ -105,7 +76,7 @@ void lanes_begin(int value_dim, float* state) noexcept {
 }
 
 void lanes_fold(const LaneQueries& queries, const LaneRows& rows) noexcept {
-  const Sight sight = sight_of(queries, rows);
+  const Sight sight = sight_of(queries.visible, rows.first_position, rows.n_rows);
   if (sight.seen == 0) return;
   alignas(64) float scores[lane_tile_positions * lanes];
   int j = 0;

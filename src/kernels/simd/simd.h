@@ -1,6 +1,8 @@
 // Chooses the SIMD layer that a file in isa/ is compiled against: the build defines one of these for each copy.
 // clang-format off
-#if defined(MOEBOX_COMPILE_AVX512)
+#if defined(MOEBOX_COMPILE_AVX512_BF16)
+#include "kernels/simd/avx512_bf16.h"
+#elif defined(MOEBOX_COMPILE_AVX512)
 #include "kernels/simd/avx512.h"
 #elif defined(MOEBOX_COMPILE_AVX2)
 #include "kernels/simd/avx2.h"
