@@ -246,13 +246,22 @@ const TensorView& Checkpoint::tensor(std::string_view name) const {
               "the file is incomplete, or of an architecture that its metadata does not name");
 }
 
-void Checkpoint::release(const TensorView& tensor) const noexcept {
+const MappedFile* Checkpoint::file_of(const TensorView& tensor) const noexcept {
   for (const MappedFile& file : state_->mapped) {
     const auto bytes = file.bytes();
     const bool inside = !std::less<>()(tensor.data.data(), bytes.data()) &&
                         !std::less<>()(bytes.data() + bytes.size(), tensor.data.data() + tensor.data.size());
-    if (inside) return file.release(tensor.data);
+    if (inside) return &file;
   }
+  return nullptr;
+}
+
+void Checkpoint::release(const TensorView& tensor) const noexcept {
+  if (const MappedFile* file = file_of(tensor)) file->release(tensor.data);
+}
+
+void Checkpoint::expect_random_reads(const TensorView& tensor) const noexcept {
+  if (const MappedFile* file = file_of(tensor)) file->expect_random_reads(tensor.data);
 }
 
 }  // namespace moebox

@@ -19,6 +19,8 @@
 
 namespace moebox {
 
+class MappedFile;
+
 class Checkpoint {
  public:
   enum class Format { gguf, hugging_face };
@@ -37,8 +39,8 @@ class Checkpoint {
   const std::vector<std::filesystem::path>& files() const noexcept;
   std::uint64_t file_bytes() const noexcept;
   /// Tells these files from changed or other ones, without reading all of them: a digest of their sizes, of when they
-  /// were changed last, and of samples of their content (times alone do not tell archives apart whose times were all set
-  /// alike). As of open(); the names do not count.
+  /// were changed last, and of samples of their content (times alone do not tell archives apart whose times were all
+  /// set alike). As of open(); the names do not count.
   std::uint64_t identity() const noexcept;
 
   /// GGUF metadata, sorted by key; of a split set, that of its first part. Empty for a Hugging Face folder.
@@ -67,10 +69,13 @@ class Checkpoint {
 
   /// Tells the kernel that a tensor's pages are no longer needed (they have been packed). The data stays readable.
   void release(const TensorView& tensor) const noexcept;
+  /// Tells it that rows of the tensor are read here and there.
+  void expect_random_reads(const TensorView& tensor) const noexcept;
 
  private:
   struct State;
   explicit Checkpoint(std::unique_ptr<State> state);
+  const MappedFile* file_of(const TensorView& tensor) const noexcept;
   std::unique_ptr<State> state_;
 };
 

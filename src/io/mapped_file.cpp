@@ -37,6 +37,17 @@ class Descriptor {
   int fd_;
 };
 
+std::uintptr_t page_bytes() noexcept {
+  static const auto bytes = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+  return bytes;
+}
+
+/// Advice that changes no content, on all pages of `part`.
+void advise(std::span<const std::byte> part, int advice) noexcept {
+  const auto first = reinterpret_cast<std::uintptr_t>(part.data()), begin = first / page_bytes() * page_bytes();
+  if (!part.empty()) madvise(reinterpret_cast<void*>(begin), first + part.size() - begin, advice);
+}
+
 }  // namespace
 
 MappedFile::MappedFile(const std::filesystem::path& path) {
@@ -75,10 +86,14 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 }
 
 void MappedFile::release(std::span<const std::byte> part) const noexcept {
-  static const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto page = page_bytes();
   const auto begin = (reinterpret_cast<std::uintptr_t>(part.data()) + page - 1) / page * page;
   const auto end = reinterpret_cast<std::uintptr_t>(part.data() + part.size()) / page * page;
   if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
+
+void MappedFile::expect_random_reads(std::span<const std::byte> part) const noexcept { advise(part, MADV_RANDOM); }
+
+void MappedFile::prefetch(std::span<const std::byte> part) noexcept { advise(part, MADV_WILLNEED); }
 
 }  // namespace moebox

@@ -29,6 +29,11 @@ class MappedFile {
   /// Lets the kernel take back the whole pages inside `part`, which lies in bytes(). The content stays readable: a
   /// later access reads it from the file again.
   void release(std::span<const std::byte> part) const noexcept;
+  /// Tells the kernel that pieces of `part` are read here and there: it then reads what is wanted and not what lies
+  /// around it, which is megabytes on some disks.
+  void expect_random_reads(std::span<const std::byte> part) const noexcept;
+  /// Begins to read `part` of any mapping, where it is not in memory, and does not wait.
+  static void prefetch(std::span<const std::byte> part) noexcept;
 
  private:
   std::filesystem::path path_;

@@ -92,7 +92,7 @@ Deepseek::Deepseek(const DeepseekSpec& spec, const ModelInfo& info, const Checkp
     else
       load_moe({spec_.gate, spec.shared_intermediate_size > 0}, find, packer, i, layer.moe);
   }
-  embedding_and_head_.load(find, packer, spec.rms_epsilon);
+  embedding_and_head_.load(checkpoint, find, packer, spec.rms_epsilon);
   find.finish();
   const int top_k = info_.moe.n_layers > 0 ? spec.gate.top_k : 0;
   weights_ = packer.finish(checkpoint, task, options, top_k);

@@ -14,7 +14,7 @@ class EmbeddingAndHead {
   /// Takes the tensors of the roles "embedding", "output_norm" and, where the model has one, "output". The output is
   /// packed by `packer`; rows of an embedding that is not tied to it are read from the checkpoint, which must outlive
   /// this.
-  void load(TensorFinder& find, WeightPacker& packer, float rms_epsilon);
+  void load(const Checkpoint& checkpoint, TensorFinder& find, WeightPacker& packer, float rms_epsilon);
 
   /// Bytes of the embedding where it is read from the checkpoint.
   std::size_t mapped_bytes() const noexcept { return embedding_ == nullptr ? 0 : embedding_->data.size(); }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/gather.h"
+
 namespace moebox {
 namespace {
 
@@ -24,10 +26,25 @@ std::array<AlignedBuffer, 3> activation_buffers(ActivationTypes types, int n_row
   return buffers;
 }
 
+/// Bytes of a token that was converted by itself.
+std::size_t token_bytes(ActivationType type, int columns) noexcept {
+  return (activation_bytes(type, 1, columns) + 63) / 64 * 64;
+}
+
+std::array<AlignedBuffer, 3> token_buffers(const ExpertBatch::Sizes& sizes) {
+  std::array<AlignedBuffer, 3> buffers;
+  for (const ActivationType type : all_types)
+    if (sizes.input_types.contains(type))
+      buffers[slot(type)] =
+          AlignedBuffer(token_bytes(type, sizes.hidden_size) * static_cast<std::size_t>(sizes.max_tokens));
+  return buffers;
+}
+
 }  // namespace
 
 ExpertBatch::ExpertBatch(const Sizes& sizes, int n_threads)
     : sizes_(sizes),
+      tokens_(token_buffers(sizes)),
       inputs_(
           activation_buffers(sizes.input_types, sizes.max_rows,
                              static_cast<std::size_t>(sizes.max_rows) * static_cast<std::size_t>(sizes.hidden_size))),
@@ -93,19 +110,29 @@ void ExpertBatch::for_rows(const Step& step, Each&& each) noexcept {
   for (const Group& group : groups_) {
     const int first = std::clamp(part.first - begin, 0, group.n_rows),
               last = std::clamp(part.last - begin, 0, group.n_rows);
-    for (int i = first; i < last; ++i) each(group, i, group.first_row + i);
+    if (first < last) each(group, first, last);
     begin += group.n_rows;
   }
 }
 
-void ExpertBatch::quantize_inputs(const Step& step, const AlignedBuffer& x) noexcept {
-  for_rows(step, [&](const Group& group, int i, int row) {
-    const int columns = group.mlp->gate.n_columns;
-    const float* source = row_of(x, row_tokens_[static_cast<std::size_t>(row)], columns);
+void ExpertBatch::take_tokens(const Step& step, const AlignedBuffer& x, ActivationTypes types) noexcept {
+  const auto part = step.member.part(step.n_tokens());
+  const int columns = sizes_.hidden_size;
+  for (const ActivationType type : all_types) {
+    if (!types.contains(type)) continue;
+    for (int t = part.first; t < part.last; ++t)
+      step.kernels.quantize(type, row_of(x, t, columns), 0, 1, columns, 0, 1,
+                            tokens_[slot(type)].bytes() + static_cast<std::size_t>(t) * token_bytes(type, columns));
+  }
+}
+
+void ExpertBatch::gather_inputs(const Step& step) noexcept {
+  for_rows(step, [&](const Group& group, int first, int last) {
     for (const ActivationType type : all_types)
       if (group.mlp->input_types().contains(type))
-        step.kernels.quantize(type, source, 0, group.n_rows, columns, i, i + 1,
-                              inputs_[slot(type)].bytes() + group.input_bytes[slot(type)]);
+        gather_activations(type, {tokens_[slot(type)].bytes(), token_bytes(type, sizes_.hidden_size)},
+                           row_tokens_.data() + group.first_row, {group.n_rows, sizes_.hidden_size, first, last},
+                           inputs_[slot(type)].bytes() + group.input_bytes[slot(type)]);
   });
 }
 
@@ -134,11 +161,10 @@ void ExpertBatch::multiply_gated(const Step& step) noexcept {
 }
 
 void ExpertBatch::quantize_inner(const Step& step) noexcept {
-  for_rows(step, [&](const Group& group, int i, int) {
+  for_rows(step, [&](const Group& group, int first, int last) {
     const int columns = group.mlp->down.n_columns;
-    const float* source = inner_.floats() + group.inner_offset + static_cast<std::ptrdiff_t>(i) * columns;
     const ActivationType type = activation_type(group.mlp->down.dtype);
-    step.kernels.quantize(type, source, 0, group.n_rows, columns, i, i + 1,
+    step.kernels.quantize(type, inner_.floats() + group.inner_offset, columns, group.n_rows, columns, first, last,
                           quantized_inner_[slot(type)].bytes() + group.inner_bytes[slot(type)]);
   });
 }
@@ -156,8 +182,8 @@ void ExpertBatch::multiply_down(const Step& step) noexcept {
   }
 }
 
-void ExpertBatch::run(const Step& step, const AlignedBuffer& x) noexcept {
-  quantize_inputs(step, x);
+void ExpertBatch::run(const Step& step) noexcept {
+  gather_inputs(step);
   step.member.wait();
   multiply_gated(step);
   step.member.wait();

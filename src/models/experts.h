@@ -38,10 +38,14 @@ class ExpertBatch {
   /// Bytes of the buffers.
   std::size_t size() const noexcept {
     std::size_t sum = total_size({&inner_, &outputs_, &scratch_});
-    for (const Buffers* buffers : {&inputs_, &quantized_inner_})
+    for (const Buffers* buffers : {&tokens_, &inputs_, &quantized_inner_})
       for (const AlignedBuffer& buffer : *buffers) sum += buffer.size();
     return sum;
   }
+
+  /// Converts this member's part of the tokens of x (n_tokens, hidden_size), once for all groups that take them. A
+  /// barrier must follow.
+  void take_tokens(const Step& step, const AlignedBuffer& x, ActivationTypes types) noexcept;
 
   // One member builds the groups, and a barrier must follow.
   void clear() noexcept;
@@ -49,8 +53,8 @@ class ExpertBatch {
   void add_group(const GatedMlp& mlp, std::span<const int> tokens, int first_row) noexcept;
   void finish_groups(int n_threads) noexcept;
 
-  /// Computes all groups' outputs from x (n_tokens, hidden_size); all members call it. Ends with a barrier.
-  void run(const Step& step, const AlignedBuffer& x) noexcept;
+  /// Computes all groups' outputs from the tokens; all members call it. Ends with a barrier.
+  void run(const Step& step) noexcept;
   /// The output of a row (hidden_size); it stays until another group takes the row.
   const float* output(int row) const noexcept { return row_of(outputs_, row, sizes_.hidden_size); }
 
@@ -68,11 +72,11 @@ class ExpertBatch {
   /// Buffers of activations in which every group has a matrix of its own.
   using Buffers = std::array<AlignedBuffer, 3>;
 
-  void quantize_inputs(const Step& step, const AlignedBuffer& x) noexcept;
+  void gather_inputs(const Step& step) noexcept;
   void multiply_gated(const Step& step) noexcept;
   void quantize_inner(const Step& step) noexcept;
   void multiply_down(const Step& step) noexcept;
-  /// Calls each(group, row within it, row) for this member's part of all rows.
+  /// Calls each(group, first, last) for the rows of groups that are this member's part of all.
   template <class Each>
   void for_rows(const Step& step, Each&& each) noexcept;
 
@@ -83,6 +87,7 @@ class ExpertBatch {
   std::array<std::size_t, 3> used_inputs_{}, used_inner_{};
   std::size_t used_floats_ = 0;
   std::atomic<int> next_gated_ = 0, next_down_ = 0;
+  Buffers tokens_;  // (max_tokens), each converted by itself
   Buffers inputs_, quantized_inner_;
   AlignedBuffer inner_;    // (rows, inner_size of the row's expert)
   AlignedBuffer outputs_;  // (rows, hidden_size)

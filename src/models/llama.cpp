@@ -117,7 +117,7 @@ Llama::Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, const WeightTa
     load_layer(find, packer, i);
     load_feed_forward(find, packer, i);
   }
-  embedding_and_head_.load(find, packer, spec.rms_epsilon);
+  embedding_and_head_.load(checkpoint, find, packer, spec.rms_epsilon);
   find.finish();
   const int top_k = spec.experts.n_layers() > 0 ? spec.experts.gate.top_k : 0;
   weights_ = packer.finish(checkpoint, task, options, top_k);

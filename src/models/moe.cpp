@@ -66,13 +66,14 @@ void MoeRunner::norm_rows(const Step& step, const std::vector<float>& norm, floa
 void MoeRunner::run_dense(const Step& step, const GatedMlp& mlp, const std::vector<float>& norm, float epsilon,
                           const AlignedBuffer& x, const AlignedBuffer& normed) noexcept {
   norm_rows(step, norm, epsilon, x, normed);
+  batch_.take_tokens(step, normed, mlp.input_types());
   if (step.member.index == 0) {
     batch_.clear();
     batch_.add_group(mlp, {all_tokens_.data(), place(step.n_tokens())}, 0);
     batch_.finish_groups(step.member.size);
   }
   step.member.wait();
-  batch_.run(step, normed);
+  batch_.run(step);
   const auto part = step.member.part(step.n_tokens());
   for (int t = part.first; t < part.last; ++t)
     step.kernels.add(row_of(x, t, sizes_.hidden_size), batch_.output(t), sizes_.hidden_size);
@@ -88,6 +89,7 @@ void MoeRunner::run(const Step& step, const MoeWeights& weights, const std::vect
   const auto part = step.member.part(n_tokens);
   activations_.quantize_rows(step.kernels, {&weights.router}, (attention_ ? attention_->output() : normed).floats(),
                              router_columns_, n_tokens, router_columns_, part.first, part.last);
+  batch_.take_tokens(step, normed, weights.input_types);
   step.member.wait();
   multiply(step.member, step.kernels, activations_, n_tokens,
            {{&weights.router, logits_.floats(), sizes_.gate.n_experts}});
@@ -95,7 +97,7 @@ void MoeRunner::run(const Step& step, const MoeWeights& weights, const std::vect
   route(step, weights, moe_layer);
   step.member.wait();
   if (step.member.index == 0) sort_tokens(step, weights);
-  weights.cache == nullptr ? run_experts(step, weights, normed) : run_cached_experts(step, weights, moe_layer, normed);
+  weights.cache == nullptr ? run_experts(step, weights) : run_cached_experts(step, weights, moe_layer);
   add_outputs(step, weights, x, normed);
   step.member.wait();
 }
@@ -148,7 +150,7 @@ int MoeRunner::first_row_of(int expert, const MoeWeights& weights, int n_tokens)
   return (weights.has_shared() ? n_tokens : 0) + (expert == 0 ? 0 : expert_begin_[place(expert) - 1]);
 }
 
-void MoeRunner::run_experts(const Step& step, const MoeWeights& weights, const AlignedBuffer& normed) noexcept {
+void MoeRunner::run_experts(const Step& step, const MoeWeights& weights) noexcept {
   if (step.member.index == 0) {
     const int n_tokens = step.n_tokens();
     batch_.clear();
@@ -158,13 +160,12 @@ void MoeRunner::run_experts(const Step& step, const MoeWeights& weights, const A
     batch_.finish_groups(step.member.size);
   }
   step.member.wait();
-  batch_.run(step, normed);
+  batch_.run(step);
 }
 
 /// In waves: the shared expert and those that are there, while the others are read; then those that have come. Each
 /// expert's product is the same in any wave, and the sum comes afterwards.
-void MoeRunner::run_cached_experts(const Step& step, const MoeWeights& weights, int moe_layer,
-                                   const AlignedBuffer& normed) noexcept {
+void MoeRunner::run_cached_experts(const Step& step, const MoeWeights& weights, int moe_layer) noexcept {
   const int n_tokens = step.n_tokens();
   const bool first_member = step.member.index == 0;
   ExpertCache& cache = *weights.cache;
@@ -187,7 +188,7 @@ void MoeRunner::run_cached_experts(const Step& step, const MoeWeights& weights, 
     }
     step.member.wait();
     if (!more_waves_) break;
-    batch_.run(step, normed);
+    batch_.run(step);
     with_shared = false;
   }
   if (!first_member) return;

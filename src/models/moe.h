@@ -24,6 +24,7 @@ struct MoeWeights {
   ExpertCache* cache = nullptr;    // where the experts are not all in memory
   GatedMlp shared;                 // taken by every token; rows 0: none
   std::vector<float> shared_gate;  // (hidden_size): sigmoid(x . gate) scales the shared expert; empty: none
+  ActivationTypes input_types;     // of all of them
   bool has_shared() const noexcept { return shared.gate.n_rows > 0; }
   /// Bytes that one token reads, with the model's own number of experts of mean size.
   std::size_t read_bytes_per_token(int top_k) const noexcept;
@@ -100,9 +101,8 @@ class MoeRunner {
   void sort_tokens(const Step& step, const MoeWeights& weights) noexcept;
   std::span<const int> tokens_of(int expert) const noexcept;
   int first_row_of(int expert, const MoeWeights& weights, int n_tokens) const noexcept;
-  void run_experts(const Step& step, const MoeWeights& weights, const AlignedBuffer& normed) noexcept;
-  void run_cached_experts(const Step& step, const MoeWeights& weights, int moe_layer,
-                          const AlignedBuffer& normed) noexcept;
+  void run_experts(const Step& step, const MoeWeights& weights) noexcept;
+  void run_cached_experts(const Step& step, const MoeWeights& weights, int moe_layer) noexcept;
   void add_outputs(const Step& step, const MoeWeights& weights, const AlignedBuffer& x,
                    const AlignedBuffer& normed) noexcept;
 

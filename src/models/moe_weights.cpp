@@ -28,12 +28,14 @@ void load_moe(const MoeParts& parts, TensorFinder& find, WeightPacker& packer, i
     packer.add(stored_matrix(find, ups[e]), &weights.experts[e].up);
     packer.add(stored_matrix(find, downs[e]), &weights.experts[e].down);
     packer.end_expert();
+    weights.input_types |= weights.experts[e].input_types();
   }
   if (!parts.shared) return;
   if (parts.shared_gate) weights.shared_gate = to_floats(&find.get("shared_expert_gate", layer));
   packer.add(stored_matrix(find, find.get("shared_gate", layer)), &weights.shared.gate);
   packer.add(stored_matrix(find, find.get("shared_up", layer)), &weights.shared.up);
   packer.add(stored_matrix(find, find.get("shared_down", layer)), &weights.shared.down);
+  weights.input_types |= weights.shared.input_types();
 }
 
 }  // namespace moebox

@@ -4,6 +4,7 @@
 
 #include "kernel_cases.h"
 #include "kernels/activations.h"
+#include "kernels/gather.h"
 
 namespace moebox::test {
 namespace {
@@ -118,6 +119,34 @@ TEST_P(Quantize, TokenRangesAndInstructionSetsAgree) {
         table_.quantize(type, x.data(), stride, n_tokens, n_columns, cuts[i], cuts[i + 1], parts.data());
       }
       EXPECT_EQ(std::memcmp(expected.data(), parts.data(), size), 0) << n_tokens << " tokens";
+    }
+  }
+}
+
+// Rows are tokens in another order, some of them twice, each converted by itself.
+TEST_P(Quantize, GatheredTokensAreWhatQuantizeWrites) {
+  Random random(9);
+  constexpr int n_columns = 512, n_different = 40;
+  const std::vector<float> x = gaussians(random, std::size_t{n_different} * n_columns);
+  for (const int n_rows : {1, 5, 128, 129, 300}) {
+    std::vector<int> tokens;
+    std::vector<float> rows;
+    for (int r = 0; r < n_rows; ++r) {
+      tokens.push_back(static_cast<int>(random.below(n_different)));
+      rows.insert(rows.end(), x.begin() + tokens.back() * n_columns, x.begin() + (tokens.back() + 1) * n_columns);
+    }
+    for (const auto type : {ActivationType::f32, ActivationType::int8_block32, ActivationType::int8_block256}) {
+      const std::size_t size = activation_bytes(type, n_rows, n_columns), single = activation_bytes(type, 1, n_columns);
+      AlignedBytes expected(size), gathered(size), singles(single * n_different);
+      table_.quantize(type, rows.data(), n_columns, n_rows, n_columns, 0, n_rows, expected.data());
+      for (int t = 0; t < n_different; ++t)
+        table_.quantize(type, x.data() + t * n_columns, 0, 1, n_columns, 0, 1,
+                        singles.data() + static_cast<std::size_t>(t) * single);
+      const int cuts[] = {0, n_rows / 3, n_rows / 2 + n_rows / 4, n_rows};
+      for (int i = 2; i >= 0; --i)
+        gather_activations(type, {singles.data(), single}, tokens.data(), {n_rows, n_columns, cuts[i], cuts[i + 1]},
+                           gathered.data());
+      EXPECT_EQ(std::memcmp(expected.data(), gathered.data(), size), 0) << n_rows << " rows";
     }
   }
 }
