@@ -29,7 +29,7 @@ def main():
     places = collections.defaultdict(list)
     for path in sorted(source.rglob("*")):
         if path.suffix in (".h", ".cpp"):
-            for name in types_of(path.read_text()):
+            for name in set(types_of(path.read_text())):  # twice in one file: alternatives, or the compiler says so
                 places[name].append(path.relative_to(source.parent))
     twice = {name: paths for name, paths in places.items() if len(paths) > 1}
     for name, paths in twice.items():
