@@ -158,6 +158,8 @@ nlohmann::ordered_json answer_json(const Answer& answer) {
                                  {"prompt_tokens", answer.stats.prompt_tokens},
                                  {"cached_tokens", answer.stats.cached_tokens},
                                  {"generated_tokens", answer.stats.generated_tokens},
+                                 {"drafted_tokens", answer.stats.drafted_tokens},
+                                 {"accepted_tokens", answer.stats.accepted_tokens},
                                  {"first_token_ms", answer.stats.first_token_ms},
                                  {"prefill_ms", answer.stats.prefill_ms},
                                  {"decode_ms", answer.stats.decode_ms},

@@ -351,8 +351,11 @@ int chat(Context& context, LanguageModel& model, const ChatOptions& options) {
 
 void print_figures(const Context& context, const Answer& answer) {
   const auto speed = [](double value) { return value > 0 ? fmt::format("{:.1f}", value) : std::string("-"); };
+  const GenerationStats& stats = answer.stats;
+  const std::string drafts =
+      stats.drafted_tokens > 0 ? say(context.text->drafts, stats.accepted_tokens, stats.drafted_tokens) : std::string();
   context.console.dim(say(context.text->figures, answer.stats.generated_tokens, answer.stats.prompt_tokens,
-                          speed(answer.prefill_tokens_per_second()), speed(answer.decode_tokens_per_second()),
+                          speed(answer.prefill_tokens_per_second()), speed(answer.decode_tokens_per_second()), drafts,
                           fmt::format("{:.0f}", answer.stats.first_token_ms), bytes_text(resident_memory_bytes())));
 }
 

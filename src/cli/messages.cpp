@@ -63,7 +63,8 @@ Ctrl-C stops an answer. Arrow up brings back what was typed before.
     .length_reached = "[the answer reached its limit of {} tokens]\n",
     .unknown_command = "there is no command '{}'",
     .did_you_mean = "did you mean '{}'?",
-    .figures = "{} tokens · prefill {} at {} tokens/s · decode {} tokens/s · first token {} ms · memory {}\n",
+    .figures = "{} tokens · prefill {} at {} tokens/s · decode {} tokens/s{} · first token {} ms · memory {}\n",
+    .drafts = " ({} of {} drafts right)",
 };
 
 constexpr Messages chinese = {
@@ -123,7 +124,8 @@ Ctrl-C 停止回答。上箭头找回以前的输入。
     .length_reached = "[回答达到了 {} 个词元的上限]\n",
     .unknown_command = "没有命令 '{}'",
     .did_you_mean = "是不是 '{}'？",
-    .figures = "{} 个词元 · 预填充 {} 个，{} 词元/秒 · 解码 {} 词元/秒 · 首个词元 {} 毫秒 · 内存 {}\n",
+    .figures = "{} 个词元 · 预填充 {} 个，{} 词元/秒 · 解码 {} 词元/秒{} · 首个词元 {} 毫秒 · 内存 {}\n",
+    .drafts = "（草稿 {}/{} 正确）",
 };
 
 }  // namespace

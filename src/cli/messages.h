@@ -36,7 +36,8 @@ struct Messages {
   std::string_view length_reached;   // {}: tokens
   std::string_view unknown_command;  // {}: what was typed
   std::string_view did_you_mean;     // {}: the nearest
-  std::string_view figures;          // {} tokens, {} prompt tokens, {} prefill/s, {} decode/s, {} ms, {} memory
+  std::string_view figures;  // {} tokens, {} prompt tokens, {} prefill/s, {} decode/s, {} drafts, {} ms, {} memory
+  std::string_view drafts;   // {} right, {} all
 };
 
 const Messages& messages(Language language);

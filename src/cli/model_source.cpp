@@ -51,6 +51,8 @@ LanguageModelOptions model_options(const Settings& settings) {
   options.engine.context_tokens = static_cast<int>(settings.integer("context"));
   options.engine.kv_bytes = settings.size_bytes("kv_memory");
   options.engine.share_prefixes = settings.flag("prefix_cache");
+  options.engine.speculation = settings.text("speculation") == "ngram" ? Speculation::ngram : Speculation::off;
+  options.engine.draft_tokens = static_cast<int>(settings.integer("draft_tokens"));
   options.model.kv_type = settings.text("kv_type") == "f32" ? KvType::f32 : KvType::f16;
   const std::string pack = settings.text("pack_file");
   options.model.pack_file = pack == "off"     ? PackFileUse::off

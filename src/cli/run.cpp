@@ -167,7 +167,8 @@ void add_run(CLI::App& program, Context& context) {
                 "moe_max_experts", "seed"},
                "Answer");
   add_settings(verb, context,
-               {"context", "threads", "kv_type", "kv_memory", "prefix_cache", "pack_file", "expert_cache", "isa"},
+               {"context", "threads", "kv_type", "kv_memory", "prefix_cache", "speculation", "draft_tokens",
+                "pack_file", "expert_cache", "isa"},
                "Engine");
   on_chosen(verb, context, [&context, options] { return run(context, *options); });
 }

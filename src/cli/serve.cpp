@@ -121,7 +121,8 @@ void add_serve(CLI::App& program, Context& context) {
                "Network");
   add_settings(verb, context,
                {"server.keep_alive", "server.max_loaded_models", "server.load_at_start", "context", "threads",
-                "kv_type", "kv_memory", "prefix_cache", "server.share_prefixes", "pack_file", "expert_cache", "isa"},
+                "kv_type", "kv_memory", "prefix_cache", "server.share_prefixes", "speculation", "draft_tokens",
+                "pack_file", "expert_cache", "isa"},
                "Models");
   add_settings(verb, context, {"moe_top_p", "moe_threshold", "moe_min_experts", "moe_max_experts"},
                "Budget on a token's experts, for requests that bring none");

@@ -6,6 +6,7 @@
 
 #include "cli/settings.h"
 #include "routing/budget.h"
+#include "runtime/engine.h"
 
 namespace moebox::cli {
 namespace {
@@ -53,6 +54,13 @@ constexpr std::array table = {
             {0, 64 * terabyte}},
     Setting{"prefix_cache", boolean, "true",
             "what the cache still holds of a prompt's beginning is not computed again"},
+    Setting{"speculation",
+            choice,
+            "off",
+            "drafts of the next tokens, verified several at once; ngram: what followed the same tokens earlier",
+            {},
+            "off|ngram"},
+    Setting{"draft_tokens", integer, "10", "longest draft in tokens", {1, max_draft_tokens}},
     Setting{"isa",
             choice,
             "auto",

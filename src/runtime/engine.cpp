@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "runtime/block_pool.h"
+#include "runtime/draft_chooser.h"
 #include "runtime/scheduler.h"
 
 namespace moebox {
@@ -29,11 +30,12 @@ struct Engine::State {
         pool(model->info(), static_cast<int>(options.kv_bytes / model->info().kv_block_bytes())),
         scheduler(pool, {options.max_batch_tokens, options.max_sequences, options.share_prefixes,
                          model->info().roles_matter}),
+        chooser({options.max_drafts(), options.max_logit_rows(), options.always_draft}, options.max_sequences),
         kernels(kernel_table()),
         expert_load(model->info().moe.n_layers, model->info().moe.n_experts) {
     workspace =
-        model->make_workspace(options.max_batch_tokens, options.max_sequences, options.context_tokens, team->size());
-    logits = AnonymousMemory(static_cast<std::size_t>(options.max_sequences) *
+        model->make_workspace(options.max_batch_tokens, options.max_logit_rows(), options.context_tokens, team->size());
+    logits = AnonymousMemory(static_cast<std::size_t>(options.max_logit_rows()) *
                                  static_cast<std::size_t>(model->info().vocab_size) * sizeof(float),
                              "logits", false);
     const MoeInfo& moe = model->info().moe;
@@ -42,8 +44,9 @@ struct Engine::State {
     const auto spans_in_step = static_cast<std::size_t>(options.max_sequences) * 2;
     tokens.reserve(static_cast<std::size_t>(options.max_batch_tokens));
     spans.reserve(spans_in_step);
-    logit_rows.reserve(spans_in_step);
+    logit_rows.reserve(static_cast<std::size_t>(options.max_logit_rows()));
     sampling.reserve(spans_in_step);
+    open.reserve(spans_in_step);
     endings.reserve(spans_in_step);
     failed.reserve(spans_in_step);
     sampler_scratch.reserve(static_cast<std::size_t>(team->size()));
@@ -53,11 +56,12 @@ struct Engine::State {
   void loop() noexcept;
   bool take_news() noexcept;
   void run(const std::vector<ScheduledSpan>& scheduled) noexcept;
-  void count_experts(const ScheduledSpan& scheduled, int first_token) noexcept;
+  void count_experts(Sequence& sequence, int first_token, int n_tokens) noexcept;
   void add_span(const ScheduledSpan& scheduled) noexcept;
   void sample() noexcept;
-  void commit() noexcept;
-  void deliver(Sequence& sequence, const GeneratedToken& token) noexcept;
+  void commit(const std::vector<ScheduledSpan>& scheduled) noexcept;
+  void keep(const std::vector<ScheduledSpan>& scheduled) noexcept;
+  bool deliver(Sequence& sequence, const GeneratedToken& token) noexcept;
   std::shared_ptr<const Error> error_at_hand(const char* where) const noexcept;
   std::shared_ptr<const Error> step_error() const noexcept;
   void finish(Sequence& sequence, FinishReason reason, const Error* error) noexcept;
@@ -68,6 +72,7 @@ struct Engine::State {
   EngineOptions options;
   BlockPool pool;
   Scheduler scheduler;
+  DraftChooser chooser;
   const KernelTable& kernels;
   ExpertLoadCounter expert_load;
   std::unique_ptr<Workspace> workspace;
@@ -80,15 +85,22 @@ struct Engine::State {
   std::vector<TokenId> tokens;
   std::vector<BatchSpan> spans;
   std::vector<int> logit_rows;
-  AnonymousMemory logits;             // (max_sequences, vocab_size)
+  AnonymousMemory logits;             // (max_logit_rows, vocab_size)
   std::vector<std::int32_t> experts;  // (moe.n_layers, tokens, moe.top_k)
   std::vector<float> dropped;         // (moe.n_layers, tokens)
+  /// Of one sequence: first its next token, then as many more as drafts prove right.
   struct Sampling {
     Sequence* sequence;
-    const GeneratedToken* token;         // the sampler's
-    std::shared_ptr<const Error> error;  // where it is set, there is no token
+    int first_row;  // of the logits
+    int n_drafts;
+    int n_sampled = 0;  // tokens, or attempts
+    int n_right = 0;    // drafts
+    TokenId first_token = -1;
+    const GeneratedToken* token = nullptr;    // the sampler's
+    std::shared_ptr<const Error> error = {};  // where it is set, there is no token
   };
   std::vector<Sampling> sampling;
+  std::vector<Sampling*> open;  // those that go on
   struct Ending {
     Sequence* sequence;
     FinishReason reason;
@@ -156,7 +168,7 @@ RequestId Engine::submit(GenerationRequest request, std::shared_ptr<GenerationSi
   const auto n_prompt = static_cast<int>(request.prompt.size());
   const int max_tokens = request.max_new_tokens > context - n_prompt ? context : n_prompt + request.max_new_tokens;
   SequenceList arrival;
-  Sequence& sequence = arrival.emplace_back(std::move(request), std::move(sink), max_tokens);
+  Sequence& sequence = arrival.emplace_back(std::move(request), std::move(sink), max_tokens, options().max_drafts());
   sequence.stats.moe = MoeUsage::none_of(info);
   RequestId id;
   {
@@ -206,8 +218,11 @@ void Engine::State::loop() noexcept {
   while (take_news()) {
     const auto& scheduled = scheduler.schedule();
     if (scheduled.empty()) continue;
+    const auto begin = Clock::now();
+    chooser.add_drafts(scheduler);
     run(scheduled);
-    commit();
+    commit(scheduled);
+    chooser.step_took(ms_between(begin, Clock::now()));
   }
 }
 
@@ -242,15 +257,7 @@ void Engine::State::run(const std::vector<ScheduledSpan>& scheduled) noexcept {
   if (const auto error = step_error()) {
     for (const ScheduledSpan& span : scheduled) failed.push_back({span.sequence, FinishReason::error, error});
     sampling.clear();
-    return;
   }
-  int first_token = 0;
-  for (const ScheduledSpan& span : scheduled) {
-    if (!experts.empty()) count_experts(span, first_token);
-    first_token += span.n_tokens;
-  }
-  for (const ScheduledSpan& span : scheduled) scheduler.computed(span);
-  sample();
 }
 
 /// Why the step that was computed is worthless, if it is.
@@ -265,14 +272,13 @@ std::shared_ptr<const Error> Engine::State::step_error() const noexcept {
 
 /// Adds up what the gates chose for a sequence's tokens, which stand from `first_token` on in the step. Tokens that are
 /// computed again have been counted.
-void Engine::State::count_experts(const ScheduledSpan& scheduled, int first_token) noexcept {
-  Sequence& sequence = *scheduled.sequence;
+void Engine::State::count_experts(Sequence& sequence, int first_token, int n_tokens) noexcept {
   MoeUsage& usage = sequence.stats.moe;
   const MoeInfo& moe = model->info().moe;
   const auto top_k = static_cast<std::size_t>(moe.top_k);
   const int begin = std::max(0, sequence.n_routed - sequence.n_computed);
   for (int layer = 0; layer < moe.n_layers; ++layer) {
-    for (int i = begin; i < scheduled.n_tokens; ++i) {
+    for (int i = begin; i < n_tokens; ++i) {
       const std::size_t row =
           static_cast<std::size_t>(layer) * tokens.size() + static_cast<std::size_t>(first_token + i);
       const auto chosen = std::span(experts).subspan(row * top_k, top_k);
@@ -281,35 +287,40 @@ void Engine::State::count_experts(const ScheduledSpan& scheduled, int first_toke
         if (expert >= 0) expert_load.add(layer, expert);
     }
   }
-  sequence.n_routed = std::max(sequence.n_routed, sequence.n_computed + scheduled.n_tokens);
+  sequence.n_routed = std::max(sequence.n_routed, sequence.n_computed + n_tokens);
 }
 
 /// Appends a sequence's tokens; where the prompt ends and the answer begins, the span ends, too, for their roles
 /// differ.
 void Engine::State::add_span(const ScheduledSpan& scheduled) noexcept {
   Sequence& sequence = *scheduled.sequence;
-  const int end = sequence.n_computed + scheduled.n_tokens;
+  const int known = static_cast<int>(sequence.tokens.size());
+  const int end = sequence.n_computed + scheduled.n_tokens + scheduled.n_drafts;
   for (int first = sequence.n_computed; first < end;) {
     const bool prompt = first < sequence.n_prompt;
     const int last = prompt ? std::min(end, sequence.n_prompt) : end;
     spans.push_back({static_cast<int>(tokens.size()), last - first, first, sequence.blocks,
                      prompt ? Role::prompt : Role::generated, sequence.budget});
-    tokens.insert(tokens.end(), sequence.tokens.begin() + first, sequence.tokens.begin() + last);
+    tokens.insert(tokens.end(), sequence.tokens.begin() + std::min(first, known),
+                  sequence.tokens.begin() + std::min(last, known));
     first = last;
   }
   if (!scheduled.reaches_end()) return;
-  logit_rows.push_back(static_cast<int>(tokens.size()) - 1);
-  sampling.push_back({&sequence, nullptr, nullptr});
+  tokens.insert(tokens.end(), sequence.drafts.proposed.begin(), sequence.drafts.proposed.begin() + scheduled.n_drafts);
+  sampling.push_back({&sequence, static_cast<int>(logit_rows.size()), scheduled.n_drafts});
+  for (int row = static_cast<int>(tokens.size()) - 1 - scheduled.n_drafts; row < static_cast<int>(tokens.size()); ++row)
+    logit_rows.push_back(row);
 }
 
-/// Samples all sequences of the step, shared among the team: over a large vocabulary this takes time.
+/// Samples the next token of all sequences that go on, shared among the team: over a large vocabulary this takes time.
 void Engine::State::sample() noexcept {
   std::atomic<std::size_t> next{0};
   const auto vocab = static_cast<std::size_t>(model->info().vocab_size);
   team->run([&](const TeamMember& member) {
-    for (std::size_t i = next++; i < sampling.size(); i = next++) {
-      Sampling& work = sampling[i];
-      const std::span<float> row(reinterpret_cast<float*>(logits.data()) + i * vocab, vocab);
+    for (std::size_t i = next++; i < open.size(); i = next++) {
+      Sampling& work = *open[i];
+      const auto index = static_cast<std::size_t>(work.first_row + work.n_sampled++);
+      const std::span<float> row(reinterpret_cast<float*>(logits.data()) + index * vocab, vocab);
       try {
         work.token = &work.sequence->sampler.sample(kernels, row, work.sequence->tokens,
                                                     sampler_scratch[static_cast<std::size_t>(member.index)]);
@@ -339,15 +350,31 @@ std::shared_ptr<const Error> Engine::State::error_at_hand(const char* where) con
   }
 }
 
-void Engine::State::commit() noexcept {
+/// Chooses and delivers the tokens that the step allows. A sequence's next one is chosen when the one before it has
+/// been delivered and equals its draft: so what processors, sinks and cancellation see does not depend on drafts.
+void Engine::State::commit(const std::vector<ScheduledSpan>& scheduled) noexcept {
+  const bool worthless = !failed.empty();
   endings.swap(failed);  // of the forward; empty as a rule
   failed.clear();
-  for (Sampling& work : sampling) {
-    if (work.error)
-      endings.push_back({work.sequence, FinishReason::error, std::move(work.error)});
-    else
-      deliver(*work.sequence, *work.token);
+  for (Sampling& work : sampling) open.push_back(&work);
+  while (!open.empty()) {
+    sample();
+    std::erase_if(open, [&](Sampling* work) {
+      if (work->error) {
+        endings.push_back({work->sequence, FinishReason::error, std::move(work->error)});
+        return true;
+      }
+      const TokenId token = work->token->id;
+      const int index = work->n_sampled - 1;
+      if (index == 0) work->first_token = token;
+      const bool right =
+          index < work->n_drafts && work->sequence->drafts.proposed[static_cast<std::size_t>(index)] == token;
+      work->n_right += right ? 1 : 0;
+      const bool goes_on = deliver(*work->sequence, *work->token);
+      return !right || !goes_on || work->sequence->cancelled;
+    });
   }
+  if (!worthless) keep(scheduled);
   for (const Ending& ending : endings) {
     SequenceList removed = scheduler.remove_if([&](const Sequence& s) { return &s == ending.sequence; });
     finish(removed.front(), ending.reason, ending.error.get());
@@ -355,7 +382,8 @@ void Engine::State::commit() noexcept {
   publish_stats();
 }
 
-void Engine::State::deliver(Sequence& sequence, const GeneratedToken& token) noexcept {
+/// False: that was the last one.
+bool Engine::State::deliver(Sequence& sequence, const GeneratedToken& token) noexcept {
   const auto now = Clock::now();
   GenerationStats& figures = sequence.stats;
   if (sequence.first_token == Clock::time_point{}) {
@@ -367,7 +395,7 @@ void Engine::State::deliver(Sequence& sequence, const GeneratedToken& token) noe
   figures.decode_ms = ms_between(sequence.first_token, now);
   if (std::find(sequence.stop_tokens.begin(), sequence.stop_tokens.end(), token.id) != sequence.stop_tokens.end()) {
     endings.push_back({&sequence, FinishReason::stop, {}});
-    return;
+    return false;
   }
   sequence.tokens.push_back(token.id);
   ++figures.generated_tokens;
@@ -376,8 +404,32 @@ void Engine::State::deliver(Sequence& sequence, const GeneratedToken& token) noe
       endings.push_back({&sequence, FinishReason::stop, {}});
     else if (static_cast<int>(sequence.tokens.size()) >= sequence.max_tokens)
       endings.push_back({&sequence, FinishReason::length, {}});
+    else
+      return true;
   } catch (...) {
     endings.push_back({&sequence, FinishReason::error, error_at_hand("token sink")});
+  }
+  return false;
+}
+
+/// Notes what has been computed: of the drafts those that became tokens with another one behind them. The others' keys
+/// and values are written over.
+void Engine::State::keep(const std::vector<ScheduledSpan>& scheduled) noexcept {
+  int first_token = 0;
+  auto work = sampling.cbegin();
+  for (const ScheduledSpan& span : scheduled) {
+    Sequence& sequence = *span.sequence;
+    int n_kept = span.n_tokens;
+    if (work != sampling.cend() && work->sequence == &sequence) {
+      n_kept += work->n_sampled - 1;
+      chooser.verified(span, work->first_token, std::min(work->n_sampled, work->n_drafts), work->n_right);
+      sequence.stats.drafted_tokens += work->n_drafts;
+      sequence.stats.accepted_tokens += work->n_right;
+      ++work;
+    }
+    if (!experts.empty()) count_experts(sequence, first_token, n_kept);
+    scheduler.computed(sequence, n_kept);
+    first_token += span.n_tokens + span.n_drafts;
   }
 }
 
@@ -413,7 +465,12 @@ void Engine::State::publish_stats() noexcept {
   stats.steps += tokens.empty() ? 0 : 1;
   for (const BatchSpan& span : spans)
     if (span.role == Role::prompt) stats.prompt_tokens += static_cast<std::uint64_t>(span.n_tokens);
-  stats.generated_tokens += sampling.size();
+  for (const Sampling& work : sampling) {
+    stats.generated_tokens += static_cast<std::uint64_t>(work.n_sampled);
+    stats.drafts += work.n_drafts > 0 ? 1 : 0;
+    stats.draft_tokens += static_cast<std::uint64_t>(work.n_drafts);
+    stats.accepted_tokens += static_cast<std::uint64_t>(work.n_right);
+  }
   tokens.clear();
   spans.clear();
   sampling.clear();

@@ -2,6 +2,7 @@
 // The loop is three lines: schedule, run, commit.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -12,6 +13,14 @@
 
 namespace moebox {
 
+/// Where drafts of the next tokens come from. They change no token and no bit of an answer, only its speed.
+enum class Speculation {
+  off,
+  ngram,  // what followed the same tokens earlier, in prompt or answer
+};
+
+constexpr int max_draft_tokens = 64;
+
 struct EngineOptions {
   int n_threads = 0;           // 0: the processors this process may use
   int context_tokens = 0;      // the longest sequence; 0: the model's own, at most 32768 and what kv_bytes holds
@@ -21,12 +30,19 @@ struct EngineOptions {
   int max_sequences = 64;      // sequences that run at once
   int max_queued = 256;        // sequences that wait; one more is refused
   bool share_prefixes = true;  // what the cache still holds of a prompt's beginning is not computed again
+  Speculation speculation = Speculation::off;
+  int draft_tokens = 10;      // of a sequence in a step, at most
+  bool always_draft = false;  // also when it does not pay: for tests and measurements
 
   /// With every 0 replaced by what holds. A context that was asked for is kept or refused, never shortened in silence.
   /// Throws Error: invalid_argument for what is out of range, resource when the cache cannot hold the context.
   EngineOptions resolved(const ModelInfo& model, int n_threads) const;
   /// Of resolved options: bytes of a step's buffers, beside weights and cache; resident as far as batches fill them.
   std::size_t step_bytes(const Model& model) const;
+  /// Drafts of a sequence in a step.
+  int max_drafts() const noexcept { return speculation == Speculation::off ? 0 : draft_tokens; }
+  /// Tokens of a step whose logits may be wanted: one of each sequence, or one and its drafts.
+  int max_logit_rows() const noexcept { return std::max(max_sequences, 1 + max_drafts()); }
 };
 
 using RequestId = std::uint64_t;
@@ -37,6 +53,8 @@ struct EngineStats {
   int kv_blocks_idle = 0;                                    // unused ones whose content can be shared
   std::uint64_t prefix_tokens = 0, prefix_tokens_found = 0;  // of prompts: looked up in the cache, and found there
   std::uint64_t prompt_tokens = 0, generated_tokens = 0;     // since start
+  std::uint64_t drafts = 0, draft_tokens = 0;  // runs of guessed tokens that were verified, and their tokens
+  std::uint64_t accepted_tokens = 0;           // of these, what became part of answers, or ended them
   std::uint64_t preemptions = 0, finished = 0, cancelled = 0, failed = 0, steps = 0;
   ExpertCacheStats expert_cache;        // of a model whose experts are not all in memory
   std::vector<ExpertLoad> expert_load;  // (moe.n_layers), since start; tokens that are computed again count once

@@ -30,6 +30,7 @@ EngineOptions EngineOptions::resolved(const ModelInfo& model, int n_threads) con
   if (options.max_batch_tokens == 0) options.max_batch_tokens = std::max(model.batch_tokens, options.max_sequences);
   in_range(options.max_batch_tokens, options.max_sequences, 1 << 16, "max_batch_tokens (at least max_sequences)");
   in_range(options.max_queued, 0, 1 << 24, "max_queued");
+  in_range(options.draft_tokens, 1, max_draft_tokens, "draft_tokens");
   in_range(options.context_tokens, 0, model.max_context, "context_tokens");
   const std::size_t block_bytes = model.kv_block_bytes();
   const bool asked = options.context_tokens != 0;
@@ -55,8 +56,8 @@ EngineOptions EngineOptions::resolved(const ModelInfo& model, int n_threads) con
 
 std::size_t EngineOptions::step_bytes(const Model& model) const {
   const auto vocab = static_cast<std::size_t>(model.info().vocab_size);
-  const auto workspace = model.make_workspace(max_batch_tokens, max_sequences, context_tokens, n_threads);
-  return workspace->size() + static_cast<std::size_t>(max_sequences) * vocab * sizeof(float) +
+  const auto workspace = model.make_workspace(max_batch_tokens, max_logit_rows(), context_tokens, n_threads);
+  return workspace->size() + static_cast<std::size_t>(max_logit_rows()) * vocab * sizeof(float) +
          static_cast<std::size_t>(n_threads) * SamplerScratch::bytes(model.info().vocab_size);
 }
 

@@ -102,6 +102,8 @@ struct GenerationStats {
   int prompt_tokens = 0;
   int generated_tokens = 0;  // tokens that reached the sink
   int cached_tokens = 0;     // of the prompt: found in the cache, and not computed
+  int drafted_tokens = 0;    // guesses of the answer's next tokens that were verified
+  int accepted_tokens = 0;   // of these, what became part of the answer, or ended it
   int preemptions = 0;
   double queue_ms = 0;        // from submit to the first step
   double first_token_ms = 0;  // from submit to the first token

@@ -69,9 +69,21 @@ void Scheduler::preempt_youngest() noexcept {
   waiting_.splice(waiting_.begin(), running_, std::prev(running_.end()));
 }
 
-void Scheduler::computed(const ScheduledSpan& span) noexcept {
+int Scheduler::add_drafts(std::size_t index, int n_drafts) noexcept {
+  ScheduledSpan& span = spans_[index];
   Sequence& sequence = *span.sequence;
-  sequence.n_computed += span.n_tokens;
+  const int n_tokens = static_cast<int>(sequence.tokens.size());
+  n_drafts = std::min({n_drafts, budget_, sequence.max_tokens - n_tokens - 1});
+  if (n_drafts < 1) return 0;
+  if (!pool_.grow(sequence.blocks, n_tokens + n_drafts))
+    n_drafts = std::min(n_drafts, static_cast<int>(sequence.blocks.size()) * kv_block_tokens - n_tokens);
+  span.n_drafts = n_drafts;
+  budget_ -= n_drafts;
+  return n_drafts;
+}
+
+void Scheduler::computed(Sequence& sequence, int n_tokens) noexcept {
+  sequence.n_computed += n_tokens;
   if (!shares(sequence)) return;
   for (; (sequence.n_published + 1) * kv_block_tokens <= sequence.n_computed; ++sequence.n_published)
     sequence.published_identity = pool_.publish(sequence.blocks[static_cast<std::size_t>(sequence.n_published)],

@@ -9,10 +9,12 @@
 
 namespace moebox {
 
-/// The next `n_tokens` tokens of a sequence, from its n_computed on.
+/// The next `n_tokens` tokens of a sequence, from its n_computed on, and behind its last one the first `n_drafts` of
+/// those that are proposed.
 struct ScheduledSpan {
   Sequence* sequence;
   int n_tokens;
+  int n_drafts = 0;
   bool reaches_end() const noexcept { return n_tokens == sequence->pending(); }
 };
 
@@ -44,8 +46,14 @@ class Scheduler {
 
   /// The next step's spans, valid until the next call or removal. Not empty unless idle().
   const std::vector<ScheduledSpan>& schedule() noexcept;
-  /// The span has been computed, and computed well.
-  void computed(const ScheduledSpan& span) noexcept;
+  const std::vector<ScheduledSpan>& spans() const noexcept { return spans_; }
+  /// Tokens that the step has room for.
+  int room() const noexcept { return budget_; }
+  /// Adds drafts behind a span that reaches the sequence's end, as far as they, and the token after them, can become
+  /// part of the answer and there are blocks that nobody needs at once. How many.
+  int add_drafts(std::size_t span, int n_drafts) noexcept;
+  /// So many tokens of the sequence have been computed, and computed well; they are part of it.
+  void computed(Sequence& sequence, int n_tokens) noexcept;
 
   /// Takes out every sequence for which `predicate` holds, and frees its blocks.
   template <class Predicate>

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "runtime/block_pool.h"
+#include "runtime/draft_state.h"
 #include "runtime/request.h"
 #include "runtime/sampler.h"
 
@@ -17,7 +18,7 @@ using Clock = std::chrono::steady_clock;
 
 struct Sequence {
   /// Takes all memory that the sequence will need: the engine's thread allocates nothing.
-  Sequence(GenerationRequest&& asked, std::shared_ptr<GenerationSink> receiver, int max_tokens)
+  Sequence(GenerationRequest&& asked, std::shared_ptr<GenerationSink> receiver, int max_tokens, int max_drafts = 0)
       : tokens(std::move(asked.prompt)),
         n_prompt(static_cast<int>(tokens.size())),
         max_tokens(max_tokens),
@@ -26,7 +27,8 @@ struct Sequence {
         share_prefix(asked.share_prefix),
         prefix_scope(asked.prefix_scope),
         sampler(std::move(asked.sampling), std::move(asked.processors), asked.choice, tokens, max_tokens - n_prompt),
-        sink(std::move(receiver)) {
+        sink(std::move(receiver)),
+        drafts(max_drafts, max_tokens) {
     stats.prompt_tokens = n_prompt;
     tokens.reserve(static_cast<std::size_t>(max_tokens));
     blocks.reserve(static_cast<std::size_t>(BlockPool::needed(max_tokens)));
@@ -45,6 +47,7 @@ struct Sequence {
   const std::uint64_t prefix_scope;
   Sampler sampler;
   std::shared_ptr<GenerationSink> sink;
+  DraftState drafts;
   std::atomic<bool> cancelled{false};  // set by other threads
 
   int n_routed = 0;                      // tokens whose experts have been counted

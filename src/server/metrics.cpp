@@ -157,6 +157,12 @@ std::string Metrics::text(const std::vector<ModelPool::Status>& models, const Ga
             [](const Status& s) { return s.engine.prefix_tokens; });
   per_model("vllm:prefix_cache_hits_total", "counter", "Of these, tokens that were found there.",
             [](const Status& s) { return s.engine.prefix_tokens_found; });
+  per_model("vllm:spec_decode_num_drafts_total", "counter", "Runs of drafted tokens that were verified.",
+            [](const Status& s) { return s.engine.drafts; });
+  per_model("vllm:spec_decode_num_draft_tokens_total", "counter", "Their tokens.",
+            [](const Status& s) { return s.engine.draft_tokens; });
+  per_model("vllm:spec_decode_num_accepted_tokens_total", "counter", "Of these, tokens that were right.",
+            [](const Status& s) { return s.engine.accepted_tokens; });
   counter("vllm:num_preemptions_total", "Sequences that had to give their KV blocks to others.",
           &ModelMetrics::preemptions);
   counter("vllm:prompt_tokens_total", "Prompt tokens of finished requests.", &ModelMetrics::prompt_tokens);

@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""Speed of answers with drafts (prompt look-up) against the same answers without: code editing, extraction, plain text.
+
+    python3 bench/speculation.py --moebox build/release/moebox MODEL [--rounds 3] [--tokens 160] [--threads 2] [--json FILE]
+
+Two servers answer the same questions, greedy, in turns; the answers must be equal. The figure of a task is the median of the rounds' ratios
+of decode speeds (tokens after the first one by the time since it).
+"""
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+
+PROGRAM = '''class Inventory:
+    def __init__(self, warehouse, capacity):
+        self.warehouse = warehouse
+        self.capacity = capacity
+        self.items = {}
+
+    def add(self, name, count, price):
+        if count <= 0:
+            raise ValueError("count must be positive")
+        if self.total_count() + count > self.capacity:
+            raise OverflowError("the warehouse is full")
+        if name in self.items:
+            old_count, _ = self.items[name]
+            self.items[name] = (old_count + count, price)
+        else:
+            self.items[name] = (count, price)
+
+    def remove(self, name, count):
+        if name not in self.items:
+            raise KeyError(name)
+        old_count, price = self.items[name]
+        if count > old_count:
+            raise ValueError("not enough items")
+        if count == old_count:
+            del self.items[name]
+        else:
+            self.items[name] = (old_count - count, price)
+
+    def total_count(self):
+        return sum(count for count, _ in self.items.values())
+
+    def total_value(self):
+        return sum(count * price for count, price in self.items.values())
+'''
+
+LETTER = '''Dear Ms Okafor, thank you for your order of 14 March 2024 (number AX-20931-7). We have shipped 12 ceramic insulators
+of type KL-440/B at 18.40 euros each, 3 surge arresters of type SV-9 at 212.00 euros each and 40 metres of copper cable NYM-J 5x16 at
+9.75 euros a metre. The insulators left our plant in Brno on 18 March with the carrier Nordfracht, tracking number NF 5530 2281 90; the
+arresters and the cable follow on 22 March from Gdansk, tracking number NF 5530 2297 14. Please send the invoice address of your
+subsidiary in Lagos to accounts@brunner-elektrik.example, or call Mr Tomas Hlavacek at +420 555 013 882. Our bank details are unchanged:
+IBAN CZ65 0800 0000 1920 0014 5399, BIC GIBACZPX.'''
+
+TASKS = {
+    "edit": [
+        f"Rename the method `total_count` to `count_all` everywhere in this file. Answer with the whole changed file and nothing else.\n\n```python\n{PROGRAM}```",
+        f"Add a docstring of one line to the class and change nothing else. Answer with the whole file.\n\n```python\n{PROGRAM}```",
+    ],
+    "extract": [
+        f"Copy out of this letter every sentence that has a number in it, word by word, one a line.\n\n{LETTER}",
+        f"Give all goods, quantities, prices, dates and tracking numbers of this letter as JSON.\n\n{LETTER}",
+    ],
+    "plain": [
+        "Tell a story about a lighthouse keeper who finds a letter in a bottle.",
+        "Explain how rain forms, from the sea to the ground.",
+        "What should a small town consider before it builds a new bridge?",
+    ],
+}
+
+
+class Server:
+    def __init__(self, args, speculation):
+        command = [args.moebox, "serve", f"m={args.model}", "--port", "0", "--load-at-start", "--threads", str(args.threads),
+                   "--context", "2048", "--speculation", speculation]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        for line in self.process.stderr:
+            if match := re.search(r"listening on (http://[\d.:]+)", line):
+                self.url = match.group(1)
+                break
+        else:
+            sys.exit("moebox did not listen")
+        while True:
+            try:
+                return urllib.request.urlopen(self.url + "/ready").close()
+            except OSError:
+                time.sleep(0.05)
+
+    def answer(self, question, n_tokens):
+        """(text, decoded tokens a second)"""
+        body = {"model": "m", "messages": [{"role": "user", "content": question}], "max_tokens": n_tokens, "temperature": 0,
+                "stream": True, "stream_options": {"include_usage": True}}
+        request = urllib.request.Request(self.url + "/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
+        text, first, last = "", None, None
+        with urllib.request.urlopen(request) as response:
+            for line in response:
+                if not line.startswith(b"data: {"):
+                    continue
+                chunk = json.loads(line[6:])
+                piece = "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])
+                if piece:
+                    last = time.perf_counter()
+                    first = first or last
+                text += piece
+                usage = chunk.get("usage") or {}
+        return text, (usage["completion_tokens"] - 1) / (last - first)
+
+    def counters(self):
+        text = urllib.request.urlopen(self.url + "/metrics").read().decode()
+        return [int(float(re.search(rf"^vllm:spec_decode_num_{name}_tokens_total\S* (\S+)", text, re.M).group(1))) for name in ("accepted", "draft")]
+
+    def stop(self):
+        self.process.terminate()
+        self.process.communicate()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--moebox", required=True)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=160, help="longest answer")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument("--json", help="write the figures to this file")
+    args = parser.parse_args()
+    print(f"load before: {os.getloadavg()[0]:.1f}")
+    off, ngram = Server(args, "off"), Server(args, "ngram")
+    figures = {}
+    print("task      without   with (tokens/s)   ratio   right/drafted")
+    for task in args.tasks.split(","):
+        speeds, ratios = {"off": [], "ngram": []}, []
+        before = ngram.counters()
+        for question in TASKS[task]:
+            for turn in range(args.rounds + 1):  # the first one fills the prefix cache
+                (expected, slow), (text, fast) = off.answer(question, args.tokens), ngram.answer(question, args.tokens)
+                if text != expected:
+                    sys.exit(f"{task}: the answers differ:\n{expected}\n----\n{text}")
+                if turn == 0:
+                    continue
+                speeds["off"].append(slow)
+                speeds["ngram"].append(fast)
+                ratios.append(fast / slow)
+        right, drafted = (now - then for now, then in zip(ngram.counters(), before))
+        figures[task] = {"off": statistics.median(speeds["off"]), "ngram": statistics.median(speeds["ngram"]),
+                         "ratio": statistics.median(ratios), "accepted": right, "drafted": drafted}
+        print(f"{task:8} {figures[task]['off']:8.1f} {figures[task]['ngram']:8.1f}        {figures[task]['ratio']:8.2f}   {right}/{drafted}", flush=True)
+    off.stop()
+    ngram.stop()
+    if args.json:
+        with open(args.json, "w", encoding="utf-8") as file:
+            json.dump(figures, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+#include "runtime/draft_chooser.h"
+
+#include <algorithm>
+
+namespace moebox {
+namespace {
+
+// Before anything is known: what tokens beside the first add to a step that is bound by reading the weights.
+constexpr double second_token = 0.3, further_token = 0.12;
+// What drafts must promise to be made at all: the estimates are noisy.
+constexpr double least_gain = 1.05;
+
+double guess(int n_tokens) noexcept {
+  return n_tokens <= 1 ? 1.0 : 1.0 + second_token + further_token * (n_tokens - 2);
+}
+
+}  // namespace
+
+void StepCost::observe(int n_tokens, double ms) noexcept {
+  constexpr double memory = 0.97, outlier = 2.0;
+  // A step that waited for the processor says nothing; if all take that long, the estimate follows soon enough.
+  if (single_ > 0 || weight_ > 0) ms = std::min(ms, outlier * this->ms(n_tokens));
+  if (n_tokens <= 1) {
+    single_ += std::max(0.1, 1.0 / ++n_single_) * (ms - single_);
+    return;
+  }
+  const double x = n_tokens;
+  weight_ = weight_ * memory + 1;
+  x_ = x_ * memory + x;
+  xx_ = xx_ * memory + x * x;
+  y_ = y_ * memory + ms;
+  xy_ = xy_ * memory + x * ms;
+}
+
+double StepCost::ms(int n_tokens) const noexcept {
+  if (n_tokens <= 1) return single_ > 0 ? single_ : weight_ > 0 ? line(2) / guess(2) : 1.0;
+  return line(n_tokens);
+}
+
+/// The guess counts as two steps: it holds the slope while all steps have the same size.
+double StepCost::line(int n_tokens) const noexcept {
+  constexpr double near = 2, far = 12;
+  const double unit = single_ > 0 ? single_ : weight_ > 0 ? y_ / weight_ / guess(static_cast<int>(x_ / weight_)) : 1.0;
+  const double near_ms = unit * guess(static_cast<int>(near)), far_ms = unit * guess(static_cast<int>(far));
+  const double w = weight_ + 2, x = x_ + near + far, xx = xx_ + near * near + far * far, y = y_ + near_ms + far_ms,
+               xy = xy_ + near * near_ms + far * far_ms;
+  const double slope = std::max(0.0, (w * xy - x * y) / (w * xx - x * x));
+  return std::max(0.01 * unit, y / w + slope * (n_tokens - x / w));
+}
+
+DraftChooser::DraftChooser(Limits limits, int max_sequences) : limits_(limits) {
+  candidates_.reserve(static_cast<std::size_t>(max_sequences));
+}
+
+void DraftChooser::add_drafts(Scheduler& scheduler) noexcept {
+  n_tokens_ = 0;
+  candidates_.clear();
+  const std::vector<ScheduledSpan>& spans = scheduler.spans();
+  int n_rows = 0;
+  bool only_decodes = true;
+  for (const ScheduledSpan& span : spans) {
+    n_rows += span.reaches_end() ? 1 : 0;
+    only_decodes = only_decodes && span.n_tokens == 1;
+  }
+  if (only_decodes) n_tokens_ = static_cast<int>(spans.size());
+  if (limits_.max_drafts == 0) return;
+  const int room = std::min(limits_.max_rows - n_rows, scheduler.room());
+  for (std::size_t i = 0; i < spans.size(); ++i) {
+    Sequence& sequence = *spans[i].sequence;
+    DraftState& state = sequence.drafts;
+    state.match = 0;
+    if (room < 1 || !spans[i].reaches_end() || spans[i].n_tokens != 1 || !(only_decodes || limits_.always)) continue;
+    state.match = state.drafter.propose(sequence.tokens, state.proposed);
+    if (state.match > 0) candidates_.push_back({i, &state, 0, 0, state.record.chance(state.match)});
+  }
+  if (candidates_.empty()) return;
+  if (n_tokens_ == 1 && !limits_.always && (cost_.n_single() < least_measured || ++n_unmeasured_ > most_unmeasured))
+    return;
+  choose(n_tokens_, room);
+  for (const Candidate& candidate : candidates_) {
+    const int n = scheduler.add_drafts(candidate.span, candidate.n_best);
+    if (n_tokens_ > 0) n_tokens_ += n;
+  }
+}
+
+/// Adds the draft that is likeliest to be of use, one after the other, and keeps the number that makes the most tokens
+/// in the time of the step.
+void DraftChooser::choose(int n_tokens, int room) noexcept {
+  const double base = n_tokens > 0 ? n_tokens / cost_.ms(n_tokens) : 0;
+  double best = least_gain * base, expected = n_tokens;
+  for (int added = 1; added <= room; ++added) {
+    Candidate* likeliest = nullptr;
+    for (Candidate& candidate : candidates_)
+      if (candidate.n_drafts < limits_.max_drafts && (likeliest == nullptr || candidate.next > likeliest->next))
+        likeliest = &candidate;
+    if (likeliest == nullptr) break;
+    expected += likeliest->next;
+    ++likeliest->n_drafts;
+    likeliest->next *= likeliest->state->record.chance(likeliest->state->match + likeliest->n_drafts);
+    const double rate = expected / cost_.ms(n_tokens + added);
+    if (!limits_.always && rate <= best) continue;
+    best = rate;
+    for (Candidate& candidate : candidates_) candidate.n_best = candidate.n_drafts;
+  }
+}
+
+void DraftChooser::verified(const ScheduledSpan& span, TokenId first_token, int n_compared, int n_right) noexcept {
+  DraftState& state = span.sequence->drafts;
+  if (state.match == 0) return;
+  // What was only proposed is judged by its first token.
+  if (span.n_drafts == 0) state.record.observe(state.match, state.proposed.front() == first_token);
+  for (int i = 0; i < n_compared; ++i) state.record.observe(state.match + i, i < n_right);
+}
+
+void DraftChooser::step_took(double ms) noexcept {
+  if (n_tokens_ == 1) n_unmeasured_ = 0;
+  if (n_tokens_ > 0) cost_.observe(n_tokens_, ms);
+}
+
+}  // namespace moebox

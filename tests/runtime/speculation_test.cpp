@@ -1,0 +1,467 @@
+// Drafts change the speed and nothing else: answers with and without them are compared by bits, and so is what sinks,
+// processors and the books see of them.
+#include <atomic>
+#include <cstring>
+#include <functional>
+#include <future>
+#include <random>
+
+#include <gtest/gtest.h>
+
+#include "io/checkpoint.h"
+#include "runtime/draft_chooser.h"
+#include "runtime/engine.h"
+#include "speed.h"
+
+namespace moebox {
+namespace {
+
+using Ids = std::vector<TokenId>;
+
+TEST(NgramDrafter, FindsTheLongestMatchAndTheLatestOfEqualOnes) {
+  Ids tokens = {1, 2, 3, 50, 9, 2, 3, 60, 1, 2, 3};
+  NgramDrafter drafter(100);
+  Ids out(3);
+  EXPECT_EQ(drafter.propose(tokens, out), 3);
+  EXPECT_EQ(out, (Ids{50, 9, 2}));
+  tokens.insert(tokens.end(), {70, 8, 2, 3});
+  EXPECT_EQ(drafter.propose(tokens, out), 2);
+  EXPECT_EQ(out, (Ids{70, 8, 2}));
+  tokens.insert(tokens.end(), {99, 98});
+  EXPECT_EQ(drafter.propose(tokens, out), 0);
+}
+
+TEST(NgramDrafter, GoesOnWhereAPeriodRunsIntoTheEnd) {
+  NgramDrafter drafter(100);
+  Ids out(7);
+  EXPECT_EQ(drafter.propose(Ids{5, 1, 2, 3, 1, 2, 3}, out), 3);
+  EXPECT_EQ(out, (Ids{1, 2, 3, 1, 2, 3, 1}));
+}
+
+/// Against the plain definition, on texts of few different tokens; they grow by any number at a time.
+TEST(NgramDrafter, EqualsASearchThroughEverything) {
+  std::mt19937 random(3);
+  for (int text = 0; text < 60; ++text) {
+    constexpr int size = 100;  // fewer than the candidates that are looked at
+    NgramDrafter drafter(size);
+    Ids tokens, out(5);
+    while (tokens.size() < size) {
+      const auto more = std::min<std::size_t>(1 + random() % 4, size - tokens.size());
+      for (std::size_t i = 0; i < more; ++i)
+        tokens.push_back(static_cast<TokenId>(random() % (2u + static_cast<unsigned>(text) % 7u)));
+      int best = 0, place = -1;
+      const int n = static_cast<int>(tokens.size());
+      for (int end = n - 2; end >= 0; --end) {
+        int match = 0;
+        while (match < 32 && match <= end && tokens[std::size_t(end - match)] == tokens[std::size_t(n - 1 - match)])
+          ++match;
+        if (match > best) best = match, place = end;
+      }
+      if (best < 2) best = 0;
+      ASSERT_EQ(drafter.propose(tokens, out), best);
+      if (best == 0) continue;
+      Ids all = tokens;
+      for (int i = 0; i < 5; ++i) all.push_back(all[std::size_t(place + 1 + i)]);
+      ASSERT_EQ(out, Ids(all.end() - 5, all.end()));
+    }
+  }
+}
+
+TEST(StepCost, LearnsTheLineAndForgivesAnOutlier) {
+  StepCost cost;
+  for (int i = 0; i < 200; ++i) {
+    cost.observe(1, 10);
+    cost.observe(2 + i % 10, 12 + (2 + i % 10) * 0.5);
+  }
+  EXPECT_NEAR(cost.ms(1), 10, 0.01);
+  for (const int n : {2, 6, 11}) EXPECT_NEAR(cost.ms(n), 12 + n * 0.5, 0.05 * (12 + n * 0.5)) << n;
+  cost.observe(1, 1000);
+  cost.observe(4, 1000);
+  EXPECT_LT(cost.ms(1), 12);
+  EXPECT_LT(cost.ms(4), 16);
+  for (int i = 0; i < 200; ++i) cost.observe(4, 40);  // the machine has become slow for good
+  EXPECT_GT(cost.ms(4), 30);
+}
+
+/// A sequence that says the same over and over, decoding alone; `n` steps of the given costs.
+int drafts_after(DraftChooser& chooser, int n, bool right, const std::function<double(int)>& ms) {
+  ModelInfo info;
+  info.n_layers = 1;
+  info.kv = {KvType::f32, 1, 8};
+  BlockPool pool(info, 64);
+  Scheduler scheduler(pool, {512, 8});
+  GenerationRequest request;
+  for (int i = 0; i < 60; ++i) request.prompt.push_back(i % 6);
+  SequenceList list;
+  list.emplace_back(std::move(request), nullptr, 2000, 8);
+  Sequence& sequence = list.front();
+  scheduler.add(std::move(list));
+  scheduler.schedule();
+  scheduler.computed(sequence, 60);
+  int n_drafts = 0;
+  for (int step = 0; step < n; ++step) {
+    sequence.tokens.push_back(static_cast<TokenId>(sequence.tokens.size() % 6));
+    const auto& spans = scheduler.schedule();
+    chooser.add_drafts(scheduler);
+    n_drafts = spans.at(0).n_drafts;
+    chooser.verified(spans[0], right ? sequence.drafts.proposed[0] : 99, right ? n_drafts : std::min(1, n_drafts),
+                     right ? n_drafts : 0);
+    chooser.step_took(ms(1 + n_drafts));
+    scheduler.computed(sequence, 1);
+  }
+  return n_drafts;
+}
+
+TEST(DraftChooser, DraftsWhenItPaysAndNotOtherwise) {
+  const auto cheap = [](int n) { return 10 + 0.5 * n; };
+  const auto dear = [](int n) { return 10.0 * n; };
+  const DraftChooser::Limits limits{8, 16};
+  DraftChooser a(limits, 4), b(limits, 4), c(limits, 4), d({8, 16, true}, 4), e({8, 4}, 4), f({8, 1}, 4);
+  EXPECT_EQ(drafts_after(a, 100, true, cheap), 8);
+  EXPECT_EQ(drafts_after(b, 100, true, dear), 0);
+  EXPECT_EQ(drafts_after(c, 100, false, cheap), 0);
+  EXPECT_EQ(drafts_after(d, 100, false, dear), 8);
+  EXPECT_EQ(drafts_after(e, 100, true, cheap), 3);
+  EXPECT_EQ(drafts_after(f, 100, true, cheap), 0);
+}
+
+// ---- answers ----
+
+struct DraftedAnswer {
+  Ids tokens, accepted;
+  std::vector<float> logprobs, top;
+  std::uint64_t logits = 14695981039346656037u;  // FNV-1a of all that the processor saw
+  FinishReason reason{};
+  GenerationStats stats;
+};
+
+class DraftSink final : public GenerationSink {
+ public:
+  bool on_token(const GeneratedToken& token) override {
+    answer.tokens.push_back(token.id);
+    answer.logprobs.push_back(token.logprob);
+    for (const TokenLogprob& entry : token.top) answer.top.push_back(entry.logprob);
+    return !on_each || on_each(static_cast<int>(answer.tokens.size()));
+  }
+  void on_finish(FinishReason reason, const GenerationStats& stats, const Error*) override {
+    answer.reason = reason;
+    answer.stats = stats;
+    done_.set_value();
+  }
+  void wait() { ASSERT_EQ(done_.get_future().wait_for(std::chrono::minutes(2)), std::future_status::ready); }
+
+  DraftedAnswer answer;
+  std::function<bool(int)> on_each;
+
+ private:
+  std::promise<void> done_;
+};
+
+/// Remembers the bits of the logits and the tokens that it is told of; a script leaves one token to choose.
+class Witness final : public LogitProcessor {
+ public:
+  explicit Witness(DraftedAnswer& answer, Ids script = {}) : answer_(answer), script_(std::move(script)) {}
+  void apply(std::span<float> logits, std::span<const TokenId> tokens) override {
+    const auto mix = [&](std::uint64_t value) { answer_.logits = (answer_.logits ^ value) * 1099511628211u; };
+    mix(tokens.size());
+    for (const TokenId id : tokens) mix(static_cast<std::uint64_t>(id));
+    for (const float logit : logits) {
+      std::uint32_t bits;
+      std::memcpy(&bits, &logit, sizeof bits);
+      mix(bits);
+    }
+    const std::size_t n = answer_.accepted.size();
+    if (script_.empty()) return;
+    const auto chosen = static_cast<std::size_t>(script_[n % script_.size()]);
+    for (std::size_t i = 0; i < logits.size(); ++i)
+      if (i != chosen) logits[i] = -std::numeric_limits<float>::infinity();
+  }
+  void accept(TokenId token) override { answer_.accepted.push_back(token); }
+
+ private:
+  DraftedAnswer& answer_;
+  Ids script_;
+};
+
+std::unique_ptr<Engine> make_engine(const std::string& model, EngineOptions options, Isa isa,
+                                    std::size_t n_blocks = 0) {
+  static std::map<std::string, Checkpoint> checkpoints;  // they stay open: embeddings are read from them
+  auto found = checkpoints.find(model);
+  if (found == checkpoints.end())
+    found = checkpoints.emplace(model, Checkpoint::open(MOEBOX_TEST_DIR "/golden/" + model)).first;
+  auto team = std::make_unique<ThreadTeam>(2);
+  ModelOptions model_options;
+  model_options.kernels = &kernel_table(isa);
+  auto loaded = load_model(found->second, *team, model_options);
+  if (n_blocks > 0) options.kv_bytes = loaded->info().kv_block_bytes() * n_blocks;
+  return std::make_unique<Engine>(std::move(loaded), std::move(team), options);
+}
+
+/// They are published a moment after the last answer's end.
+EngineStats stats_at_rest(Engine& engine) {
+  for (int i = 0; i < 400 && engine.stats().kv_blocks_used != 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  return engine.stats();
+}
+
+EngineOptions with_drafts(EngineOptions options) {
+  options.speculation = Speculation::ngram;
+  options.always_draft = true;
+  return options;
+}
+
+/// Requests of all kinds. Every prompt repeats itself, and so do the answers of models that have learnt nothing.
+GenerationRequest repetitive_request(int index, const ModelInfo& info) {
+  std::mt19937 random(static_cast<unsigned>(index));
+  GenerationRequest request;
+  Ids motif(3 + random() % 5);
+  for (TokenId& id : motif) id = static_cast<TokenId>(random() % static_cast<unsigned>(info.vocab_size));
+  for (unsigned i = 0; i < 8 + random() % 30; ++i) request.prompt.push_back(motif[i % motif.size()]);
+  request.max_new_tokens = 8 + static_cast<int>(random() % 40);
+  SamplingParams& params = request.sampling;
+  params.seed = 77;
+  params.n_logprobs = index % 3;
+  request.choice = index % 4;
+  params.temperature = index % 2 == 0 ? 0.0f : 0.3f;
+  if (index % 5 == 1) {
+    params.repetition_penalty = 1.05f;
+    params.frequency_penalty = 0.1f;
+    params.presence_penalty = 0.1f;
+  }
+  if (index % 5 == 2) params.top_k = 3;
+  if (index % 4 == 3) request.stop_tokens = {static_cast<TokenId>(random() % static_cast<unsigned>(info.vocab_size))};
+  if (info.moe.n_layers > 0 && index % 3 == 1) request.budget.top_p = 0.6f;
+  return request;
+}
+
+std::vector<DraftedAnswer> answers_of(Engine& engine, int n_requests) {
+  std::vector<std::shared_ptr<DraftSink>> sinks;
+  for (int i = 0; i < n_requests; ++i) {
+    sinks.push_back(std::make_shared<DraftSink>());
+    GenerationRequest request = repetitive_request(i, engine.model());
+    request.processors = {std::make_shared<Witness>(sinks.back()->answer)};
+    engine.submit(std::move(request), sinks.back());
+  }
+  std::vector<DraftedAnswer> answers;
+  for (const auto& sink : sinks) {
+    sink->wait();
+    answers.push_back(std::move(sink->answer));
+  }
+  return answers;
+}
+
+bool equal_floats(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+}
+
+void expect_same(const std::vector<DraftedAnswer>& answers, const std::vector<DraftedAnswer>& expected) {
+  ASSERT_EQ(answers.size(), expected.size());
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    SCOPED_TRACE("request " + std::to_string(i));
+    EXPECT_EQ(answers[i].tokens, expected[i].tokens);
+    EXPECT_EQ(answers[i].accepted, expected[i].accepted);
+    EXPECT_EQ(answers[i].logits, expected[i].logits);
+    EXPECT_TRUE(equal_floats(answers[i].logprobs, expected[i].logprobs));
+    EXPECT_TRUE(equal_floats(answers[i].top, expected[i].top));
+    EXPECT_EQ(answers[i].reason, expected[i].reason);
+    EXPECT_EQ(answers[i].stats.generated_tokens, expected[i].stats.generated_tokens);
+    EXPECT_EQ(answers[i].stats.moe.histogram, expected[i].stats.moe.histogram);
+    EXPECT_NEAR(answers[i].stats.moe.dropped_mass, expected[i].stats.moe.dropped_mass, 1e-9);
+  }
+}
+
+int accepted(const std::vector<DraftedAnswer>& answers) {
+  int sum = 0;
+  for (const DraftedAnswer& answer : answers) sum += answer.stats.accepted_tokens;
+  return sum;
+}
+
+class SpeculationOf : public testing::TestWithParam<std::tuple<const char*, Isa>> {};
+
+INSTANTIATE_TEST_SUITE_P(Models, SpeculationOf,
+                         testing::Combine(testing::Values("transformers/models/llama_gqa", "deepseek/models/tiny-v3",
+                                                          "moe/models/qwen2moe", "moe/models/deepseek_v2_attention"),
+                                          testing::ValuesIn(available_isas().begin(), available_isas().end())),
+                         [](const auto& info) {
+                           std::string label = std::get<0>(info.param);
+                           label = label.substr(label.rfind('/') + 1) + "_" +
+                                   std::string(moebox::name(std::get<1>(info.param)));
+                           std::replace_if(label.begin(), label.end(), [](char c) { return !std::isalnum(c); }, '_');
+                           return label;
+                         });
+
+TEST_P(SpeculationOf, ChangesNoBitOfAnyAnswer) {
+  const auto& [model, isa] = GetParam();
+  const int n_requests = test::slow_machine ? 12 : 24;
+  EngineOptions plain;
+  plain.context_tokens = 96;
+  const auto without = make_engine(model, plain, isa);
+  const std::vector<DraftedAnswer> expected = answers_of(*without, n_requests);
+  EXPECT_EQ(accepted(expected), 0);
+
+  // All at once: many rows.
+  const auto together = make_engine(model, with_drafts(plain), isa);
+  std::vector<DraftedAnswer> answers = answers_of(*together, n_requests);
+  expect_same(answers, expected);
+  EXPECT_GT(accepted(answers), 0);
+  const EngineStats stats = stats_at_rest(*together), plain_stats = stats_at_rest(*without);
+  EXPECT_EQ(stats.accepted_tokens, static_cast<std::uint64_t>(accepted(answers)));
+  EXPECT_GT(stats.draft_tokens, stats.accepted_tokens);
+  EXPECT_GT(stats.drafts, 0u);
+  EXPECT_EQ(stats.generated_tokens, plain_stats.generated_tokens);
+  EXPECT_EQ(stats.prompt_tokens, plain_stats.prompt_tokens);
+  for (std::size_t layer = 0; layer < plain_stats.expert_load.size(); ++layer) {
+    EXPECT_EQ(stats.expert_load[layer].n_chosen, plain_stats.expert_load[layer].n_chosen);
+    EXPECT_EQ(stats.expert_load[layer].entropy, plain_stats.expert_load[layer].entropy);
+  }
+
+  // Few at a time, their prompts in pieces; and by chance, as the measured times have it.
+  EngineOptions few = with_drafts(plain);
+  few.max_sequences = 3;
+  few.max_batch_tokens = 14;
+  answers = answers_of(*make_engine(model, few, isa), n_requests);
+  expect_same(answers, expected);
+  EXPECT_GT(accepted(answers), 0);
+  few.always_draft = false;
+  expect_same(answers_of(*make_engine(model, few, isa), n_requests), expected);
+
+  // With memory for three of them: they are preempted and computed again.
+  answers = answers_of(*make_engine(model, with_drafts(plain), isa, 7), n_requests);
+  expect_same(answers, expected);
+  EXPECT_GT(accepted(answers), 0);
+  int preemptions = 0;
+  for (const DraftedAnswer& answer : answers) preemptions += answer.stats.preemptions;
+  EXPECT_GT(preemptions, 0);
+}
+
+class ScriptedDrafts : public testing::TestWithParam<const char*> {
+ protected:
+  /// The prompt says the motif twice, and the answer has to say it again: drafts are right from its second token on.
+  DraftedAnswer run(EngineOptions options, const std::function<void(GenerationRequest&, DraftSink&, Engine&)>& change) {
+    options.context_tokens = 96;
+    const auto engine = make_engine(GetParam(), options, available_isas().back());
+    const auto sink = std::make_shared<DraftSink>();
+    GenerationRequest request;
+    for (int i = 0; i < 16; ++i) request.prompt.push_back(motif[static_cast<std::size_t>(i) % motif.size()]);
+    request.sampling.temperature = 0;
+    request.max_new_tokens = 20;
+    request.processors = {std::make_shared<Witness>(sink->answer, motif)};
+    change(request, *sink, *engine);
+    id = std::promise<RequestId>();
+    id.set_value(engine->submit(std::move(request), sink));
+    sink->wait();
+    EXPECT_EQ(stats_at_rest(*engine).kv_blocks_used, 0);
+    return sink->answer;
+  }
+  /// With and without: the same answer, which is the motif's first n tokens; every call of accept() has its token.
+  void expect_both(std::size_t n, FinishReason reason, std::size_t n_accepted,
+                   const std::function<void(GenerationRequest&, DraftSink&, Engine&)>& change) {
+    const DraftedAnswer expected = run({}, change), answer = run(with_drafts({}), change);
+    expect_same({answer}, {expected});
+    EXPECT_EQ(answer.reason, reason);
+    Ids tokens;
+    while (tokens.size() < std::max(n, n_accepted)) tokens.push_back(motif[tokens.size() % motif.size()]);
+    EXPECT_EQ(answer.accepted, Ids(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(n_accepted)));
+    tokens.resize(n);
+    EXPECT_EQ(answer.tokens, tokens);
+    EXPECT_GT(answer.stats.accepted_tokens, 0);
+  }
+
+  const Ids motif = {11, 12, 13, 14, 15, 16, 17, 18};
+  std::promise<RequestId> id;
+};
+
+INSTANTIATE_TEST_SUITE_P(Models, ScriptedDrafts,
+                         testing::Values("transformers/models/llama_gqa", "deepseek/models/tiny-v3"),
+                         [](const auto& info) {
+                           return std::string(std::string_view(info.param).find("llama") != std::string_view::npos
+                                                  ? "dense"
+                                                  : "latent");
+                         });
+
+TEST_P(ScriptedDrafts, AStopTokenEndsTheAnswerInsideARun) {
+  expect_both(5, FinishReason::stop, 6,
+              [](GenerationRequest& request, DraftSink&, Engine&) { request.stop_tokens = {16}; });
+}
+
+TEST_P(ScriptedDrafts, TheLongestAnswerEndsInsideARun) {
+  for (const int n : {3, 4, 19})
+    expect_both(static_cast<std::size_t>(n), FinishReason::length, static_cast<std::size_t>(n),
+                [&](GenerationRequest& request, DraftSink&, Engine&) { request.max_new_tokens = n; });
+}
+
+TEST_P(ScriptedDrafts, TheSinkEndsTheAnswerInsideARun) {
+  expect_both(6, FinishReason::stop, 6,
+              [](GenerationRequest&, DraftSink& sink, Engine&) { sink.on_each = [](int n) { return n < 6; }; });
+}
+
+TEST_P(ScriptedDrafts, ASinkThatThrowsEndsTheAnswerInsideARun) {
+  expect_both(6, FinishReason::error, 6, [](GenerationRequest&, DraftSink& sink, Engine&) {
+    sink.on_each = [](int n) -> bool { return n < 6 ? true : throw std::runtime_error("full"); };
+  });
+}
+
+TEST_P(ScriptedDrafts, ACancelledSequenceGetsNoFurtherToken) {
+  expect_both(6, FinishReason::cancelled, 6, [this](GenerationRequest&, DraftSink& sink, Engine& engine) {
+    sink.on_each = [this, &engine](int n) {
+      if (n == 6) engine.cancel(id.get_future().get());
+      return true;
+    };
+  });
+}
+
+TEST_P(ScriptedDrafts, RunsAreLongAndStepsFew) {
+  EngineOptions options = with_drafts({});
+  options.draft_tokens = 4;
+  const DraftedAnswer answer = run(options, [](GenerationRequest&, DraftSink&, Engine&) {});
+  EXPECT_EQ(answer.tokens.size(), 20u);
+  EXPECT_GE(answer.stats.accepted_tokens, 14);
+  EXPECT_LE(answer.stats.drafted_tokens, 18);
+}
+
+// What the cache keeps of an answer that came in runs is what it keeps of one that came token by token.
+TEST_P(ScriptedDrafts, TheCacheHoldsTheSameAfterwards) {
+  std::vector<DraftedAnswer> expected;
+  for (const bool drafts : {false, true}) {
+    EngineOptions options;
+    options.context_tokens = 256;
+    if (drafts) options = with_drafts(options);
+    const auto engine = make_engine(GetParam(), options, available_isas().back());
+    std::vector<DraftedAnswer> answers;
+    Ids prompt;
+    for (int i = 0; i < 40; ++i) prompt.push_back(motif[static_cast<std::size_t>(i) % motif.size()]);
+    for (int turn = 0; turn < 3; ++turn) {
+      const auto sink = std::make_shared<DraftSink>();
+      GenerationRequest request;
+      request.prompt = prompt;
+      request.sampling.temperature = 0;
+      request.max_new_tokens = 30;
+      request.processors = {std::make_shared<Witness>(sink->answer)};
+      engine->submit(std::move(request), sink);
+      sink->wait();
+      answers.push_back(sink->answer);
+      prompt.insert(prompt.end(), sink->answer.tokens.begin(), sink->answer.tokens.end());
+    }
+    if (!drafts) {
+      expected = answers;
+      continue;
+    }
+    expect_same(answers, expected);
+    EXPECT_GT(accepted(answers), 0);
+    for (std::size_t turn = 0; turn < 3; ++turn)
+      EXPECT_EQ(answers[turn].stats.cached_tokens, expected[turn].stats.cached_tokens);
+    EXPECT_GT(answers[2].stats.cached_tokens, 0);
+  }
+}
+
+TEST(Speculation, OptionsAreChecked) {
+  for (const int n : {0, -1, max_draft_tokens + 1}) {
+    EngineOptions options = with_drafts({});
+    options.context_tokens = 64;
+    options.draft_tokens = n;
+    EXPECT_THROW(make_engine("transformers/models/llama_gqa", options, available_isas().back()), Error);
+  }
+}
+
+}  // namespace
+}  // namespace moebox
