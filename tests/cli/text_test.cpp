@@ -80,7 +80,8 @@ TEST(Messages, BothLanguagesFillTheSamePlaces) {
     EXPECT_NE(say(text.error, "boom").find("boom"), std::string::npos);
     EXPECT_NE(say(text.loaded, 3, "talk.json").find("talk.json"), std::string::npos);
     EXPECT_NE(say(text.loaded, 3, "talk.json").find("3"), std::string::npos);
-    EXPECT_NE(say(text.figures, 1, 2, "3.0", "4.0", "5", "6 MB").find("6 MB"), std::string::npos);
+    EXPECT_NE(say(text.figures, 1, 2, "3.0", "4.0", say(text.drafts, 8, 9), "5", "6 MB").find("6 MB"), std::string::npos);
+    EXPECT_NE(say(text.drafts, 8, 9).find("9"), std::string::npos);
     EXPECT_NE(say(text.does_not_fit, 77, 88).find("88"), std::string::npos);
     EXPECT_NE(say(text.value_set, "seed", "1").find("seed"), std::string::npos);
   }
