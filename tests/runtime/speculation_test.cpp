@@ -229,6 +229,7 @@ GenerationRequest repetitive_request(int index, const ModelInfo& info) {
     params.presence_penalty = 0.1f;
   }
   if (index % 5 == 2) params.top_k = 3;
+  if (index % 6 == 5) params.logit_bias = {{motif.front(), 1000.0f}};  // says one token again and again
   if (index % 4 == 3) request.stop_tokens = {static_cast<TokenId>(random() % static_cast<unsigned>(info.vocab_size))};
   if (info.moe.n_layers > 0 && index % 3 == 1) request.budget.top_p = 0.6f;
   return request;

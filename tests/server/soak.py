@@ -173,8 +173,12 @@ def main():
         soak = Soak(server.url, options.seconds, options.seed + 1)
         memory = asyncio.run(soak.run(options.clients, server.resident_bytes))
         deadline = time.monotonic() + 30
+        # The question itself comes by a connection.
         while time.monotonic() < deadline and (
-            server.metric("vllm:num_requests_running") or server.metric("vllm:num_requests_waiting") or server.metric("moebox:requests_in_flight")
+            server.metric("vllm:num_requests_running")
+            or server.metric("vllm:num_requests_waiting")
+            or server.metric("moebox:requests_in_flight")
+            or server.metric("moebox:connections") > 1
         ):
             time.sleep(0.1)
         for name in ("vllm:num_requests_running", "vllm:num_requests_waiting", "moebox:requests_in_flight", "vllm:kv_cache_usage_perc"):
