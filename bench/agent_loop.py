@@ -6,51 +6,20 @@
 Two servers answer the same turns one after the other, one with the prefix cache and one without; they take turns, and the answers must be equal.
 """
 import argparse
-import json
-import re
 import statistics
-import subprocess
 import sys
-import time
-import urllib.request
+
+from served import serve, stream
 
 
-class Server:
-    def __init__(self, args, setting):
-        command = [args.moebox, "serve", f"m={args.model}", "--port", "0", "--load-at-start", "--threads", str(args.threads), setting]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        for line in self.process.stderr:
-            if match := re.search(r"listening on (http://[\d.:]+)", line):
-                self.url = match.group(1)
-                break
-        else:
-            sys.exit("moebox did not listen")
-        while True:
-            try:
-                return urllib.request.urlopen(self.url + "/ready").close()
-            except OSError:
-                time.sleep(0.05)
-
-    def answer(self, prompt, n_tokens):
-        """(text, seconds to the first token, tokens found in the cache, tokens of the prompt)"""
-        body = {"model": "m", "prompt": prompt, "max_tokens": n_tokens, "temperature": 0, "ignore_eos": True, "stream": True,
-                "stream_options": {"include_usage": True}}
-        request = urllib.request.Request(self.url + "/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
-        text, first = "", None
-        begin = time.perf_counter()
-        with urllib.request.urlopen(request) as response:
-            for line in response:
-                if not line.startswith(b"data: {"):
-                    continue
-                first = first or time.perf_counter() - begin
-                chunk = json.loads(line[6:])
-                text += "".join(choice["text"] for choice in chunk["choices"])
-                usage = chunk.get("usage")
-        return text, first, usage["prompt_tokens_details"]["cached_tokens"], usage["prompt_tokens"]
-
-    def stop(self):
-        self.process.terminate()
-        self.process.communicate()
+def answer(server, prompt, n_tokens):
+    """(text, seconds to the first token, tokens found in the cache, tokens of the prompt)"""
+    text, first, usage = "", None, None
+    for seconds, chunk in stream(server, "/v1/completions", {"prompt": prompt, "max_tokens": n_tokens, "ignore_eos": True}):
+        first = first or seconds
+        text += "".join(choice["text"] for choice in chunk["choices"])
+        usage = chunk.get("usage")
+    return text, first, usage["prompt_tokens_details"]["cached_tokens"], usage["prompt_tokens"]
 
 
 def words(n, seed):
@@ -68,13 +37,13 @@ def main():
     parser.add_argument("--answer", type=int, default=24, help="tokens of the model's answer")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    servers = {name: Server(args, setting) for name, setting in (("cached", "--prefix-cache"), ("computed", "--no-prefix-cache"))}
+    servers = {name: serve(args.moebox, args.model, args.threads, setting) for name, setting in (("cached", "--prefix-cache"), ("computed", "--no-prefix-cache"))}
     seconds = {name: [] for name in servers}
     prompt = words(args.instructions, 0)
     print("turn  prompt  found  cached ms  computed ms")
     for turn in range(args.turns):
         prompt += "\n" + words(args.new, turn + 1) + "\n"
-        found = {name: server.answer(prompt, args.answer) for name, server in servers.items()}
+        found = {name: answer(server, prompt, args.answer) for name, server in servers.items()}
         if found["cached"][0] != found["computed"][0]:
             sys.exit(f"turn {turn + 1}: the answers differ")
         for name in servers:

@@ -9,12 +9,10 @@ of decode speeds (tokens after the first one by the time since it).
 import argparse
 import json
 import os
-import re
 import statistics
-import subprocess
 import sys
-import time
-import urllib.request
+
+from served import serve, stream
 
 PROGRAM = '''class Inventory:
     def __init__(self, warehouse, capacity):
@@ -75,49 +73,23 @@ TASKS = {
 }
 
 
-class Server:
-    def __init__(self, args, speculation):
-        command = [args.moebox, "serve", f"m={args.model}", "--port", "0", "--load-at-start", "--threads", str(args.threads),
-                   "--context", "2048", "--speculation", speculation]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        for line in self.process.stderr:
-            if match := re.search(r"listening on (http://[\d.:]+)", line):
-                self.url = match.group(1)
-                break
-        else:
-            sys.exit("moebox did not listen")
-        while True:
-            try:
-                return urllib.request.urlopen(self.url + "/ready").close()
-            except OSError:
-                time.sleep(0.05)
+def answer(server, question, n_tokens):
+    """(text, decoded tokens a second)"""
+    text, first, last, usage = "", None, None, None
+    body = {"messages": [{"role": "user", "content": question}], "max_tokens": n_tokens}
+    for seconds, chunk in stream(server, "/v1/chat/completions", body):
+        piece = "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])
+        if piece:
+            last = seconds
+            first = first or last
+        text += piece
+        usage = chunk.get("usage")
+    return text, (usage["completion_tokens"] - 1) / (last - first)
 
-    def answer(self, question, n_tokens):
-        """(text, decoded tokens a second)"""
-        body = {"model": "m", "messages": [{"role": "user", "content": question}], "max_tokens": n_tokens, "temperature": 0,
-                "stream": True, "stream_options": {"include_usage": True}}
-        request = urllib.request.Request(self.url + "/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
-        text, first, last = "", None, None
-        with urllib.request.urlopen(request) as response:
-            for line in response:
-                if not line.startswith(b"data: {"):
-                    continue
-                chunk = json.loads(line[6:])
-                piece = "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])
-                if piece:
-                    last = time.perf_counter()
-                    first = first or last
-                text += piece
-                usage = chunk.get("usage") or {}
-        return text, (usage["completion_tokens"] - 1) / (last - first)
 
-    def counters(self):
-        text = urllib.request.urlopen(self.url + "/metrics").read().decode()
-        return [int(float(re.search(rf"^vllm:spec_decode_num_{name}_tokens_total\S* (\S+)", text, re.M).group(1))) for name in ("accepted", "draft")]
-
-    def stop(self):
-        self.process.terminate()
-        self.process.communicate()
+def counters(server):
+    """Drafted tokens that were right, and all of them."""
+    return [int(server.metric(f"vllm:spec_decode_num_{name}_tokens_total")) for name in ("accepted", "draft")]
 
 
 def main():
@@ -131,15 +103,15 @@ def main():
     parser.add_argument("--json", help="write the figures to this file")
     args = parser.parse_args()
     print(f"load before: {os.getloadavg()[0]:.1f}")
-    off, ngram = Server(args, "off"), Server(args, "ngram")
+    off, ngram = (serve(args.moebox, args.model, args.threads, "--context", "2048", "--speculation", kind) for kind in ("off", "ngram"))
     figures = {}
     print("task      without   with (tokens/s)   ratio   right/drafted")
     for task in args.tasks.split(","):
         speeds, ratios = {"off": [], "ngram": []}, []
-        before = ngram.counters()
+        before = counters(ngram)
         for question in TASKS[task]:
             for turn in range(args.rounds + 1):  # the first one fills the prefix cache
-                (expected, slow), (text, fast) = off.answer(question, args.tokens), ngram.answer(question, args.tokens)
+                (expected, slow), (text, fast) = answer(off, question, args.tokens), answer(ngram, question, args.tokens)
                 if text != expected:
                     sys.exit(f"{task}: the answers differ:\n{expected}\n----\n{text}")
                 if turn == 0:
@@ -147,7 +119,7 @@ def main():
                 speeds["off"].append(slow)
                 speeds["ngram"].append(fast)
                 ratios.append(fast / slow)
-        right, drafted = (now - then for now, then in zip(ngram.counters(), before))
+        right, drafted = (now - then for now, then in zip(counters(ngram), before))
         figures[task] = {"off": statistics.median(speeds["off"]), "ngram": statistics.median(speeds["ngram"]),
                          "ratio": statistics.median(ratios), "accepted": right, "drafted": drafted}
         print(f"{task:8} {figures[task]['off']:8.1f} {figures[task]['ngram']:8.1f}        {figures[task]['ratio']:8.2f}   {right}/{drafted}", flush=True)

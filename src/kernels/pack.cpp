@@ -1,12 +1,10 @@
 // Stored rows -> panels, and one row back. Which bytes go where is a table of fields per format (layout.h); values are
 // not touched.
-#include <algorithm>
 #include <array>
 #include <cstring>
 #include <initializer_list>
 
 #include "kernels/activations.h"
-#include "kernels/gather.h"
 #include "kernels/kernels.h"
 #include "kernels/layout.h"
 #include "tensor/dequantize.h"
@@ -236,38 +234,6 @@ std::size_t activation_bytes(ActivationType type, int n_tokens, int n_columns) n
   const int n_full = n_tokens / activation_block_tokens, rest = n_tokens % activation_block_tokens;
   const std::size_t full = activation_token_block_bytes(type, activation_block_tokens, n_columns);
   return offset(n_full) * full + (rest == 0 ? 0 : activation_token_block_bytes(type, rest, n_columns));
-}
-
-void gather_activations(ActivationType type, const SingleActivations& singles, const int* tokens,
-                        const ActivationRows& rows, std::byte* activations) noexcept {
-  const auto single = [&](int row) { return singles.data + offset(tokens[row]) * singles.bytes; };
-  if (type == ActivationType::f32) {
-    const std::size_t bytes = offset(rows.n_columns) * sizeof(float);
-    for (int r = rows.first; r < rows.last; ++r) std::memcpy(activations + offset(r) * bytes, single(r), bytes);
-    return;
-  }
-  const bool by_32 = type == ActivationType::int8_block32;
-  const std::size_t record_bytes = by_32 ? sizeof(ActivationRecord32) : sizeof(ActivationRecord256);
-  const auto copy_record = [&](std::byte* to, const std::byte* from) {  // sizes that the compiler knows
-    by_32 ? std::memcpy(to, from, sizeof(ActivationRecord32)) : std::memcpy(to, from, sizeof(ActivationRecord256));
-  };
-  const std::size_t full_bytes = activation_token_block_bytes(type, activation_block_tokens, rows.n_columns);
-  for (int first = rows.first; first < rows.last;) {
-    const int block = first / activation_block_tokens, begin = block * activation_block_tokens;
-    const int m = std::min(activation_block_tokens, rows.n_rows - begin), last = std::min(begin + m, rows.last);
-    std::byte* base = activations + offset(block) * full_bytes;
-    // Columns outside, tokens inside: what is written lies side by side.
-    for (int column = 0; column < rows.n_columns / 32; ++column)
-      for (int r = first; r < last; ++r)
-        std::memcpy(base + offset(column * m + r - begin) * 32, single(r) + offset(column) * 32, 32);
-    base += activation_records_offset(m, rows.n_columns);
-    const std::size_t records = activation_records_offset(1, rows.n_columns);
-    for (int column = 0; column < rows.n_columns / (by_32 ? 32 : 256); ++column)
-      for (int r = first; r < last; ++r)
-        copy_record(base + offset(column * m + r - begin) * record_bytes,
-                    single(r) + records + offset(column) * record_bytes);
-    first = last;
-  }
 }
 
 void pack_panels(const TensorView& stored, int first_panel, int last_panel, std::byte* panels) noexcept {
