@@ -134,7 +134,8 @@ std::vector<float> attend(const KernelTable& table, AttentionArgs args, std::vec
 // Cache and queries of any bits, NaN and infinities among them.
 void attention(Input& input) {
   AttentionArgs args;
-  args.kv = {input.below(2) == 0 ? KvType::f16 : KvType::f32, 1 + input.below(2), 8 * (1 + input.below(10))};
+  constexpr KvType types[] = {KvType::f16, KvType::f32, KvType::bf16, KvType::q8_0};
+  args.kv = {types[input.below(4)], 1 + input.below(2), 8 * (1 + input.below(10))};
   args.n_heads = args.kv.n_kv_heads * (1 + input.below(4));
   args.scale = 0.125f;
   args.n_tokens = 1 + input.below(40);

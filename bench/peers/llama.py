@@ -1,6 +1,6 @@
 """llama.cpp by the low-level interface of llama-cpp-python: token ids in, logits out. For golden data and for the benchmark.
 
-Context as stated in everything that uses it: CPU only, f16 keys and values; no flash attention
+Context as stated in everything that uses it: CPU only, f16 keys and values, no flash attention
 unless asked for.
 """
 import ctypes
@@ -27,7 +27,7 @@ class LlamaCpp:
         self.vocab_size = llama_cpp.llama_vocab_n_tokens(self.vocab)
         self.open_context(n_threads, n_context, n_sequences, n_batch, flash_attention)
 
-    def open_context(self, n_threads, n_context, n_sequences=1, n_batch=512, flash_attention=False):
+    def open_context(self, n_threads, n_context, n_sequences=1, n_batch=512, flash_attention=False, kv_type=llama_cpp.GGML_TYPE_F16):
         """`n_context` tokens for each of `n_sequences`; what was open is closed."""
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = n_context * n_sequences
@@ -35,7 +35,7 @@ class LlamaCpp:
         params.n_batch = params.n_ubatch = self.n_batch = n_batch
         params.n_threads = params.n_threads_batch = n_threads
         params.flash_attn_type = int(flash_attention)  # LLAMA_FLASH_ATTN_TYPE_DISABLED or _ENABLED
-        params.type_k = params.type_v = llama_cpp.GGML_TYPE_F16
+        params.type_k = params.type_v = kv_type
         if getattr(self, "context", None):
             self.close_context()
         self.context = llama_cpp.llama_init_from_model(self.model, params)

@@ -45,6 +45,15 @@ std::string not_here_hint(const std::string& model) {
   return "'moebox pull " + model + "' fetches it, 'moebox list --all' shows what there is";
 }
 
+namespace {
+
+/// Of a text that the setting's table allows.
+KvType kv_type(const std::string& text) {
+  return text == "f32" ? KvType::f32 : text == "bf16" ? KvType::bf16 : text == "q8_0" ? KvType::q8_0 : KvType::f16;
+}
+
+}  // namespace
+
 LanguageModelOptions model_options(const Settings& settings) {
   LanguageModelOptions options;
   options.engine.n_threads = static_cast<int>(settings.integer("threads"));
@@ -53,7 +62,7 @@ LanguageModelOptions model_options(const Settings& settings) {
   options.engine.share_prefixes = settings.flag("prefix_cache");
   options.engine.speculation = settings.text("speculation") == "ngram" ? Speculation::ngram : Speculation::off;
   options.engine.draft_tokens = static_cast<int>(settings.integer("draft_tokens"));
-  options.model.kv_type = settings.text("kv_type") == "f32" ? KvType::f32 : KvType::f16;
+  options.model.kv_type = kv_type(settings.text("kv_type"));
   const std::string pack = settings.text("pack_file");
   options.model.pack_file = pack == "off"     ? PackFileUse::off
                             : pack == "write" ? PackFileUse::write

@@ -38,7 +38,10 @@ inline constexpr int kv_block_tokens = 32;
 /// Positions of a segment: segments are reduced apart and then combined in ascending order, whoever computed them.
 inline constexpr int kv_segment_tokens = 512;
 
-enum class KvType : std::uint8_t { f16, f32 };
+/// Q8_0 has groups of 32 values, along the dimensions of a head or of the latent, with an f16 scale: value = scale * q,
+/// q of -127 .. 127. The last group of a row is shorter where 32 does not divide it.
+enum class KvType : std::uint8_t { f16, f32, bf16, q8_0 };  // numbers that are stored: append
+inline constexpr int kv_group_values = 32;
 
 struct KvShape {
   KvType type = KvType::f16;
@@ -46,14 +49,19 @@ struct KvShape {
   int head_dim = 0;    // a multiple of 8, at most 256
   int latent_dim = 0;  // values that all heads share (multi-head latent attention); 0: keys and values apart
 
-  int element_bytes() const noexcept { return type == KvType::f16 ? 2 : 4; }
+  /// Bytes of `row_values` values of one token.
+  std::size_t row_bytes(int row_values) const noexcept {
+    const auto n = static_cast<std::size_t>(row_values);
+    if (type == KvType::f32) return 4 * n;
+    if (type == KvType::q8_0) return n + 2 * ((n + kv_group_values - 1) / kv_group_values);
+    return 2 * n;
+  }
   /// Bytes of one layer's block: K as (n_kv_heads, head_dim, 32), then V as (n_kv_heads, 32, head_dim); or the latents
-  /// as (32, latent_dim).
+  /// as (32, latent_dim). In Q8_0 each head's K is followed by its scales (groups, 32), its V by (32, groups), and a
+  /// latent's groups are blocks as ggml stores them: scale, 32 q.
   std::size_t block_bytes() const noexcept {
-    if (latent_dim > 0)
-      return static_cast<std::size_t>(latent_dim) * kv_block_tokens * static_cast<std::size_t>(element_bytes());
-    return std::size_t{2} * static_cast<std::size_t>(n_kv_heads) * static_cast<std::size_t>(head_dim) *
-           kv_block_tokens * static_cast<std::size_t>(element_bytes());
+    if (latent_dim > 0) return kv_block_tokens * row_bytes(latent_dim);
+    return std::size_t{2} * static_cast<std::size_t>(n_kv_heads) * kv_block_tokens * row_bytes(head_dim);
   }
 };
 
@@ -179,9 +187,9 @@ struct KernelTable {
   void (*round_values)(const float* values, std::ptrdiff_t stride, int n_rows, int value_dim, std::byte* out) noexcept;
   /// lanes_fold() on rounded numbers, with rounded probabilities.
   void (*lanes_fold_rounded)(const RoundedQueries& queries, const RoundedRows& rows) noexcept;
-  /// n floats rounded to the cache's type, and back.
+  /// A row of n floats rounded to the cache's type, and rows of n read back; rows lie one behind the other.
   void (*round_kv)(KvType type, const float* x, int n, std::byte* out) noexcept;
-  void (*widen_kv)(KvType type, const std::byte* x, int n, float* out) noexcept;
+  void (*widen_kv)(KvType type, const std::byte* x, int n_rows, int n, float* out) noexcept;
 
   /// The index of the largest value, the lowest on a tie; NaN never wins. n >= 1; 0 when all are NaN.
   int (*argmax)(const float* x, int n) noexcept;

@@ -147,7 +147,7 @@ void MlaRunner::project(const Step& step, const MlaWeights& weights, const std::
 
 void MlaRunner::store_latents(const Step& step, const MlaWeights& weights, const KvBlocks& kv, int layer) noexcept {
   const int rank = spec_.kv_lora_rank, dim = spec_.latent_dim();
-  const std::size_t row_bytes = static_cast<std::size_t>(dim) * static_cast<std::size_t>(kv_.element_bytes());
+  const std::size_t row_bytes = kv_.row_bytes(dim);
   for (const BatchSpan& span : step.batch.spans) {
     const auto part = step.member.part(span.n_tokens);
     for (int i = part.first; i < part.last; ++i) {
@@ -169,7 +169,7 @@ void MlaRunner::read_latents(const Step& step, const KvBlocks& kv, int layer, co
   for (int done = 0; done < n_rows; done += kv_block_tokens) {  // `first` is the begin of a block
     const std::byte* block = kv.block(layer, span.blocks[static_cast<std::size_t>((first + done) / kv_block_tokens)]);
     const int n = std::min(kv_block_tokens, n_rows - done);
-    step.kernels.widen_kv(kv_.type, block, n * dim, out + static_cast<std::ptrdiff_t>(done) * dim);
+    step.kernels.widen_kv(kv_.type, block, n, dim, out + static_cast<std::ptrdiff_t>(done) * dim);
   }
 }
 
@@ -197,7 +197,7 @@ void MlaRunner::rotate(const Step& step, int token, float* q) const noexcept {
 /// Whether attention over expanded keys and values is on numbers rounded to BF16: where these come from activations of
 /// 8 bits anyway, and the cache is not asked for more.
 bool MlaRunner::rounds(const MlaWeights& weights) const noexcept {
-  return kv_.type == KvType::f16 && activation_type(weights.k.front().dtype) != ActivationType::f32 &&
+  return kv_.type != KvType::f32 && activation_type(weights.k.front().dtype) != ActivationType::f32 &&
          activation_type(weights.v.front().dtype) != ActivationType::f32;
 }
 

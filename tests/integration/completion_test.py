@@ -50,7 +50,7 @@ class CompletionTest(ProgramTest):
         self.assertNotIn("--tls-key", self.complete("moebox", "run", "--"))
 
     def test_bash_completes_values(self):
-        self.assertEqual(self.complete("moebox", "run", "--kv-type", ""), ["f16", "f32"])
+        self.assertEqual(self.complete("moebox", "run", "--kv-type", ""), ["f16", "bf16", "q8_0", "f32"])
         self.assertEqual(self.complete("moebox", "completion", "z"), ["zsh"])
         self.assertEqual(self.complete("moebox", "config", "server.keep"), ["server.keep_alive"])
         self.write("prompt.txt", "x")

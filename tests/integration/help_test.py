@@ -55,7 +55,7 @@ class HelpTest(ProgramTest):
         self.assertIn("moebox run --help", self.run_program("run", "--seed", code=2)[1])
         self.assertIn("expected a number from 0 to 100, found 'hot'", self.run_program("run", "--temperature", "hot", "m", "p", code=2)[1])
         self.assertIn("--port", self.run_program("serve", "--port", "70000", code=2)[1])
-        self.assertIn("expected one of f16|f32", self.run_program("run", "--kv-type", "f8", "m", "p", code=2)[1])
+        self.assertIn("expected one of f16|bf16|q8_0|f32", self.run_program("run", "--kv-type", "f8", "m", "p", code=2)[1])
         self.run_program("show", code=2)
         self.run_program("completion", "tcsh", code=2)
 

@@ -159,6 +159,8 @@ class ToolsTest(ProgramTest):
         self.assertEqual(need("--kv-memory", str(1024 * token), "--context", "1024")["context_tokens"], 1024)
         self.run_program("show", SMOL, "--kv-memory", str(1000 * token), "--context", "1024", code=7)
         self.assertEqual(need("--kv-memory", str(1024 * token), "--kv-type", "f32")["cache_tokens"], 512)
+        self.assertEqual(need("--kv-memory", str(1024 * token), "--kv-type", "bf16")["cache_tokens"], 1024)
+        self.assertEqual(need("--kv-type", "q8_0")["kv_bytes_per_token"] * 32, token * 17)  # 32 values: 34 bytes, not 64
         self.assertGreater(need("--threads", "4")["step_bytes"], need("--threads", "1")["step_bytes"])
         for memory in (default, small):
             self.assertEqual(memory["total_bytes"], memory["weight_bytes"] + memory["kv_bytes"] + memory["step_bytes"])

@@ -25,6 +25,7 @@ class Sequence {
     const auto width = static_cast<std::size_t>(shape.n_kv_heads * shape.head_dim);
     k_ = gaussians(random, width * static_cast<std::size_t>(n_positions));
     v_ = gaussians(random, k_.size());
+    kept_k_ = kept(k_), kept_v_ = kept(v_);
     q_ = gaussians(random, static_cast<std::size_t>(n_positions * shape.n_heads * shape.head_dim));
     std::memset(memory_.data(), 0xff, memory_.size());  // NaN wherever nothing is stored
     for (int i = 0; i < n_positions; i += 32)
@@ -63,7 +64,25 @@ class Sequence {
   }
 
   float scale() const { return 1 / std::sqrt(static_cast<float>(shape_.head_dim)); }
-  float cached(float x) const { return shape_.type == KvType::f16 ? to_float(to_half(x)) : x; }
+
+  // What the cache makes of rows of heads.
+  std::vector<float> kept(std::vector<float> rows) const {
+    const auto dim = static_cast<std::size_t>(shape_.head_dim);
+    for (std::size_t at = 0; at < rows.size(); at += dim) {
+      for (std::size_t d = 0; d < dim; d += 32) {
+        const std::span<float> x(&rows[at + d], std::min<std::size_t>(32, dim - d));
+        float largest = 0;
+        for (const float value : x) largest = std::max(largest, std::abs(value));
+        const float scale = largest / 127;
+        for (float& value : x) {
+          if (shape_.type == KvType::f16) value = to_float(to_half(value));
+          if (shape_.type == KvType::bf16) value = to_float(to_bfloat16(value));
+          if (shape_.type == KvType::q8_0) value = std::round(value * (1 / scale)) * to_float(to_half(scale));
+        }
+      }
+    }
+    return rows;
+  }
 
   // softmax(scale q K) V of one token and head in float64, and the largest |value| it saw.
   std::vector<double> reference(int position, int head, double& largest) const {
@@ -74,8 +93,8 @@ class Sequence {
     for (int i = 0; i <= position; ++i) {
       double dot = 0;
       for (int d = 0; d < shape_.head_dim; ++d) {
-        dot +=
-            static_cast<double>(q[d]) * cached(k_[static_cast<std::size_t>(i * width + kv_head * shape_.head_dim + d)]);
+        dot += static_cast<double>(q[d]) *
+               static_cast<double>(kept_k_[static_cast<std::size_t>(i * width + kv_head * shape_.head_dim + d)]);
       }
       weight.push_back(dot * scale());
       m = std::max(m, weight.back());
@@ -84,7 +103,7 @@ class Sequence {
     largest = 0;
     for (int i = 0; i <= position; ++i) {
       for (int d = 0; d < shape_.head_dim; ++d) {
-        const double v = cached(v_[static_cast<std::size_t>(i * width + kv_head * shape_.head_dim + d)]);
+        const double v = kept_v_[static_cast<std::size_t>(i * width + kv_head * shape_.head_dim + d)];
         out[static_cast<std::size_t>(d)] += weight[static_cast<std::size_t>(i)] / sum * v;
         largest = std::max(largest, std::abs(v));
       }
@@ -97,7 +116,7 @@ class Sequence {
   int n_positions_;
   AlignedBytes memory_;
   std::vector<const std::byte*> blocks_;
-  std::vector<float> k_, v_, q_;
+  std::vector<float> k_, v_, q_, kept_k_, kept_v_;
 };
 
 class Attention : public ::testing::TestWithParam<Isa> {
@@ -106,9 +125,10 @@ class Attention : public ::testing::TestWithParam<Isa> {
   const KernelTable& scalar_ = kernel_table(Isa::scalar);
 };
 
-const Shape shapes[] = {{KvType::f16, 9, 3, 64},  {KvType::f32, 9, 3, 64}, {KvType::f16, 4, 1, 128},
-                        {KvType::f16, 2, 2, 8},   {KvType::f16, 3, 1, 72}, {KvType::f32, 14, 2, 40},
-                        {KvType::f16, 2, 1, 256}, {KvType::f32, 1, 1, 24}};
+const Shape shapes[] = {{KvType::f16, 9, 3, 64},  {KvType::f32, 9, 3, 64},  {KvType::f16, 4, 1, 128},
+                        {KvType::f16, 2, 2, 8},   {KvType::f16, 3, 1, 72},  {KvType::f32, 14, 2, 40},
+                        {KvType::f16, 2, 1, 256}, {KvType::f32, 1, 1, 24},  {KvType::bf16, 9, 3, 64},
+                        {KvType::q8_0, 9, 3, 64}, {KvType::q8_0, 7, 1, 72}, {KvType::q8_0, 2, 1, 256}};
 
 // With u = 2^-24: a score is a dot product of head_dim fma, off by head_dim * u * sum |q k| * scale, below e = head_dim
 // u |q| |k| scale, where |q| |k| <= 40^2 here; that changes each weight by a factor of at most 1 + 2 e, as do exp (4 u)
@@ -155,7 +175,7 @@ TEST_P(Attention, AgreesWithFloat64OverSegments) {
 
 // What else is in a call must not matter: one token alone, chunks of any size, all at once.
 TEST_P(Attention, BitsDoNotDependOnTheChunk) {
-  for (const Shape& shape : {shapes[0], shapes[2], shapes[4], shapes[5]}) {
+  for (const Shape& shape : {shapes[0], shapes[2], shapes[4], shapes[5], shapes[9], shapes[10]}) {
     const int n = table_.isa == Isa::scalar ? 70 : 540;  // the second segment starts at 512
     const Sequence sequence(table_, shape, n, 43);
     const std::vector<float> whole = sequence.attend(table_, 0, n, n);
@@ -185,21 +205,23 @@ TEST_P(Attention, EqualsScalarBitForBit) {
 
 // Positions that a query does not see may hold anything, within the last block and in blocks never written.
 TEST_P(Attention, StalePositionsAreNotTouched) {
-  const Shape shape{KvType::f16, 4, 2, 64};
-  Sequence sequence(table_, shape, 64, 46);
-  const std::vector<float> before = sequence.attend(table_, 0, 40, 40);
-  for (const std::uint8_t fill : {0x00, 0x7c, 0xff, 0x7f}) {
-    AlignedBytes other(sequence.kv_.block_bytes());
-    std::memset(other.data(), fill, other.size());
-    const auto width = static_cast<std::size_t>(shape.n_kv_heads * shape.head_dim);
-    for (int i = 32; i < 40; ++i) {
-      const auto at = static_cast<std::size_t>(i) * width;
-      table_.store_kv(sequence.kv_, &sequence.k_[at], &sequence.v_[at], other.data(), i - 32);
+  for (const KvType type : {KvType::f16, KvType::bf16, KvType::q8_0}) {
+    const Shape shape{type, 4, 2, 64};
+    Sequence sequence(table_, shape, 64, 46);
+    const std::vector<float> before = sequence.attend(table_, 0, 40, 40);
+    for (const std::uint8_t fill : {0x00, 0x7c, 0xff, 0x7f}) {
+      AlignedBytes other(sequence.kv_.block_bytes());
+      std::memset(other.data(), fill, other.size());
+      const auto width = static_cast<std::size_t>(shape.n_kv_heads * shape.head_dim);
+      for (int i = 32; i < 40; ++i) {
+        const auto at = static_cast<std::size_t>(i) * width;
+        table_.store_kv(sequence.kv_, &sequence.k_[at], &sequence.v_[at], other.data(), i - 32);
+      }
+      sequence.blocks_[1] = other.data();
+      EXPECT_TRUE(same_bits(sequence.attend(table_, 0, 40, 40), before)) << "filled with " << int{fill};
+      sequence.blocks_[1] = nullptr;  // tokens 0 .. 31 need no second block
+      EXPECT_TRUE(same_bits(sequence.attend(table_, 0, 32, 32), {before.begin(), before.begin() + 32 * 4 * 64}));
     }
-    sequence.blocks_[1] = other.data();
-    EXPECT_TRUE(same_bits(sequence.attend(table_, 0, 40, 40), before)) << "filled with " << int{fill};
-    sequence.blocks_[1] = nullptr;  // tokens 0 .. 31 need no second block
-    EXPECT_TRUE(same_bits(sequence.attend(table_, 0, 32, 32), {before.begin(), before.begin() + 32 * 4 * 64}));
   }
 }
 

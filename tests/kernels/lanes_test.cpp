@@ -152,10 +152,10 @@ TEST_P(Lanes, TheCachesTypeIsRoundedToAndReadBack) {
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i)) * 100.0f;
   std::vector<std::byte> stored(45 * 4);
   kernels.round_kv(KvType::f32, x.data(), 45, stored.data());
-  kernels.widen_kv(KvType::f32, stored.data(), 45, back.data());
+  kernels.widen_kv(KvType::f32, stored.data(), 1, 45, back.data());
   EXPECT_EQ(back, x);
   kernels.round_kv(KvType::f16, x.data(), 45, stored.data());
-  kernels.widen_kv(KvType::f16, stored.data(), 45, back.data());
+  kernels.widen_kv(KvType::f16, stored.data(), 1, 45, back.data());
   for (std::size_t i = 0; i < x.size(); ++i) EXPECT_EQ(back[i], to_float(to_half(x[i])));
 }
 

@@ -1,6 +1,8 @@
 // Tiny models against the logits that Hugging Face transformers computed (tests/golden/transformers/make_golden.py):
 // RoPE scalings, grouped queries, biases, tied outputs, both formats, every way to cut a prompt into chunks.
 #include <algorithm>
+#include <cmath>
+#include <cstdio>
 
 #include <gtest/gtest.h>
 
@@ -64,6 +66,26 @@ TEST_P(TransformersGolden, HalfPrecisionCacheCostsLittle) {
   LoadedModel loaded(golden.model, KvType::f16, 1);
   const auto logits = logits_at(loaded, golden.tokens, golden.positions, 32);
   EXPECT_LE(relative_rms(logits, golden.logits), 8 * 0x1p-12);
+}
+
+// The same for the other types, against the logits with a cache of F32. BF16 has 3 bits less. Q8_0 is off by scale /
+// sqrt(12) in the RMS, its scale is the group's largest / 127, and the largest of 32 numbers is seldom beyond 2.5 of
+// their RMS.
+TEST_P(TransformersGolden, OtherCachesCostWhatTheyRound) {
+  const Golden golden = this->golden();
+  const auto logits_with = [&](KvType type) {
+    LoadedModel loaded(golden.model, type, 1);
+    return logits_at(loaded, golden.tokens, golden.positions, 32);
+  };
+  const std::vector<float> exact = logits_with(KvType::f32);
+  for (const auto& [type, rounding] :
+       {std::pair{KvType::bf16, 0x1p-9}, std::pair{KvType::q8_0, 2.5 / 127 / std::sqrt(12.0)}}) {
+    const double error = relative_rms(logits_with(type), exact);
+    std::printf("%s, cache of %s: relative error %.1e\n", GetParam().c_str(), type == KvType::bf16 ? "BF16" : "Q8_0",
+                error);
+    EXPECT_LE(error, 8 * rounding);
+    EXPECT_GT(error, 1e-5);  // it was rounded
+  }
 }
 
 TEST_P(TransformersGolden, GgufTwinsWithinRounding) {

@@ -22,6 +22,7 @@ struct Source {
   bool real = false;
   int n_prompt = 1 << 20;  // tokens from here on have the role "generated"
   std::string type = "";   // to which the model is converted first
+  KvType kv_type = KvType::f16;
 };
 
 void PrintTo(const Source& source, std::ostream* out) { *out << source.name; }
@@ -37,9 +38,14 @@ std::vector<Source> sources() {
       {"deepseek_v3", deepseek + "tiny-v3", 150, false, 100},
       {"deepseek_v3_q8_0", deepseek + "tiny-v3", 150, false, 140, "Q8_0"},
       {"qwen2moe", MOEBOX_TEST_DIR "/golden/moe/models/qwen2moe", 75},
-      {"gate_attention", MOEBOX_TEST_DIR "/golden/moe/models/deepseek_v2_attention", 75, false, 40}};
+      {"gate_attention", MOEBOX_TEST_DIR "/golden/moe/models/deepseek_v2_attention", 75, false, 40},
+      {"kv_q8_0", golden + "llama_gqa", 75, false, 1 << 20, "", KvType::q8_0},
+      {"deepseek_v3_kv_q8_0", deepseek + "tiny-v3", 70, false, 60, "Q8_0", KvType::q8_0}};
   // Many layers and the long text would take minutes and the real models an hour; the others run the same code.
   if (!test::slow_machine) {
+    all.push_back({"kv_bf16", golden + "llama_gqa", 45, false, 1 << 20, "", KvType::bf16});
+    all.push_back({"gate_attention_kv_bf16", MOEBOX_TEST_DIR "/golden/moe/models/deepseek_v2_attention", 45, false, 25,
+                   "", KvType::bf16});
     all.push_back({"deepseek_v2_lite", deepseek + "tiny-v2-lite", 75, false, 40});
     all.push_back({"deepseek_v3_prompt", deepseek + "tiny-v3-yarn", 300});
     all.push_back({"smollm2", MOEBOX_MODEL_DIR "/smollm2-135m-instruct-q4_1.gguf", 45, true});
@@ -149,6 +155,7 @@ class Determinism : public testing::TestWithParam<std::tuple<Source, Isa>> {
     ThreadTeam team(2);
     ModelOptions options;
     options.kernels = &kernel_table(isa);
+    options.kv_type = source.kv_type;
     model_ = load_model(*checkpoint_, team, options);
     tokens_ = random_tokens(source.n_tokens, model_->info().vocab_size, 11);
     reference_ = Runner(*model_, 1, source.n_tokens).alone(tokens_, source.n_tokens, source.n_prompt);
@@ -223,6 +230,7 @@ TEST_P(Determinism, EveryInstructionSetGivesTheSameBits) {
   ThreadTeam team(2);
   ModelOptions options;
   options.kernels = &kernel_table(Isa::scalar);
+  options.kv_type = std::get<0>(GetParam()).kv_type;
   const auto scalar = load_model(*checkpoint_, team, options);
   const std::vector<TokenId> head(tokens_.begin(), tokens_.begin() + (std::get<0>(GetParam()).real ? 2 : 9));
   const auto expected = Runner(*scalar, 2, 16).alone(head, 16, std::get<0>(GetParam()).n_prompt);

@@ -63,10 +63,10 @@ const Checkpoint& tiny_checkpoint(bool latent) {
   return latent ? deepseek : llama;
 }
 
-std::unique_ptr<Engine> tiny_engine(EngineOptions options, bool latent = false) {
+std::unique_ptr<Engine> tiny_engine(EngineOptions options, bool latent = false, KvType kv_type = KvType::f16) {
   const Checkpoint& checkpoint = tiny_checkpoint(latent);
   auto team = std::make_unique<ThreadTeam>(options.n_threads == 0 ? 2 : options.n_threads);
-  auto model = load_model(checkpoint, *team);
+  auto model = load_model(checkpoint, *team, {.kv_type = kv_type});
   return std::make_unique<Engine>(std::move(model), std::move(team), options);
 }
 
@@ -107,26 +107,41 @@ std::vector<Answer> run_all(Engine& engine, int n_requests, int* preemptions = n
 }
 
 /// Latent attention computes prompt and answer differently: tokens that are computed again must keep their role.
-class EngineRoles : public testing::TestWithParam<bool> {};
-INSTANTIATE_TEST_SUITE_P(Models, EngineRoles, testing::Bool(),
-                         [](const auto& info) { return std::string(info.param ? "latent" : "dense"); });
+struct CachedModel {
+  bool latent;
+  KvType kv_type;
+  const char* name;
+};
+
+class EngineRoles : public testing::TestWithParam<CachedModel> {
+ protected:
+  static std::unique_ptr<Engine> engine(const EngineOptions& options) {
+    return tiny_engine(options, GetParam().latent, GetParam().kv_type);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Models, EngineRoles,
+                         testing::Values(CachedModel{false, KvType::f16, "dense"},
+                                         CachedModel{true, KvType::f16, "latent"},
+                                         CachedModel{false, KvType::q8_0, "dense_q8_0"},
+                                         CachedModel{true, KvType::q8_0, "latent_q8_0"}),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 TEST_P(EngineRoles, AnswersAreTheSameAloneTogetherAndAfterPreemption) {
   EngineOptions options;
   options.context_tokens = 64;
-  const auto together = tiny_engine(options, GetParam());
+  const auto together = engine(options);
   const auto expected = run_all(*together, 32);
 
   options.max_sequences = 1;
   options.n_threads = 1;
   options.max_batch_tokens = 3;
-  EXPECT_EQ(run_all(*tiny_engine(options, GetParam()), 32), expected);
+  EXPECT_EQ(run_all(*engine(options), 32), expected);
 
   EngineOptions tight;
   tight.context_tokens = 64;
   tight.kv_bytes = together->model().kv_block_bytes() * 7;  // memory for three of them
   int preemptions = 0;
-  EXPECT_EQ(run_all(*tiny_engine(tight, GetParam()), 32, &preemptions), expected);
+  EXPECT_EQ(run_all(*engine(tight), 32, &preemptions), expected);
   EXPECT_GT(preemptions, 0);
 }
 

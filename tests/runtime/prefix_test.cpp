@@ -152,12 +152,12 @@ const Checkpoint& tiny_model(bool latent) {
   return latent ? deepseek : llama;
 }
 
-std::unique_ptr<Engine> engine_of(bool latent, bool share, int n_blocks = 64) {
+std::unique_ptr<Engine> engine_of(bool latent, bool share, int n_blocks = 64, KvType kv_type = KvType::f16) {
   EngineOptions options;
   options.context_tokens = 256;
   options.share_prefixes = share;
   auto team = std::make_unique<ThreadTeam>(2);
-  auto model = load_model(tiny_model(latent), *team);
+  auto model = load_model(tiny_model(latent), *team, {.kv_type = kv_type});
   options.kv_bytes = model->info().kv_block_bytes() * static_cast<std::size_t>(n_blocks);
   return std::make_unique<Engine>(std::move(model), std::move(team), options);
 }
@@ -190,9 +190,8 @@ INSTANTIATE_TEST_SUITE_P(Models, Prefix, testing::Bool(),
                          [](const auto& info) { return std::string(info.param ? "latent" : "dense"); });
 
 /// Each turn's prompt is the last one, its answer, and something new.
-TEST_P(Prefix, AConversationComputesWhatIsNewAndChangesNoBit) {
-  const bool latent = GetParam();
-  const auto cached = engine_of(latent, true), plain = engine_of(latent, false);
+void expect_same_conversation(bool latent, KvType kv_type) {
+  const auto cached = engine_of(latent, true, 64, kv_type), plain = engine_of(latent, false, 64, kv_type);
   const int vocab = cached->model().vocab_size;
   Tokens prompt = tokens_of(45, 1, vocab);
   int known = 0, n_looked_up = 0, n_found = 0;  // tokens that the cache must have
@@ -218,6 +217,10 @@ TEST_P(Prefix, AConversationComputesWhatIsNewAndChangesNoBit) {
   EXPECT_EQ(stats.prefix_tokens, static_cast<std::uint64_t>(n_looked_up));
   EXPECT_EQ(stats.prefix_tokens_found, static_cast<std::uint64_t>(n_found));
   EXPECT_EQ(stats_when_idle(*plain).prefix_tokens, 0u);
+}
+
+TEST_P(Prefix, AConversationComputesWhatIsNewAndChangesNoBit) {
+  for (const KvType type : {KvType::f16, KvType::bf16, KvType::q8_0}) expect_same_conversation(GetParam(), type);
 }
 
 TEST_P(Prefix, IsNotSharedWithOthers) {

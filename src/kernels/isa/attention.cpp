@@ -6,6 +6,7 @@
 // the values with lanes = head_dim: acc = acc * alpha, and acc += p * v, positions ascending. A query's arithmetic
 // never meets a position that it does not see: what lies there may be anything.
 #include "kernels/isa/functions.h"
+#include "kernels/isa/kv_types.h"
 #include "kernels/isa/math.h"
 #include "kernels/simd/simd.h"
 
@@ -16,21 +17,6 @@ constexpr int max_head_dim = 256;
 constexpr int tile_queries = 32;  // queries that share a pass over a segment
 constexpr int block = kv_block_tokens;
 
-struct HalfElement {
-  static constexpr std::size_t bytes = 2;
-  static MOEBOX_OP Floats load16(const std::byte* p) { return load_halves(p); }
-  static MOEBOX_OP Floats load8(const std::byte* p) {
-    alignas(64) std::byte padded[32] = {};
-    std::memcpy(padded, p, 16);
-    return load_halves(padded);
-  }
-};
-struct FloatElement {
-  static constexpr std::size_t bytes = 4;
-  static MOEBOX_OP Floats load16(const std::byte* p) { return load(reinterpret_cast<const float*>(p)); }
-  static MOEBOX_OP Floats load8(const std::byte* p) { return load_first(reinterpret_cast<const float*>(p), 8); }
-};
-
 // ---- one tile of queries against one block ----
 
 // What a pass over a segment keeps for its queries.
@@ -38,8 +24,9 @@ struct Tile {
   alignas(64) float q[max_head_dim * tile_queries];  // (head_dim, tile_queries)
   alignas(64) float p[tile_queries * block];         // scores, then probabilities
   alignas(64) float alpha[tile_queries];
-  int visible[tile_queries];     // positions of the segment that the query sees: not descending
-  float* partial[tile_queries];  // maximum, sum, values
+  alignas(64) float value_scales[max_head_dim];  // of the block, where the cache's type has such: (32, groups)
+  int visible[tile_queries];                     // positions of the segment that the query sees: not descending
+  float* partial[tile_queries];                  // maximum, sum, values
   int n_queries = 0;
 };
 
@@ -50,8 +37,10 @@ MOEBOX_OP void score_tile(const std::byte* k, int head_dim, float scale, Tile& t
   MOEBOX_UNROLL
   for (int i = 0; i < n; ++i) sum[i][0] = sum[i][1] = splat(0);
   const float* q = tile.q + first;
-  for (int d = 0; d < head_dim; ++d, q += tile_queries, k += block * E::bytes) {
-    const Floats k0 = E::load16(k), k1 = E::load16(k + 16 * E::bytes);
+  typename E::Keys keys(k, head_dim);
+  for (int d = 0; d < head_dim; ++d, q += tile_queries) {
+    Floats k0, k1;
+    keys.next(d, k0, k1);
     MOEBOX_UNROLL
     for (int i = 0; i < n; ++i) {
       const Floats a = splat(q[i]);
@@ -133,15 +122,12 @@ MOEBOX_OP void value_tile(const std::byte* v, int head_dim, Tile& tile, int firs
     MOEBOX_UNROLL
     for (int j = 0; j < n_vectors; ++j) acc[i][j] = mul(half ? load_first(values, 8) : load(values + 16 * j), alpha);
   }
-  const std::size_t row = static_cast<std::size_t>(head_dim) * E::bytes;
-  const std::byte* source = v + static_cast<std::size_t>(from) * row + static_cast<std::size_t>(d) * E::bytes;
+  typename E::Values source(v, tile.value_scales, head_dim, from, d);
   const float* p = tile.p + first * block;
-  for (int position = from; position < to; ++position, source += row) {
+  for (int position = from; position < to; ++position, source.next()) {
     Floats x[n_vectors];
     MOEBOX_UNROLL
-    for (int j = 0; j < n_vectors; ++j) {
-      x[j] = half ? E::load8(source) : E::load16(source + static_cast<std::size_t>(16 * j) * E::bytes);
-    }
+    for (int j = 0; j < n_vectors; ++j) x[j] = half ? source.half_vector() : source.vector(j);
     MOEBOX_UNROLL
     for (int i = 0; i < n; ++i) {
       const Floats a = splat(p[i * block + position]);
@@ -188,9 +174,40 @@ struct alignas(64) FloatBlock {
   float value[max_head_dim * block];
 };
 
-MOEBOX_OP const std::byte* widen(const std::byte* halves, int n, FloatBlock& to) {
-  for (int i = 0; i < n; i += 16) store(to.value + i, load_halves(halves + 2 * i));
-  return reinterpret_cast<const std::byte*>(to.value);
+MOEBOX_OP const std::byte* as_bytes(const FloatBlock& floats) {
+  return reinterpret_cast<const std::byte*>(floats.value);
+}
+
+template <class E>
+void widen_keys(Plain<E>, const std::byte* k, int head_dim, FloatBlock& to) {
+  for (int i = 0; i < head_dim * block; i += 16)
+    store(to.value + i, E::load16(k + static_cast<std::size_t>(i) * E::bytes));
+}
+template <class E>
+void widen_values(Plain<E> type, const std::byte* v, int head_dim, const float*, FloatBlock& to) {
+  widen_keys(type, v, head_dim, to);
+}
+
+void widen_keys(Grouped, const std::byte* k, int head_dim, FloatBlock& to) {
+  Grouped::Keys keys(k, head_dim);
+  for (int d = 0; d < head_dim; ++d) {
+    Floats k0, k1;
+    keys.next(d, k0, k1);
+    store(to.value + d * block, k0);
+    store(to.value + d * block + 16, k1);
+  }
+}
+void widen_values(Grouped, const std::byte* v, int head_dim, const float* scales, FloatBlock& to) {
+  for (int d = 0; d < head_dim; d += 16) {
+    Grouped::Values values(v, scales, head_dim, 0, d);
+    float* row = to.value + d;
+    for (int position = 0; position < block; ++position, values.next(), row += head_dim) {
+      if (d + 16 <= head_dim)
+        store(row, values.vector(0));
+      else
+        store_first(row, values.half_vector(), 8);
+    }
+  }
 }
 
 struct Head {
@@ -198,36 +215,55 @@ struct Head {
 };
 
 Head head_of(const KvShape& shape, int kv_head) {
-  const std::size_t element = shape.type == KvType::f16 ? 2 : 4;
-  const std::size_t head = static_cast<std::size_t>(shape.head_dim) * block * element;
+  const std::size_t head = kv_bytes(shape.type, shape.head_dim) * block;
   return {static_cast<std::size_t>(kv_head) * head, static_cast<std::size_t>(shape.n_kv_heads + kv_head) * head};
 }
 
+// What a block of a head is, for some queries.
+struct BlockOfHead {
+  const std::byte *k, *v;
+  int head_dim;
+  int position;  // of its first token in the segment
+};
+
 template <class E>
-void attend_block(const std::byte* k, const std::byte* v, int head_dim, float scale, Tile& tile, int first,
-                  int position) {
-  score_block<E>(k, head_dim, scale, tile, first);
-  soften(tile, first, position);
-  value_block<E>(v, head_dim, tile, first, position);
+void attend_directly(const BlockOfHead& of, float scale, Tile& tile, int first) {
+  score_block<E>(of.k, of.head_dim, scale, tile, first);
+  soften(tile, first, of.position);
+  value_block<E>(of.v, of.head_dim, tile, first, of.position);
+}
+
+template <class E>
+void attend_block(const BlockOfHead& of, float scale, Tile& tile, int first) {
+  E::read_value_scales(of.v, of.head_dim, tile.value_scales);
+  if (tile.n_queries - first <= score_queries) return attend_directly<E>(of, scale, tile, first);
+  FloatBlock k, v;
+  widen_keys(E{}, of.k, of.head_dim, k);
+  widen_values(E{}, of.v, of.head_dim, tile.value_scales, v);
+  attend_directly<Plain<FloatElement>>({as_bytes(k), as_bytes(v), of.head_dim, of.position}, scale, tile, first);
 }
 
 void attend_tile(const AttentionArgs& args, int kv_head, int segment, Tile& tile) {
-  const int head_dim = args.kv.head_dim;
   const Head head = head_of(args.kv, kv_head);
   const std::byte* const* blocks = args.blocks + segment * (kv_segment_tokens / block);
   int first = 0;
   for (int position = 0; position < tile.visible[tile.n_queries - 1]; position += block) {
     while (tile.visible[first] <= position) ++first;
     const std::byte* data = blocks[position / block];
-    const std::byte *k = data + head.k, *v = data + head.v;
-    if (args.kv.type == KvType::f32) {
-      attend_block<FloatElement>(k, v, head_dim, args.scale, tile, first, position);
-    } else if (tile.n_queries - first > score_queries) {
-      FloatBlock k_floats, v_floats;
-      attend_block<FloatElement>(widen(k, head_dim * block, k_floats), widen(v, head_dim * block, v_floats), head_dim,
-                                 args.scale, tile, first, position);
-    } else {
-      attend_block<HalfElement>(k, v, head_dim, args.scale, tile, first, position);
+    const BlockOfHead of{data + head.k, data + head.v, args.kv.head_dim, position};
+    switch (args.kv.type) {
+      case KvType::f16:
+        attend_block<Plain<HalfElement>>(of, args.scale, tile, first);
+        break;
+      case KvType::bf16:
+        attend_block<Plain<BFloatElement>>(of, args.scale, tile, first);
+        break;
+      case KvType::q8_0:
+        attend_block<Grouped>(of, args.scale, tile, first);
+        break;
+      case KvType::f32:
+        attend_directly<Plain<FloatElement>>(of, args.scale, tile, first);
+        break;
     }
   }
 }
@@ -314,6 +350,33 @@ void attend_combine(const AttentionArgs& args, int kv_head, int first, int last,
   }
 }
 
+namespace {
+
+void store_grouped_rows(const float* k, const float* v, int head_dim, int slot, std::byte* to_k, std::byte* to_v) {
+  const int groups = kv_groups(head_dim), scales = head_dim * block;
+  for (int g = 0; g < groups; ++g) {
+    const int d = g * kv_group_values, n = at_most(head_dim - d, kv_group_values);
+    const Group key = round_group(k + d, n), value = round_group(v + d, n);
+    for (int i = 0; i < n; ++i) to_k[(d + i) * block + slot] = static_cast<std::byte>(key.q[i]);
+    std::memcpy(to_k + scales + 2 * (g * block + slot), &key.scale, 2);
+    std::memcpy(to_v + slot * head_dim + d, value.q, static_cast<std::size_t>(n));
+    std::memcpy(to_v + scales + 2 * (slot * groups + g), &value.scale, 2);
+  }
+}
+
+void store_rows(KvType type, const float* k, const float* v, int head_dim, int slot, std::byte* to_k, std::byte* to_v) {
+  for (int d = 0; d < head_dim; d += 16) {
+    const int n = at_most(head_dim - d, 16);
+    std::uint16_t keys[16], values[16];
+    store_numbers(type, keys, load_first(k + d, n));
+    store_numbers(type, values, load_first(v + d, n));
+    for (int i = 0; i < n; ++i) std::memcpy(to_k + 2 * ((d + i) * block + slot), keys + i, 2);
+    std::memcpy(to_v + 2 * (slot * head_dim + d), values, static_cast<std::size_t>(2 * n));
+  }
+}
+
+}  // namespace
+
 void store_kv(const KvShape& shape, const float* k, const float* v, std::byte* data, int slot) noexcept {
   const int head_dim = shape.head_dim;
   for (int h = 0; h < shape.n_kv_heads; ++h, k += head_dim, v += head_dim) {
@@ -323,15 +386,10 @@ void store_kv(const KvShape& shape, const float* k, const float* v, std::byte* d
     if (shape.type == KvType::f32) {
       for (int d = 0; d < head_dim; ++d) std::memcpy(to_k + 4 * (d * block + slot), k + d, 4);
       std::memcpy(to_v + 4 * slot * head_dim, v, static_cast<std::size_t>(4 * head_dim));
-      continue;
-    }
-    for (int d = 0; d < head_dim; d += 16) {
-      const int n = head_dim - d < 16 ? head_dim - d : 16;
-      std::uint16_t k_halves[16], v_halves[16];
-      store_halves(k_halves, load_first(k + d, n));
-      store_halves(v_halves, load_first(v + d, n));
-      for (int i = 0; i < n; ++i) std::memcpy(to_k + 2 * ((d + i) * block + slot), k_halves + i, 2);
-      std::memcpy(to_v + 2 * (slot * head_dim + d), v_halves, static_cast<std::size_t>(2 * n));
+    } else if (shape.type == KvType::q8_0) {
+      store_grouped_rows(k, v, head_dim, slot, to_k, to_v);
+    } else {
+      store_rows(shape.type, k, v, head_dim, slot, to_k, to_v);
     }
   }
 }

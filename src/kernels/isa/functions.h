@@ -30,7 +30,7 @@ void round_keys(const float* keys, std::ptrdiff_t stride, int n_rows, int key_di
 void round_values(const float* values, std::ptrdiff_t stride, int n_rows, int value_dim, std::byte* out) noexcept;
 void lanes_fold_rounded(const RoundedQueries& queries, const RoundedRows& rows) noexcept;
 void round_kv(KvType type, const float* x, int n, std::byte* out) noexcept;
-void widen_kv(KvType type, const std::byte* x, int n, float* out) noexcept;
+void widen_kv(KvType type, const std::byte* x, int n_rows, int n, float* out) noexcept;
 int argmax(const float* x, int n) noexcept;
 float log_sum_exp(const float* x, int n) noexcept;
 

@@ -7,6 +7,7 @@
 // maximum m'; alpha = exp(m - m'); l = l * alpha, then l += p in ascending position; v = v * alpha, then v += p * value
 // in ascending position. No sum crosses lanes.
 #include "kernels/isa/functions.h"
+#include "kernels/isa/kv_types.h"
 #include "kernels/isa/math.h"
 #include "kernels/isa/sight.h"
 #include "kernels/simd/simd.h"
@@ -115,25 +116,63 @@ void round_kv(KvType type, const float* x, int n, std::byte* out) noexcept {
     std::memcpy(out, x, static_cast<std::size_t>(n) * sizeof(float));
     return;
   }
-  int i = 0;
-  for (; i + 16 <= n; i += 16) store_halves(out + 2 * i, load(x + i));
-  if (i == n) return;
-  std::uint16_t halves[16];
-  store_halves(halves, load_first(x + i, n - i));
-  std::memcpy(out + 2 * i, halves, static_cast<std::size_t>(2 * (n - i)));
-}
-
-void widen_kv(KvType type, const std::byte* x, int n, float* out) noexcept {
-  if (type == KvType::f32) {
-    std::memcpy(out, x, static_cast<std::size_t>(n) * sizeof(float));
+  if (type == KvType::q8_0) {
+    for (int i = 0; i < n; i += kv_group_values) {
+      const int size = n - i < kv_group_values ? n - i : kv_group_values;
+      const Group group = round_group(x + i, size);
+      std::memcpy(out, &group.scale, 2);
+      std::memcpy(out + 2, group.q, static_cast<std::size_t>(size));
+      out += 2 + size;
+    }
     return;
   }
   int i = 0;
-  for (; i + 16 <= n; i += 16) store(out + i, load_halves(x + 2 * i));
+  for (; i + 16 <= n; i += 16) store_numbers(type, out + 2 * i, load(x + i));
   if (i == n) return;
-  std::uint16_t halves[16] = {};
-  std::memcpy(halves, x + 2 * i, static_cast<std::size_t>(2 * (n - i)));
-  store_first(out + i, load_halves(halves), n - i);
+  std::byte rest[32];
+  store_numbers(type, rest, load_first(x + i, n - i));
+  std::memcpy(out + 2 * i, rest, static_cast<std::size_t>(2 * (n - i)));
+}
+
+namespace {
+
+template <class E>
+void widen_numbers(const std::byte* x, int n, float* out) {
+  int i = 0;
+  for (; i + 16 <= n; i += 16) store(out + i, E::load16(x + 2 * i));
+  if (i == n) return;
+  std::byte rest[32] = {};
+  std::memcpy(rest, x + 2 * i, static_cast<std::size_t>(2 * (n - i)));
+  store_first(out + i, E::load16(rest), n - i);
+}
+
+void widen_groups(const std::byte* x, int n, float* out) {
+  int i = 0;
+  for (; i + kv_group_values <= n; i += kv_group_values, x += 2 + kv_group_values) {
+    const Floats scale = splat_half(x);
+    store(out + i, mul(to_floats(widen_int8(x + 2)), scale));
+    store(out + i + 16, mul(to_floats(widen_int8(x + 18)), scale));
+  }
+  if (i == n) return;
+  std::byte rest[kv_group_values] = {};
+  std::memcpy(rest, x + 2, static_cast<std::size_t>(n - i));
+  for (int j = 0; i < n; i += 16, j += 16)
+    store_first(out + i, mul(to_floats(widen_int8(rest + j)), splat_half(x)), n - i < 16 ? n - i : 16);
+}
+
+}  // namespace
+
+void widen_kv(KvType type, const std::byte* x, int n_rows, int n, float* out) noexcept {
+  if (type == KvType::f32) {
+    std::memcpy(out, x, static_cast<std::size_t>(n_rows) * static_cast<std::size_t>(n) * sizeof(float));
+  } else if (type == KvType::f16) {
+    widen_numbers<HalfElement>(x, n_rows * n, out);
+  } else if (type == KvType::bf16) {
+    widen_numbers<BFloatElement>(x, n_rows * n, out);
+  } else {
+    const std::size_t row = kv_bytes(type, n);
+    for (int r = 0; r < n_rows; ++r, x += row, out += n) widen_groups(x, n, out);
+  }
 }
 
 }  // namespace moebox::MOEBOX_SIMD

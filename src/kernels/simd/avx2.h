@@ -58,6 +58,12 @@ MOEBOX_OP Floats load_bfloats(const void* p) {
   return {{_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(p, 0)), 16)),
            _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(p, 1)), 16))}};
 }
+MOEBOX_OP Floats splat_half(const void* p) {
+  std::int16_t h;
+  std::memcpy(&h, p, sizeof h);
+  const __m256 v = _mm256_cvtph_ps(_mm_set1_epi16(h));
+  return {{v, v}};
+}
 MOEBOX_OP void store_halves(void* p, Floats a) {
   _mm_storeu_si128(static_cast<__m128i*>(p) + 0,
                    _mm256_cvtps_ph(a.v[0], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
@@ -182,6 +188,10 @@ MOEBOX_OP std::int32_t max_lanes(Ints a) {
 MOEBOX_OP Ints widen_bytes(const void* p) {
   const __m128i bytes = load128(p, 0);
   return {{_mm256_cvtepu8_epi32(bytes), _mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))}};
+}
+MOEBOX_OP Ints widen_int8(const void* p) {
+  const __m128i bytes = load128(p, 0);
+  return {{_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8))}};
 }
 MOEBOX_OP void store_int8(std::int8_t* p, Ints a) {
   const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a.v[0], a.v[1]), 0xd8);

@@ -49,6 +49,11 @@ MOEBOX_OP Floats load_bfloats(const void* p) {
   const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
 }
+MOEBOX_OP Floats splat_half(const void* p) {
+  std::int16_t h;
+  std::memcpy(&h, p, sizeof h);
+  return {_mm512_cvtph_ps(_mm256_set1_epi16(h))};
+}
 MOEBOX_OP void store_halves(void* p, Floats a) {
   _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
@@ -129,6 +134,9 @@ MOEBOX_OP std::int32_t sum_lanes(Ints a) { return _mm512_reduce_add_epi32(a.v); 
 MOEBOX_OP std::int32_t max_lanes(Ints a) { return _mm512_reduce_max_epi32(a.v); }
 MOEBOX_OP Ints widen_bytes(const void* p) {
   return {_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)))};
+}
+MOEBOX_OP Ints widen_int8(const void* p) {
+  return {_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)))};
 }
 MOEBOX_OP void store_int8(std::int8_t* p, Ints a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a.v));

@@ -85,6 +85,12 @@ MOEBOX_OP Floats load_bfloats(const void* p) {
            vreinterpretq_f32_u32(vshll_n_u16(load_four_halves(p, 2), 16)),
            vreinterpretq_f32_u32(vshll_n_u16(load_four_halves(p, 3), 16))}};
 }
+MOEBOX_OP Floats splat_half(const void* p) {
+  std::uint16_t h;
+  std::memcpy(&h, p, sizeof h);
+  const float32x4_t v = vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(h)));
+  return {{v, v, v, v}};
+}
 MOEBOX_OP void store_halves(void* p, Floats a) {
   store_four_halves(p, 0, vcvt_f16_f32(a.v[0]));
   store_four_halves(p, 1, vcvt_f16_f32(a.v[1]));
@@ -241,6 +247,12 @@ MOEBOX_OP Ints widen_bytes(const void* p) {
   const uint16x8_t low = vmovl_u8(vget_low_u8(bytes)), high = vmovl_u8(vget_high_u8(bytes));
   return {{widen_four(vget_low_u16(low)), widen_four(vget_high_u16(low)), widen_four(vget_low_u16(high)),
            widen_four(vget_high_u16(high))}};
+}
+MOEBOX_OP Ints widen_int8(const void* p) {
+  const int8x16_t bytes = vreinterpretq_s8_u8(load_sixteen_bytes(p, 0));
+  const int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_s8(vget_high_s8(bytes));
+  return {{vmovl_s16(vget_low_s16(low)), vmovl_s16(vget_high_s16(low)), vmovl_s16(vget_low_s16(high)),
+           vmovl_s16(vget_high_s16(high))}};
 }
 MOEBOX_OP void store_int8(std::int8_t* p, Ints a) {
   const int16x8_t low = vcombine_s16(vmovn_s32(a.v[0]), vmovn_s32(a.v[1]));

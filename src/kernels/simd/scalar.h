@@ -74,6 +74,13 @@ MOEBOX_OP Floats load_bfloats(const void* p) {
   Floats r;
   MOEBOX_EACH(16, r.lane[i] = to_float(h[i]));
 }
+/// The one half at p in every lane.
+MOEBOX_OP Floats splat_half(const void* p) {
+  Half h;
+  std::memcpy(&h, p, sizeof h);
+  Floats r;
+  MOEBOX_EACH(16, r.lane[i] = to_float(h));
+}
 /// Rounds to halves, to nearest, ties to even.
 MOEBOX_OP void store_halves(void* p, Floats a) {
   Half h[16];
@@ -239,6 +246,12 @@ MOEBOX_OP std::int32_t max_lanes(Ints a) {
 }
 MOEBOX_OP Ints widen_bytes(const void* p) {
   std::uint8_t b[16];
+  std::memcpy(b, p, sizeof b);
+  Ints r;
+  MOEBOX_EACH(16, r.lane[i] = b[i]);
+}
+MOEBOX_OP Ints widen_int8(const void* p) {
+  std::int8_t b[16];
   std::memcpy(b, p, sizeof b);
   Ints r;
   MOEBOX_EACH(16, r.lane[i] = b[i]);
