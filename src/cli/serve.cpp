@@ -6,10 +6,13 @@
 #include "cli/exit_code.h"
 
 #if !defined(MOEBOX_EDGE)
+#include <cstdlib>
+
 #include <fmt/core.h>
 
 #include "base/log.h"
 #include "cli/model_source.h"
+#include "kv_store/kv_store.h"
 #include "server/server.h"
 #endif
 
@@ -46,6 +49,28 @@ ServedModel served_model(const Context& context, Hub& hub, const std::string& te
           .budget = routing_budget(settings)};
 }
 
+/// nullptr when none is asked for.
+std::shared_ptr<BlockStore> kv_store(const Settings& settings) {
+  KvStoreOptions options;
+  options.folder = settings.text("server.kv_store");
+  if (options.folder.empty()) return nullptr;
+  if (!settings.flag("prefix_cache"))
+    throw Error(ErrorKind::invalid_argument, "a KV store is of no use without the prefix cache", "--kv-store",
+                "leave out --no-prefix-cache, or --kv-store");
+  options.capacity_bytes = settings.size_bytes("server.kv_store_size");
+  const char* key = std::getenv("MOEBOX_KV_STORE_KEY");
+  const std::string file = settings.text("server.kv_store_key_file");
+  if (key != nullptr && !file.empty())
+    throw Error(ErrorKind::invalid_argument, "the KV store has two keys", "--kv-store-key-file, MOEBOX_KV_STORE_KEY",
+                "give one of them");
+  if (key != nullptr && *key == '\0')
+    throw Error(ErrorKind::invalid_argument, "MOEBOX_KV_STORE_KEY is set but empty", "environment",
+                "unset it, or give it a key: openssl rand -hex 24");
+  if (key != nullptr) options.key = key;
+  if (!file.empty()) options.key = read_store_key(file);
+  return std::make_shared<KvStore>(options);
+}
+
 ServerOptions server_options(const Context& context, const ServeOptions& options) {
   const Settings& settings = context.settings;
   const auto count = [&](const char* key) { return static_cast<int>(settings.integer(key)); };
@@ -60,6 +85,7 @@ ServerOptions server_options(const Context& context, const ServeOptions& options
   server.model.engine.max_sequences = count("server.max_sequences");
   server.model.engine.max_queued = count("server.max_queued");
   server.model.engine.max_batch_tokens = count("server.batch_tokens");
+  server.model.engine.store = kv_store(settings);
   server.keep_alive = settings.duration("server.keep_alive");
   server.max_loaded_models = count("server.max_loaded_models");
   server.load_at_start = settings.flag("server.load_at_start");
@@ -119,11 +145,12 @@ void add_serve(CLI::App& program, Context& context) {
                {"server.host", "server.port", "server.keys_file", "server.tls_certificate", "server.tls_key",
                 "server.cors_origins", "server.allowed_hosts", "server.io_threads", "server.worker_threads"},
                "Network");
-  add_settings(verb, context,
-               {"server.keep_alive", "server.max_loaded_models", "server.load_at_start", "context", "threads",
-                "kv_type", "kv_memory", "prefix_cache", "server.share_prefixes", "speculation", "draft_tokens",
-                "pack_file", "expert_cache", "isa"},
-               "Models");
+  add_settings(
+      verb, context,
+      {"server.keep_alive", "server.max_loaded_models", "server.load_at_start", "context", "threads", "kv_type",
+       "kv_memory", "prefix_cache", "server.share_prefixes", "server.kv_store", "server.kv_store_size",
+       "server.kv_store_key_file", "speculation", "draft_tokens", "pack_file", "expert_cache", "isa"},
+      "Models");
   add_settings(verb, context, {"moe_top_p", "moe_threshold", "moe_min_experts", "moe_max_experts"},
                "Budget on a token's experts, for requests that bring none");
   add_settings(verb, context,

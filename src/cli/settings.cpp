@@ -256,7 +256,7 @@ void Settings::load(const std::string& explicit_file) {
     file_was_read_ = true;
   }
 
-  std::vector<std::string> known = {"MOEBOX_CONFIG", "MOEBOX_API_KEY", "MOEBOX_MODEL_DIR"};
+  std::vector<std::string> known = {"MOEBOX_CONFIG", "MOEBOX_API_KEY", "MOEBOX_KV_STORE_KEY", "MOEBOX_MODEL_DIR"};
   for (const Setting& setting : setting_table()) {
     const std::string name = environment_name(setting);
     known.push_back(name);

@@ -66,7 +66,9 @@ std::shared_ptr<LanguageModel> LanguageModel::load(const std::filesystem::path& 
                 "the tokenizer has " + std::to_string(result->tokenizer_->vocab_size()) +
                     " tokens and the model only " + std::to_string(model->info().vocab_size),
                 checkpoint.path().string());
-  result->engine_ = std::make_unique<Engine>(std::move(model), std::move(team), options.engine);
+  EngineOptions engine = options.engine;
+  engine.model_identity = std::to_string(checkpoint.file_bytes()) + ' ' + std::to_string(checkpoint.identity());
+  result->engine_ = std::make_unique<Engine>(std::move(model), std::move(team), std::move(engine));
   return result;
 }
 

@@ -28,8 +28,10 @@ struct Engine::State {
         team(std::move(t)),
         options(o.resolved(model->info(), team->size())),
         pool(model->info(), static_cast<int>(options.kv_bytes / model->info().kv_block_bytes())),
-        scheduler(pool, {options.max_batch_tokens, options.max_sequences, options.share_prefixes,
-                         model->info().roles_matter}),
+        prefixes(make_prefix_store()),
+        scheduler(pool,
+                  {options.max_batch_tokens, options.max_sequences, options.share_prefixes, model->info().roles_matter},
+                  prefixes.get()),
         chooser({options.max_drafts(), options.max_logit_rows(), options.always_draft}, options.max_sequences),
         kernels(kernel_table()),
         expert_load(model->info().moe.n_layers, model->info().moe.n_experts) {
@@ -53,6 +55,7 @@ struct Engine::State {
     for (int i = 0; i < team->size(); ++i) sampler_scratch.emplace_back(model->info().vocab_size);
   }
 
+  std::unique_ptr<PrefixStore> make_prefix_store();
   void loop() noexcept;
   bool take_news() noexcept;
   void run(const std::vector<ScheduledSpan>& scheduled) noexcept;
@@ -71,6 +74,7 @@ struct Engine::State {
   std::unique_ptr<ThreadTeam> team;
   EngineOptions options;
   BlockPool pool;
+  std::unique_ptr<PrefixStore> prefixes;  // where there is a store
   Scheduler scheduler;
   DraftChooser chooser;
   const KernelTable& kernels;
@@ -116,9 +120,11 @@ struct Engine::State {
   std::map<RequestId, Sequence*> live;  // submitted and not finished
   bool cancelled = false;               // some of them
   bool stopping = false;
+  bool blocks_read = false;  // of some sequences, by the store
   RequestId last_id = 0;
   EngineStats stats;
 
+  bool stalled = false;  // nothing can run until blocks have been read; the engine's thread's
   std::thread thread;
 };
 
@@ -135,6 +141,7 @@ Engine::~Engine() {
   }
   state_->news.notify_all();
   state_->thread.join();
+  state_->prefixes.reset();  // its threads report to what is destroyed before it
 }
 
 const ModelInfo& Engine::model() const noexcept { return state_->model->info(); }
@@ -170,6 +177,7 @@ RequestId Engine::submit(GenerationRequest request, std::shared_ptr<GenerationSi
   SequenceList arrival;
   Sequence& sequence = arrival.emplace_back(std::move(request), std::move(sink), max_tokens, options().max_drafts());
   sequence.stats.moe = MoeUsage::none_of(info);
+  if (state_->prefixes) state_->prefixes->prepare(sequence);
   RequestId id;
   {
     const std::lock_guard lock(state_->mutex);
@@ -210,14 +218,30 @@ EngineStats Engine::stats() const noexcept {
   EngineStats stats = state_->stats;
   stats.expert_load = std::move(expert_load);
   stats.expert_cache = state_->model->expert_cache();
+  if (state_->prefixes) stats.store = state_->prefixes->stats();
   stats.waiting += static_cast<int>(state_->arrivals.size());
   return stats;
+}
+
+std::unique_ptr<PrefixStore> Engine::State::make_prefix_store() {
+  if (!options.store || !options.share_prefixes) return nullptr;
+  const ModelInfo& info = model->info();
+  const PrefixStore::Limits limits{options.max_batch_tokens, options.max_sequences, info.roles_matter};
+  return std::make_unique<PrefixStore>(options.store, block_circumstances(info, options.model_identity), info,
+                                       pool.blocks(), limits, [this] {
+                                         {
+                                           const std::lock_guard lock(mutex);
+                                           blocks_read = true;
+                                         }
+                                         news.notify_all();
+                                       });
 }
 
 void Engine::State::loop() noexcept {
   while (take_news()) {
     const auto& scheduled = scheduler.schedule();
-    if (scheduled.empty()) continue;
+    stalled = scheduled.empty();
+    if (stalled) continue;
     const auto begin = Clock::now();
     chooser.add_drafts(scheduler);
     run(scheduled);
@@ -228,16 +252,21 @@ void Engine::State::loop() noexcept {
 
 /// Waits until there is something to do, and takes in what other threads said. False: stop.
 bool Engine::State::take_news() noexcept {
-  bool some_cancelled, stop;
+  bool some_cancelled, stop, some_read;
   {
     std::unique_lock lock(mutex);
-    news.wait(lock, [&] { return stopping || cancelled || !arrivals.empty() || !scheduler.idle(); });
+    news.wait(lock, [&] {
+      return stopping || cancelled || blocks_read || !arrivals.empty() || !(scheduler.idle() || stalled);
+    });
     some_cancelled = std::exchange(cancelled, false);
+    some_read = std::exchange(blocks_read, false);
     stop = stopping;
     stats.waiting += static_cast<int>(arrivals.size());
     scheduler.add(std::move(arrivals));
   }
-  if (stop || some_cancelled) {
+  if (stop && prefixes) prefixes->give_up_reading();
+  if (stop || some_read) scheduler.take_in_what_was_read();
+  if (stop || some_cancelled || some_read) {
     SequenceList gone = scheduler.remove_if([&](const Sequence& s) { return stop || s.cancelled; });
     for (Sequence& sequence : gone) finish(sequence, FinishReason::cancelled, nullptr);
     publish_stats();
@@ -253,7 +282,9 @@ void Engine::State::run(const std::vector<ScheduledSpan>& scheduled) noexcept {
   for (const ScheduledSpan& span : scheduled) add_span(span);
   Batch batch{tokens, spans, logit_rows, reinterpret_cast<float*>(logits.data())};
   if (!experts.empty()) batch.routing = {experts.data(), dropped.data()};
+  const auto begin = Clock::now();
   model->forward(*team, *workspace, pool.blocks(), batch);
+  if (prefixes) prefixes->step_took(static_cast<int>(tokens.size()), Clock::now() - begin);
   if (const auto error = step_error()) {
     for (const ScheduledSpan& span : scheduled) failed.push_back({span.sequence, FinishReason::error, error});
     sampling.clear();

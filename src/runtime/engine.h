@@ -6,9 +6,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "runtime/expert_load.h"
+#include "runtime/prefix_store.h"
 #include "runtime/request.h"
 
 namespace moebox {
@@ -31,8 +33,10 @@ struct EngineOptions {
   int max_queued = 256;        // sequences that wait; one more is refused
   bool share_prefixes = true;  // what the cache still holds of a prompt's beginning is not computed again
   Speculation speculation = Speculation::off;
-  int draft_tokens = 10;      // of a sequence in a step, at most
-  bool always_draft = false;  // also when it does not pay: for tests and measurements
+  int draft_tokens = 10;                // of a sequence in a step, at most
+  bool always_draft = false;            // also when it does not pay: for tests and measurements
+  std::shared_ptr<BlockStore> store{};  // where such beginnings outlive the process; nullptr: nowhere
+  std::string model_identity{};         // what the store takes for the model: its files, not their names
 
   /// With every 0 replaced by what holds. A context that was asked for is kept or refused, never shortened in silence.
   /// Throws Error: invalid_argument for what is out of range, resource when the cache cannot hold the context.
@@ -56,6 +60,7 @@ struct EngineStats {
   std::uint64_t drafts = 0, draft_tokens = 0;  // runs of guessed tokens that were verified, and their tokens
   std::uint64_t accepted_tokens = 0;           // of these, what became part of answers, or ended them
   std::uint64_t preemptions = 0, finished = 0, cancelled = 0, failed = 0, steps = 0;
+  PrefixStoreStats store;               // of an engine with a store
   ExpertCacheStats expert_cache;        // of a model whose experts are not all in memory
   std::vector<ExpertLoad> expert_load;  // (moe.n_layers), since start; tokens that are computed again count once
 };

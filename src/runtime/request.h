@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -51,6 +52,7 @@ struct GenerationRequest {
   int choice = 0;                                        // enters the random numbers: n choices of one seed differ
   bool share_prefix = true;        // what is cached of its beginning is used, and its own blocks are kept for others
   std::uint64_t prefix_scope = 0;  // with whom: how long an answer takes tells whether a prompt was seen before
+  std::string prefix_owner{};      // the same for a BlockStore: what stands for the scope after a restart, too
   std::vector<std::shared_ptr<LogitProcessor>> processors;
 };
 

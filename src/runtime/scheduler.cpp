@@ -43,20 +43,41 @@ void Scheduler::schedule_prefills() noexcept {
 }
 
 void Scheduler::admit() noexcept {
-  while (!waiting_.empty() && budget_ > 0 && n_running() < limits_.max_sequences) {
+  while (!waiting_.empty() && budget_ > 0 &&
+         running_.size() + reading_.size() < static_cast<std::size_t>(limits_.max_sequences)) {
     Sequence& sequence = waiting_.front();
     take_shared_blocks(sequence);
     if (!pool_.grow(sequence.blocks, static_cast<int>(sequence.tokens.size()))) return give_back_blocks(sequence);
-    if (sequence.started == Clock::time_point{}) {
-      sequence.started = Clock::now();
-      sequence.stats.cached_tokens = sequence.n_computed;
-      if (shares(sequence)) looked_up_ += static_cast<std::uint64_t>(sequence.n_prompt);
-      found_ += static_cast<std::uint64_t>(sequence.n_computed);
+    if (store_ != nullptr && shares(sequence) && store_->begin_reading(sequence, sequence.n_published)) {
+      reading_.splice(reading_.end(), waiting_, waiting_.begin());
+      continue;
     }
-    running_.splice(running_.end(), waiting_, waiting_.begin());
+    start(waiting_, waiting_.begin());
     const int n_tokens = std::min(sequence.pending(), budget_);
     spans_.push_back({&sequence, n_tokens});
     budget_ -= n_tokens;
+  }
+}
+
+/// It has its blocks, and runs from now on.
+void Scheduler::start(SequenceList& from, SequenceList::iterator sequence) noexcept {
+  if (sequence->started == Clock::time_point{}) {
+    sequence->started = Clock::now();
+    sequence->stats.cached_tokens = sequence->n_computed;
+    if (shares(*sequence)) looked_up_ += static_cast<std::uint64_t>(sequence->n_prompt);
+    found_ += static_cast<std::uint64_t>(sequence->n_computed);
+  }
+  running_.splice(running_.end(), from, sequence);
+}
+
+void Scheduler::take_in_what_was_read() noexcept {
+  if (store_ == nullptr) return;
+  int n_blocks = 0;
+  while (const Sequence* read = store_->finished_reading(n_blocks)) {
+    const auto sequence = std::find_if(reading_.begin(), reading_.end(), [&](const Sequence& s) { return &s == read; });
+    while (sequence->n_published < n_blocks) publish_next(*sequence);
+    sequence->n_computed = sequence->n_published * kv_block_tokens;
+    start(reading_, sequence);
   }
 }
 
@@ -85,9 +106,17 @@ int Scheduler::add_drafts(std::size_t index, int n_drafts) noexcept {
 void Scheduler::computed(Sequence& sequence, int n_tokens) noexcept {
   sequence.n_computed += n_tokens;
   if (!shares(sequence)) return;
-  for (; (sequence.n_published + 1) * kv_block_tokens <= sequence.n_computed; ++sequence.n_published)
-    sequence.published_identity = pool_.publish(sequence.blocks[static_cast<std::size_t>(sequence.n_published)],
-                                                content_of(sequence, sequence.n_published));
+  while ((sequence.n_published + 1) * kv_block_tokens <= sequence.n_computed) {
+    publish_next(sequence);
+    if (store_ != nullptr) store_->keep(sequence, sequence.n_published - 1);
+  }
+}
+
+/// Others may find the next full block from now on.
+void Scheduler::publish_next(Sequence& sequence) noexcept {
+  sequence.published_identity = pool_.publish(sequence.blocks[static_cast<std::size_t>(sequence.n_published)],
+                                              content_of(sequence, sequence.n_published));
+  ++sequence.n_published;
 }
 
 /// Of a full block, which follows those that are published.
@@ -97,7 +126,7 @@ BlockContent Scheduler::content_of(const Sequence& sequence, int block) const no
   content.parent = sequence.published_identity;
   content.scope = sequence.prefix_scope;
   content.budget = sequence.budget;
-  if (limits_.roles_matter) content.n_prompt = std::clamp(sequence.n_prompt - begin, 0, kv_block_tokens);
+  if (limits_.roles_matter) content.n_prompt = sequence.prompt_tokens_in(block);
   content.tokens = std::span(sequence.tokens).subspan(static_cast<std::size_t>(begin), kv_block_tokens);
   return content;
 }
@@ -111,6 +140,9 @@ void Scheduler::take_shared_blocks(Sequence& sequence) noexcept {
     if (identity == 0) break;
     sequence.published_identity = identity;
     ++sequence.n_published;
+    // What was not stored in time, or has been removed there since.
+    if (store_ != nullptr && sequence.n_published > sequence.stored.n_stored)
+      store_->keep(sequence, sequence.n_published - 1);
   }
   sequence.n_computed = sequence.n_published * kv_block_tokens;
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "runtime/block_pool.h"
+#include "runtime/prefix_store.h"
 #include "runtime/sequence.h"
 
 namespace moebox {
@@ -30,21 +31,25 @@ class Scheduler {
     bool roles_matter = true;                // ModelInfo's
     int prompt_tokens_beside_answers = 512;  // of a step: running answers wait for no more
   };
-  Scheduler(BlockPool& pool, Limits limits) : pool_(pool), limits_(limits) {
+  /// `store` may be nullptr: then nothing outlives the process.
+  Scheduler(BlockPool& pool, Limits limits, PrefixStore* store = nullptr)
+      : pool_(pool), limits_(limits), store_(store) {
     spans_.reserve(static_cast<std::size_t>(limits.max_sequences));
   }
 
   /// They wait behind all others.
   void add(SequenceList&& sequences) noexcept { waiting_.splice(waiting_.end(), sequences); }
+  /// But for sequences whose blocks are being read.
   bool idle() const noexcept { return running_.empty() && waiting_.empty(); }
+  bool is_reading() const noexcept { return !reading_.empty(); }
   int n_running() const noexcept { return static_cast<int>(running_.size()); }
-  int n_waiting() const noexcept { return static_cast<int>(waiting_.size()); }
+  int n_waiting() const noexcept { return static_cast<int>(waiting_.size() + reading_.size()); }
   std::uint64_t n_preemptions() const noexcept { return preemptions_; }
   /// Tokens of prompts that were looked up in the cache, and those of them that were found, since start.
   std::uint64_t n_looked_up() const noexcept { return looked_up_; }
   std::uint64_t n_found() const noexcept { return found_; }
 
-  /// The next step's spans, valid until the next call or removal. Not empty unless idle().
+  /// The next step's spans, valid until the next call or removal. Not empty unless idle(), or is_reading().
   const std::vector<ScheduledSpan>& schedule() noexcept;
   const std::vector<ScheduledSpan>& spans() const noexcept { return spans_; }
   /// Tokens that the step has room for.
@@ -55,7 +60,11 @@ class Scheduler {
   /// So many tokens of the sequence have been computed, and computed well; they are part of it.
   void computed(Sequence& sequence, int n_tokens) noexcept;
 
-  /// Takes out every sequence for which `predicate` holds, and frees its blocks.
+  /// Sequences whose blocks have been read run from now on.
+  void take_in_what_was_read() noexcept;
+
+  /// Takes out every sequence for which `predicate` holds, and frees its blocks; but for those whose blocks are being
+  /// read.
   template <class Predicate>
   SequenceList remove_if(Predicate&& predicate) noexcept {
     SequenceList removed;
@@ -74,6 +83,8 @@ class Scheduler {
   void schedule_decodes() noexcept;
   void schedule_prefills() noexcept;
   void admit() noexcept;
+  void start(SequenceList& from, SequenceList::iterator sequence) noexcept;
+  void publish_next(Sequence& sequence) noexcept;
   void preempt_youngest() noexcept;
   bool shares(const Sequence& sequence) const noexcept { return limits_.share_prefixes && sequence.share_prefix; }
   BlockContent content_of(const Sequence& sequence, int block) const noexcept;
@@ -82,8 +93,10 @@ class Scheduler {
 
   BlockPool& pool_;
   Limits limits_;
+  PrefixStore* store_;
   SequenceList running_;  // oldest first
   SequenceList waiting_;
+  SequenceList reading_;              // they have their blocks, which the store fills
   std::vector<ScheduledSpan> spans_;  // at most one of each running sequence
   int budget_ = 0;
   bool preempted_ = false;

@@ -1,13 +1,16 @@
 // One request while it is in the engine.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <list>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "runtime/block_pool.h"
+#include "runtime/block_store.h"
 #include "runtime/draft_state.h"
 #include "runtime/request.h"
 #include "runtime/sampler.h"
@@ -15,6 +18,13 @@
 namespace moebox {
 
 using Clock = std::chrono::steady_clock;
+
+/// What a sequence's blocks are called in a BlockStore.
+struct StoredChain {
+  std::vector<BlockName> names;  // of block i at i + 1, as far as they are known; none: it does not take part
+  int n_stored = 0;              // first blocks of the prompt that were stored when it was submitted
+  bool tried = false;            // to read them
+};
 
 struct Sequence {
   /// Takes all memory that the sequence will need: the engine's thread allocates nothing.
@@ -26,6 +36,7 @@ struct Sequence {
         budget(asked.budget),
         share_prefix(asked.share_prefix),
         prefix_scope(asked.prefix_scope),
+        prefix_owner(std::move(asked.prefix_owner)),
         sampler(std::move(asked.sampling), std::move(asked.processors), asked.choice, tokens, max_tokens - n_prompt),
         sink(std::move(receiver)),
         drafts(max_drafts, max_tokens) {
@@ -37,6 +48,11 @@ struct Sequence {
   /// Tokens whose keys and values are not in the cache yet. One: it decodes; more: it is (again) in its prefill.
   int pending() const noexcept { return static_cast<int>(tokens.size()) - n_computed; }
 
+  /// Of full block number `block`: how many of its tokens have the role prompt.
+  int prompt_tokens_in(int block) const noexcept {
+    return std::clamp(n_prompt - block * kv_block_tokens, 0, kv_block_tokens);
+  }
+
   std::uint64_t id = 0;         // given by the engine when it takes the request in
   std::vector<TokenId> tokens;  // prompt and answer
   const int n_prompt;
@@ -45,6 +61,7 @@ struct Sequence {
   const RoutingBudget budget;
   const bool share_prefix;
   const std::uint64_t prefix_scope;
+  const std::string prefix_owner;
   Sampler sampler;
   std::shared_ptr<GenerationSink> sink;
   DraftState drafts;
@@ -55,6 +72,7 @@ struct Sequence {
   std::vector<int> blocks;               // of the KV cache
   int n_published = 0;                   // of these, full ones whose content is known to others
   std::uint64_t published_identity = 0;  // of the last of them
+  StoredChain stored;
 
   GenerationStats stats;
   Clock::time_point submitted = Clock::now();

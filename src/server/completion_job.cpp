@@ -217,7 +217,10 @@ void CompletionJob::submit() {
     text.generation.prompt = prompt;
     text.generation.sampling = in.sampling;
     text.generation.budget = in.budget.value_or(lease()->budget());
-    if (!context().options.share_prefixes) text.generation.prefix_scope = static_cast<std::uint64_t>(http().caller);
+    if (!context().options.share_prefixes) {
+      text.generation.prefix_scope = static_cast<std::uint64_t>(http().caller);
+      if (!context().keys.empty()) text.generation.prefix_owner = context().keys.digest(http().caller);
+    }
     text.generation.max_new_tokens = answer_limit(static_cast<int>(prompt.size()));
     text.generation.stop_tokens = in.stop_token_ids;
     text.generation.choice = static_cast<int>(i % static_cast<std::size_t>(in.n));

@@ -19,6 +19,8 @@ class Keys {
   bool empty() const noexcept { return keys_.empty(); }
   int size() const noexcept { return static_cast<int>(keys_.size()); }
   const std::string& name(int index) const { return keys_.at(static_cast<std::size_t>(index)).name; }
+  /// SHA-256 of the key: the same whatever order the keys come in.
+  const std::string& digest(int index) const { return keys_.at(static_cast<std::size_t>(index)).sha256; }
 
   /// The index of the key in "Bearer <key>", or nothing. Takes the same time whichever key matches, and whether one
   /// does.

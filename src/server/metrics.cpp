@@ -226,6 +226,34 @@ std::string Metrics::text(const std::vector<ModelPool::Status>& models, const Ga
   expert_cache("moebox:expert_cache_waited_seconds_total", "counter", "Time in which steps only waited for reading.",
                [](const ExpertCacheStats& cache) { return cache.waited_ms / 1000; });
 
+  if (gauges.store.capacity_bytes > 0) {
+    per_model("moebox:kv_store_found_tokens_total", "counter",
+              "Prompt tokens that were read from the KV store; of those in vllm:prefix_cache_hits_total.",
+              [](const Status& s) { return s.engine.store.found_tokens; });
+    per_model("moebox:kv_store_written_bytes_total", "counter", "Bytes of blocks that were written to the KV store.",
+              [](const Status& s) { return s.engine.store.written_bytes; });
+    per_model("moebox:kv_store_read_bytes_total", "counter", "Bytes of blocks that were read from it.",
+              [](const Status& s) { return s.engine.store.read_bytes; });
+    per_model("moebox:kv_store_dropped_bytes_total", "counter",
+              "Bytes of blocks that were not stored: writing fell behind, or failed.",
+              [](const Status& s) { return s.engine.store.dropped_bytes; });
+    per_model("moebox:kv_store_refused_blocks_total", "counter",
+              "Blocks of the KV store that had gone, or were not what was written.",
+              [](const Status& s) { return s.engine.store.refused_blocks; });
+    per_model("moebox:kv_store_late_blocks_total", "counter",
+              "Blocks that were computed because reading them would have taken longer.",
+              [](const Status& s) { return s.engine.store.late_blocks; });
+    const auto store = [&](std::string_view name, std::string_view type, std::string_view help, std::uint64_t value) {
+      out.family(name, type, help);
+      out.sample(name, Labels{}, static_cast<double>(value));
+    };
+    store("moebox:kv_store_bytes", "gauge", "Size of the KV store's files.", gauges.store.bytes);
+    store("moebox:kv_store_capacity_bytes", "gauge", "What they may take.", gauges.store.capacity_bytes);
+    store("moebox:kv_store_blocks", "gauge", "Blocks in the KV store.", gauges.store.blocks);
+    store("moebox:kv_store_removed_bytes_total", "counter", "Bytes that were removed to make room.",
+          gauges.store.removed_bytes);
+  }
+
   constexpr std::string_view reasons[ModelMetrics::n_reasons] = {"stop", "length", "abort", "error"};
   out.family("vllm:request_success_total", "counter", "Finished choices, by how they ended.");
   for (const Status& status : models) {

@@ -72,6 +72,7 @@ class Metrics {
   struct Gauges {
     int connections = 0, requests_in_flight = 0;
     ModelPool::Counts pool;
+    BlockStoreStats store;  // capacity 0: there is none
     bool draining = false;
   };
   std::string text(const std::vector<ModelPool::Status>& models, const Gauges& gauges) const;

@@ -286,6 +286,7 @@ HttpResponse Service::metrics() const {
   gauges.requests_in_flight = context_.requests_in_flight;
   gauges.pool = context_.pool->counts();
   gauges.draining = context_.draining;
+  if (const auto& store = context_.options.model.engine.store) gauges.store = store->stats();
   response.body = context_.metrics.text(context_.pool->status(), gauges);
   return response;
 }

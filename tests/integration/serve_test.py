@@ -2,6 +2,7 @@
 import json
 import re
 import signal
+import time
 import unittest
 import urllib.error
 import urllib.request
@@ -43,6 +44,40 @@ class ServeTest(ProgramTest):
         self.assertEqual(refused.exception.code, 401)
         refused.exception.close()
         self.assertTrue(self.request(url + "/v1/models", key="secret-of-this-test")["data"])
+
+    def test_a_prompt_is_known_after_kill_and_restart_with_the_right_keys(self):
+        keys = self.write("keys", "one:the-first-key-of-this-test\ntwo:the-second-key-of-this-test\n")
+        turned = self.write("turned", "two:the-second-key-of-this-test\none:the-first-key-of-this-test\n")
+        prompt = "The quick brown fox jumps over the lazy dog, and then over the fence and the brook. " * 4
+        store = ("--kv-store", self.path("store"), "--kv-store-size", "64MiB")
+        wanted = (("first", keys, "a key of the store", 0), ("first", turned, "a key of the store", 64), ("second", keys, "a key of the store", 0),
+                  ("first", keys, "another key of the store", 0))
+        for caller, file, secret, found in wanted:
+            with self.subTest(caller=caller, file=file, secret=secret):
+                process, url = self.serve(SMOL, "--keys-file", file, *store, MOEBOX_KV_STORE_KEY=secret)
+                key = f"the-{caller}-key-of-this-test"
+                self.assertEqual(self.cached(url, prompt, key), found)
+                request = urllib.request.Request(url + "/metrics", headers={"Authorization": "Bearer " + key})
+                until = time.monotonic() + 30 * PATIENCE
+                while True:
+                    with urllib.request.urlopen(request, timeout=60 * PATIENCE) as response:
+                        metrics = response.read().decode()
+                    n_blocks = int(re.search(r"^moebox:kv_store_blocks (\d+)$", metrics, re.MULTILINE).group(1))
+                    if found or n_blocks >= 2 or time.monotonic() > until:
+                        break
+                    time.sleep(0.05)
+                self.assertIn(f'moebox:kv_store_found_tokens_total{{model_name="smollm2-135m-instruct-q4_1"}} {found}\n', metrics)
+                process.kill()
+                process.communicate(timeout=60 * PATIENCE)
+
+    def test_a_store_that_cannot_be_is_refused_at_the_start(self):
+        usage, io = 2, 8
+        refused = ((self.write("file", "text"), (), usage, "file"), (self.path("a/b"), (), io, "a/b"),
+                   (self.path("c"), ("--no-prefix-cache",), usage, "kv-store"))
+        for folder, options, code, said in refused:
+            with self.subTest(said):
+                _, err = self.run_program("serve", SMOL, "--port", "0", "--kv-store", folder, *options, code=code)
+                self.assertIn(said, err)
 
     def cached(self, url, prompt, key):
         answer = self.request(url + "/v1/completions", {"prompt": prompt, "max_tokens": 1, "temperature": 0}, key)
