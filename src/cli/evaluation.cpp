@@ -8,12 +8,18 @@ namespace moebox::cli {
 
 namespace {
 constexpr int chunk_tokens = 128;  // logits of so many tokens are in memory at once
+
+/// Nothing is drafted here.
+ModelOptions without_drafts(ModelOptions options) {
+  options.draft_layer = false;
+  return options;
 }
+}  // namespace
 
 Evaluation::Evaluation(const Settings& settings, const std::filesystem::path& path)
     : checkpoint_(Checkpoint::open(path)),
       team_(static_cast<int>(settings.integer("threads"))),
-      model_(load_model(checkpoint_, team_, model_options(settings).model)) {}
+      model_(load_model(checkpoint_, team_, without_drafts(model_options(settings).model))) {}
 
 const Tokenizer& Evaluation::tokenizer() const {
   if (!tokenizer_) tokenizer_ = Tokenizer::load(checkpoint_);

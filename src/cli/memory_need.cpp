@@ -23,6 +23,8 @@ MemoryNeed memory_need(const Checkpoint& checkpoint, const Settings& settings) {
   }
   const ModelInfo& info = model->info();
   need.trained_context = info.max_context;
+  need.n_mtp_layers = info.n_mtp_layers;
+  need.mtp_loaded = info.n_draft_layers > 0;
   if (options.engine.context_tokens > info.max_context) {
     throw Error(ErrorKind::invalid_argument,
                 fmt::format("expected at most the model's context of {}, found {}", info.max_context,

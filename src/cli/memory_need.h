@@ -23,13 +23,15 @@ struct MemoryNeed {
   std::uint64_t cache_bytes = 0;  // of the whole cache, for all sequences together
   std::int64_t cache_tokens = 0;  // that it holds
   std::uint64_t step_bytes = 0;   // of a step's buffers
+  int n_mtp_layers = 0;           // for multi-token prediction, in the files
+  bool mtp_loaded = false;        // the first of them
   PackFileState pack;             // the file of packed weights
 
   /// Weights, one whole context and the buffers.
   std::uint64_t total_bytes() const noexcept { return weight_bytes + kv_bytes + step_bytes; }
 };
 
-/// By the settings `context`, `kv_type`, `kv_memory`, `expert_cache` and `threads`. Throws Error as the engine does:
+/// By the settings `context`, `kv_type`, `kv_memory`, `expert_cache`, `speculation` and `threads`. Throws Error as the engine does:
 /// invalid_argument for a context beyond the trained one, resource for a cache that cannot hold it.
 MemoryNeed memory_need(const Checkpoint& checkpoint, const Settings& settings);
 

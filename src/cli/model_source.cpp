@@ -60,7 +60,11 @@ LanguageModelOptions model_options(const Settings& settings) {
   options.engine.context_tokens = static_cast<int>(settings.integer("context"));
   options.engine.kv_bytes = settings.size_bytes("kv_memory");
   options.engine.share_prefixes = settings.flag("prefix_cache");
-  options.engine.speculation = settings.text("speculation") == "ngram" ? Speculation::ngram : Speculation::off;
+  const std::string speculation = settings.text("speculation");
+  options.engine.speculation = speculation == "ngram" ? Speculation::ngram
+                               : speculation == "mtp" ? Speculation::mtp
+                                                      : Speculation::off;
+  options.model.draft_layer = options.engine.speculation == Speculation::mtp;
   options.engine.draft_tokens = static_cast<int>(settings.integer("draft_tokens"));
   options.model.kv_type = kv_type(settings.text("kv_type"));
   const std::string pack = settings.text("pack_file");

@@ -64,7 +64,7 @@ void add_pack(CLI::App& program, Context& context) {
       ->type_name("FILE");
   verb->add_flag("--force", request->force, "write anew even if the file that is there holds");
   verb->add_flag("--json", request->json, "print a JSON object");
-  add_settings(verb, context, {"threads", "store"});
+  add_settings(verb, context, {"threads", "store", "speculation"});
   on_chosen(verb, context, [&context, request] { return run_pack(context, *request); });
 }
 

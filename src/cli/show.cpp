@@ -160,6 +160,7 @@ nlohmann::ordered_json summary_json(const Hub& hub, const Checkpoint& checkpoint
                         {"total_bytes", memory.total_bytes()},
                         {"cache_bytes", memory.cache_bytes},
                         {"cache_tokens", memory.cache_tokens}};
+    object["mtp"] = {{"layers", memory.n_mtp_layers}, {"loaded", memory.mtp_loaded}};
     object["pack_file"] = {{"path", memory.pack.path.string()},
                            {"bytes", memory.pack.bytes},
                            {"usable", memory.pack.usable},
@@ -202,6 +203,11 @@ std::string summary_text(const Console& console, const Hub& hub, const Checkpoin
                      memory.context_tokens, memory.kv_bytes_per_token, bytes_text(memory.step_bytes)));
     line("cache", fmt::format("grows up to {}: {} tokens of all sequences together", bytes_text(memory.cache_bytes),
                               memory.cache_tokens));
+    if (memory.n_mtp_layers > 0)
+      line("predicts",
+           fmt::format("{} for multi-token prediction, {}",
+                       memory.n_mtp_layers == 1 ? "1 layer" : fmt::format("{} layers", memory.n_mtp_layers),
+                       memory.mtp_loaded ? "the first is loaded" : "left out (--speculation mtp loads it)"));
     line("pack file", memory.pack.usable ? memory.pack.path.string()
                       : memory.pack.reason.empty()
                           ? fmt::format("none ('moebox pack' would write {})", bytes_text(memory.pack.bytes))
@@ -281,7 +287,7 @@ void add_show(CLI::App& program, Context& context) {
   verb->add_flag("--metadata", options->metadata, "every metadata key with its value in full, arrays cut");
   verb->add_flag("--json", options->json,
                  "print a JSON object; with --metadata also the arrays in full, with --tensors the tensors");
-  add_settings(verb, context, {"context", "kv_type", "kv_memory", "expert_cache", "threads"});
+  add_settings(verb, context, {"context", "kv_type", "kv_memory", "expert_cache", "speculation", "threads"});
   on_chosen(verb, context, [&context, options] { return show(context, *options); });
 }
 

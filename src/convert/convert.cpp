@@ -133,10 +133,13 @@ class TensorConverter {
 ConversionPlan make_plan(const Checkpoint& checkpoint, const ConvertOptions& options, ConvertReport& report) {
   if (checkpoint.format() == Checkpoint::Format::gguf) return plan_gguf(checkpoint);
   const Architecture& architecture = architecture_of(checkpoint);
+  if (options.keep_mtp && architecture.read_llama_kind != nullptr)
+    throw Error(ErrorKind::unsupported, "the model has no layer that predicts further tokens",
+                checkpoint.path().string());
   ConversionPlan plan =
       architecture.read_llama_kind != nullptr
           ? plan_llama_kind(checkpoint, architecture.read_llama_kind(checkpoint), architecture.gguf_name)
-          : plan_deepseek(checkpoint, read_deepseek(checkpoint), !options.whole_kv_b);
+          : plan_deepseek(checkpoint, read_deepseek(checkpoint), {!options.whole_kv_b, options.keep_mtp});
   const auto vocabulary = std::find_if(plan.tensors.begin(), plan.tensors.end(),
                                        [](const PlannedTensor& tensor) { return tensor.name == "token_embd.weight"; });
   report.has_tokenizer = set_tokenizer(plan.header, checkpoint, vocabulary->shape.front());

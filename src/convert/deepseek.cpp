@@ -22,9 +22,13 @@ void check_expressible(const DeepseekSpec& spec) {
     refuse("has one mscale for the logits and none for the rotation", "mscale, mscale_all_dim");
 }
 
-void set_metadata(GgufHeader& header, const DeepseekSpec& spec, bool split_kv_b) {
+void set_metadata(GgufHeader& header, const DeepseekSpec& spec, bool split_kv_b, int n_mtp_layers) {
   ArchitectureKeys keys(header, "deepseek2");
   keys.set_decoder(spec);
+  if (n_mtp_layers > 0) {
+    keys.set_count("block_count", spec.n_layers + n_mtp_layers);
+    keys.set_count("nextn_predict_layers", n_mtp_layers);
+  }
   const MlaSpec& mla = spec.mla;
   keys.set_count("leading_dense_block_count", spec.n_dense_layers);
   keys.set_count("attention.head_count", mla.n_heads);
@@ -73,22 +77,26 @@ void add_kv_b(PlanBuilder& build, const MlaSpec& mla, int layer) {
 
 }  // namespace
 
-ConversionPlan plan_deepseek(const Checkpoint& checkpoint, const DeepseekSpec& spec, bool split_kv_b) {
+ConversionPlan plan_deepseek(const Checkpoint& checkpoint, const DeepseekSpec& spec,
+                             const DeepseekConversion& options) {
   check_expressible(spec);
+  if (options.keep_mtp) check_mtp(spec, checkpoint);
+  const int n_mtp_layers = options.keep_mtp ? 1 : 0;  // of several the first one, which is all that is used
+  const bool split_kv_b = options.split_kv_b;
   ConversionPlan plan;
   set_general(plan.header, checkpoint, "deepseek2");
-  set_metadata(plan.header, spec, split_kv_b);
+  set_metadata(plan.header, spec, split_kv_b, n_mtp_layers);
   plan.shape = {"deepseek2", spec.n_layers, spec.mla.n_heads, spec.mla.n_heads, spec.gate.n_experts};
 
   const MlaSpec& mla = spec.mla;
   PlanBuilder build(checkpoint, deepseek_tensors(spec), deepseek_tensors(spec),
-                    deepseek_ignored(spec, Checkpoint::Format::hugging_face));
+                    deepseek_ignored(spec, Checkpoint::Format::hugging_face, n_mtp_layers));
   const PairedRows none;
   const auto paired = [&](std::int64_t head_rows) {
     return mla.rope.interleaved ? none : PairedRows{head_rows, head_rows - mla.qk_rope_head_dim, mla.qk_rope_head_dim};
   };
   build.add("embedding");
-  for (int i = 0; i < spec.n_layers; ++i) {
+  for (int i = 0; i < spec.n_layers + n_mtp_layers; ++i) {
     build.add("attn_norm", i);
     if (mla.q_lora_rank > 0) {
       build.add("attn_q_a", i);
@@ -114,6 +122,10 @@ ConversionPlan plan_deepseek(const Checkpoint& checkpoint, const DeepseekSpec& s
     if (spec.shared_intermediate_size == 0) continue;
     for (const char* role : {"shared_gate", "shared_up", "shared_down"}) build.add(role, i);
   }
+  if (n_mtp_layers > 0)
+    for (const char* role :
+         {"mtp_token_norm", "mtp_hidden_norm", "mtp_projection", "mtp_embedding", "mtp_output_norm", "mtp_output"})
+      build.add(role, spec.n_layers);
   build.add("output_norm");
   build.add("output");
   plan.tensors = build.finish();

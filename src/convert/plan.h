@@ -42,8 +42,11 @@ struct ConversionPlan {
 /// From a Hugging Face folder. Throws Error(unsupported) that names what GGUF, or llama.cpp's reading of it, cannot
 /// express.
 ConversionPlan plan_llama_kind(const Checkpoint& checkpoint, const LlamaSpec& spec, std::string_view architecture);
-/// `split_kv_b`: k_b and v_b apart, as GGUF files have them since the absorbed form of attention is known.
-ConversionPlan plan_deepseek(const Checkpoint& checkpoint, const DeepseekSpec& spec, bool split_kv_b);
+struct DeepseekConversion {
+  bool split_kv_b = true;  // k_b and v_b apart, as GGUF files have them since the absorbed form of attention is known
+  bool keep_mtp = false;   // the layer that predicts a further token
+};
+ConversionPlan plan_deepseek(const Checkpoint& checkpoint, const DeepseekSpec& spec, const DeepseekConversion& options);
 /// From GGUF: all metadata and tensors as they are, of any architecture; only tensors of one expert each are stacked.
 ConversionPlan plan_gguf(const Checkpoint& checkpoint);
 

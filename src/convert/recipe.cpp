@@ -130,7 +130,8 @@ DType wanted_type(const Recipe& recipe, const ModelShape& model, const PlannedTe
   const std::string_view name = tensor.name;
   if (recipe.mix == Mix::experts_only) return tensor.shape.size() == 3 ? recipe.base : DType::q8_0;
   if (is_plain(recipe.base) || recipe.base == DType::q8_0) return recipe.base;
-  const bool output = name == "output.weight" || (!has_output && name == "token_embd.weight");
+  const bool output = name == "output.weight" || name.ends_with(".nextn.shared_head_head.weight") ||
+                      (!has_output && name == "token_embd.weight");
   if (output) return tensor.n_columns() % info(recipe.base).block_elements != 0 ? DType::q8_0 : DType::q6_k;
   const int layer = layer_of(name);
   if (contains(name, "attn_v.weight")) return values_type(recipe, model, layer);

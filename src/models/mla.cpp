@@ -104,17 +104,29 @@ void MlaRunner::prepare(const Batch& batch, int n_threads) noexcept {
 }
 
 void MlaRunner::run(const Step& step, const MlaWeights& weights, const std::vector<float>& norm, float epsilon,
-                    const KvBlocks& kv, int layer, const AlignedBuffer& x, const AlignedBuffer& normed) noexcept {
+                    const KvBlocks& kv, int layer, const AlignedBuffer& x, const AlignedBuffer& normed,
+                    int first_position) noexcept {
+  const Cached cached{kv, layer, first_position};
   project(step, weights, norm, epsilon, kv, layer, x, normed);
-  run_heads(step, weights, kv, layer);
+  run_heads(step, weights, cached);
   step.member.wait();
   if (!generated_.empty()) {
-    run_latent(step, kv, layer);
+    run_latent(step, cached);
     step.member.wait();
     expand_outputs(step, weights);
     step.member.wait();
   }
   project_and_add(step, attended_, weights.output, weights.output_bias, activations_, projected_, x);
+}
+
+void MlaRunner::store(const Step& step, const MlaWeights& weights, const std::vector<float>& norm, float epsilon,
+                      const KvBlocks& kv, int layer, const AlignedBuffer& x, const AlignedBuffer& normed) noexcept {
+  norm_and_quantize(step, x, norm, epsilon, {&weights.kv_a}, normed, activations_);
+  multiply(step.member, step.kernels, activations_, step.n_tokens(),
+           {{&weights.kv_a, latent_.floats(), spec_.latent_dim()}});
+  step.member.wait();
+  store_latents(step, weights, kv, layer);
+  step.member.wait();
 }
 
 /// Queries and latents of the batch; the latents go to the cache. Ends with a barrier.
@@ -163,20 +175,22 @@ void MlaRunner::store_latents(const Step& step, const MlaWeights& weights, const
   }
 }
 
-void MlaRunner::read_latents(const Step& step, const KvBlocks& kv, int layer, const BatchSpan& span, int first,
-                             int n_rows, float* out) const noexcept {
+void MlaRunner::read_latents(const Step& step, const Cached& cached, const BatchSpan& span, int first, int n_rows,
+                             float* out) const noexcept {
   const int dim = spec_.latent_dim();
   for (int done = 0; done < n_rows; done += kv_block_tokens) {  // `first` is the begin of a block
-    const std::byte* block = kv.block(layer, span.blocks[static_cast<std::size_t>((first + done) / kv_block_tokens)]);
+    const std::byte* block =
+        cached.kv.block(cached.layer, span.blocks[static_cast<std::size_t>((first + done) / kv_block_tokens)]);
     const int n = std::min(kv_block_tokens, n_rows - done);
     step.kernels.widen_kv(kv_.type, block, n, dim, out + static_cast<std::ptrdiff_t>(done) * dim);
   }
+  std::fill_n(out, cached.missing(first) * dim, 0.0f);
 }
 
 // ---- the expanded form, and the queries of the absorbed one ----
 
-void MlaRunner::run_heads(const Step& step, const MlaWeights& weights, const KvBlocks& kv, int layer) noexcept {
-  std::atomic<int>& next = counter(layer, 0);
+void MlaRunner::run_heads(const Step& step, const MlaWeights& weights, const Cached& cached) noexcept {
+  std::atomic<int>& next = counter(cached.layer, 0);
   const int n_units = static_cast<int>(head_units_.size());
   for (int u = next.fetch_add(1, std::memory_order_relaxed); u < n_units;
        u = next.fetch_add(1, std::memory_order_relaxed)) {
@@ -184,7 +198,7 @@ void MlaRunner::run_heads(const Step& step, const MlaWeights& weights, const KvB
     if (unit.span < 0)
       absorb_queries(step, weights, unit.head);
     else
-      attend_expanded(step, weights, kv, layer, unit);
+      attend_expanded(step, weights, cached, unit);
   }
 }
 
@@ -218,7 +232,7 @@ void MlaRunner::gather_queries(const Step& step, const HeadUnit& unit, bool roun
   }
 }
 
-void MlaRunner::attend_expanded(const Step& step, const MlaWeights& weights, const KvBlocks& kv, int layer,
+void MlaRunner::attend_expanded(const Step& step, const MlaWeights& weights, const Cached& cached,
                                 const HeadUnit& unit) noexcept {
   const BatchSpan& span = step.batch.spans[static_cast<std::size_t>(unit.span)];
   const Scratch memory = scratch(step);
@@ -231,25 +245,28 @@ void MlaRunner::attend_expanded(const Step& step, const MlaWeights& weights, con
   const int n_positions = span.first_position + span.n_tokens;
   for (int first = 0; first < n_positions; first += tile) {
     const int n_rows = std::min(tile, n_positions - first);
-    read_latents(step, kv, layer, span, first, n_rows, memory.latents);
+    const int missing = cached.missing(first), n_there = n_rows - missing;
+    read_latents(step, cached, span, first, n_rows, memory.latents);
     expand_tile(step, weights, unit.head, n_rows, memory);
+    const float *there_keys = memory.keys + missing * key_dim, *there_values = memory.values + missing * value_dim;
     auto* keys = reinterpret_cast<std::byte*>(memory.rounded_keys);
     auto* values = reinterpret_cast<std::byte*>(memory.rounded_values);
     if (rounded) {
-      step.kernels.round_keys(memory.keys, key_dim, n_rows, key_dim, keys);
-      step.kernels.round_values(memory.values, value_dim, n_rows, value_dim, values);
+      step.kernels.round_keys(there_keys, key_dim, n_there, key_dim, keys);
+      step.kernels.round_values(there_values, value_dim, n_there, value_dim, values);
     }
     for (int g = 0; g < n_lane_groups; ++g) {
       int visible[lanes];
-      for (int i = 0; i < lanes; ++i) visible[i] = span.first_position + std::min(g * lanes + i, span.n_tokens - 1) + 1;
+      for (int i = 0; i < lanes; ++i)
+        visible[i] = span.first_position + std::min(g * lanes + i, span.n_tokens - 1) + 1 - missing;
       const float* q = memory.q + static_cast<std::ptrdiff_t>(g) * rounded_query_floats(key_dim);
       float* state = memory.state + g * state_floats;
       if (rounded)
         step.kernels.lanes_fold_rounded({key_dim, value_dim, reinterpret_cast<const std::byte*>(q), visible, state},
-                                        {keys, values, first, n_rows});
+                                        {keys, values, first, n_there});
       else
         step.kernels.lanes_fold({key_dim, value_dim, q, visible, state},
-                                {memory.keys, key_dim, memory.values, value_dim, first, n_rows});
+                                {there_keys, key_dim, there_values, value_dim, first, n_there});
     }
   }
   for (int g = 0; g < n_lane_groups; ++g) step.kernels.lanes_finish(value_dim, memory.state + g * state_floats);
@@ -296,22 +313,22 @@ void MlaRunner::absorb_queries(const Step& step, const MlaWeights& weights, int 
 
 // ---- the absorbed form ----
 
-void MlaRunner::run_latent(const Step& step, const KvBlocks& kv, int layer) noexcept {
-  std::atomic<int>& next = counter(layer, 1);
+void MlaRunner::run_latent(const Step& step, const Cached& cached) noexcept {
+  std::atomic<int>& next = counter(cached.layer, 1);
   const Scratch memory = scratch(step);
   const int rank = spec_.kv_lora_rank, n_units = static_cast<int>(latent_units_.size());
   for (int u = next.fetch_add(1, std::memory_order_relaxed); u < n_units;
        u = next.fetch_add(1, std::memory_order_relaxed)) {
     const LatentUnit& unit = latent_units_[static_cast<std::size_t>(u)];
     if (unit.segment >= 0) {
-      attend_segment(step, kv, layer, unit, unit.segment,
+      attend_segment(step, cached, unit, unit.segment,
                      row_of(partials_, unit.partial + unit.segment, latent_state_floats_));
       continue;
     }
     float *state = memory.state, *part = memory.state + latent_state_floats_;
     step.kernels.lanes_begin(rank, state);
     for (int segment = 0; segment < unit.n_segments; ++segment) {
-      attend_segment(step, kv, layer, unit, segment, part);
+      attend_segment(step, cached, unit, segment, part);
       step.kernels.lanes_merge(rank, part, state);
     }
     step.kernels.lanes_finish(rank, state);
@@ -331,7 +348,7 @@ void MlaRunner::run_latent(const Step& step, const KvBlocks& kv, int layer) noex
 }
 
 /// The state of 16 heads of a token after the positions of one segment.
-void MlaRunner::attend_segment(const Step& step, const KvBlocks& kv, int layer, const LatentUnit& unit, int segment,
+void MlaRunner::attend_segment(const Step& step, const Cached& cached, const LatentUnit& unit, int segment,
                                float* state) noexcept {
   const Scratch memory = scratch(step);
   const GeneratedToken& token = generated_[static_cast<std::size_t>(unit.generated)];
@@ -341,15 +358,17 @@ void MlaRunner::attend_segment(const Step& step, const KvBlocks& kv, int layer, 
   std::memset(memory.q, 0, static_cast<std::size_t>(dim * lanes) * sizeof(float));
   for (int i = 0; i < std::min(lanes, spec_.n_heads - first_head); ++i)
     for (int d = 0; d < dim; ++d) memory.q[d * lanes + i] = q[(first_head + i) * dim + d] * spec_.softmax_scale;
-  int visible[lanes];
-  std::fill_n(visible, lanes, token.position + 1);
   step.kernels.lanes_begin(spec_.kv_lora_rank, state);
   const int begin = segment * kv_segment_tokens, end = std::min(begin + kv_segment_tokens, token.position + 1);
   for (int first = begin; first < end; first += tile) {
     const int n_rows = std::min(tile, end - first);
-    read_latents(step, kv, layer, span, first, n_rows, memory.latents);
+    const int missing = cached.missing(first);
+    int visible[lanes];
+    std::fill_n(visible, lanes, token.position + 1 - missing);
+    read_latents(step, cached, span, first, n_rows, memory.latents);
+    const float* there = memory.latents + missing * dim;
     step.kernels.lanes_fold({dim, spec_.kv_lora_rank, memory.q, visible, state},
-                            {memory.latents, dim, memory.latents, dim, first, n_rows});
+                            {there, dim, there, dim, first, n_rows - missing});
   }
 }
 

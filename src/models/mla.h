@@ -56,9 +56,14 @@ class MlaRunner {
   void fill_rope(const Step& step) noexcept { rope_.fill(step.member, step.batch); }
 
   /// x (n_tokens, hidden_size) += attention of x, normed by `norm`; stores the tokens' latents. All members call it;
-  /// ends with a barrier. `normed` like x is scratch.
+  /// ends with a barrier. `normed` like x is scratch. Positions before `first_position`, 0 or 1, are not there: no
+  /// token has them, and none looks at them.
   void run(const Step& step, const MlaWeights& weights, const std::vector<float>& norm, float epsilon,
-           const KvBlocks& kv, int layer, const AlignedBuffer& x, const AlignedBuffer& normed) noexcept;
+           const KvBlocks& kv, int layer, const AlignedBuffer& x, const AlignedBuffer& normed,
+           int first_position = 0) noexcept;
+  /// Only stores the tokens' latents: all that later tokens see of these.
+  void store(const Step& step, const MlaWeights& weights, const std::vector<float>& norm, float epsilon,
+             const KvBlocks& kv, int layer, const AlignedBuffer& x, const AlignedBuffer& normed) noexcept;
 
  private:
   /// A head of a prompt's span, or (span < 0) a head of all generated tokens.
@@ -93,22 +98,29 @@ class MlaRunner {
   void store_latents(const Step& step, const MlaWeights& weights, const KvBlocks& kv, int layer) noexcept;
   void rotate(const Step& step, int token, float* q) const noexcept;
 
-  void run_heads(const Step& step, const MlaWeights& weights, const KvBlocks& kv, int layer) noexcept;
+  /// A layer's part of the cache.
+  struct Cached {
+    const KvBlocks& kv;
+    int layer;
+    int first_position;  // those before it are not there: 0 or 1
+    int missing(int first) const noexcept { return first < first_position ? first_position - first : 0; }
+  };
+  void run_heads(const Step& step, const MlaWeights& weights, const Cached& cached) noexcept;
   void absorb_queries(const Step& step, const MlaWeights& weights, int head) noexcept;
-  void attend_expanded(const Step& step, const MlaWeights& weights, const KvBlocks& kv, int layer,
+  void attend_expanded(const Step& step, const MlaWeights& weights, const Cached& cached,
                        const HeadUnit& unit) noexcept;
   void gather_queries(const Step& step, const HeadUnit& unit, bool rounded, float* out) noexcept;
   bool rounds(const MlaWeights& weights) const noexcept;
   void expand_tile(const Step& step, const MlaWeights& weights, int head, int n_rows, const Scratch& memory) noexcept;
 
-  void run_latent(const Step& step, const KvBlocks& kv, int layer) noexcept;
-  void attend_segment(const Step& step, const KvBlocks& kv, int layer, const LatentUnit& unit, int segment,
+  void run_latent(const Step& step, const Cached& cached) noexcept;
+  void attend_segment(const Step& step, const Cached& cached, const LatentUnit& unit, int segment,
                       float* state) noexcept;
   void write_latent_output(const LatentUnit& unit, const float* state) noexcept;
   void expand_outputs(const Step& step, const MlaWeights& weights) noexcept;
 
-  /// Latents of n_rows positions from `first` on, as floats, into `out` (n_rows, latent_dim).
-  void read_latents(const Step& step, const KvBlocks& kv, int layer, const BatchSpan& span, int first, int n_rows,
+  /// Latents of n_rows positions from `first` on, as floats, into `out` (n_rows, latent_dim); zeros where none is.
+  void read_latents(const Step& step, const Cached& cached, const BatchSpan& span, int first, int n_rows,
                     float* out) const noexcept;
   std::atomic<int>& counter(int layer, int phase) noexcept { return counters_[(layer & 1) * 2 + phase]; }
 

@@ -42,11 +42,19 @@ struct ModelInfo {
   bool roles_matter = false;  // prompt and answer are computed differently (docs/determinism.md)
   int batch_tokens = 512;     // of a step of a long prompt: more bring it nothing
   KvShape gate_kv;            // of the gates' own attention, in every layer with experts; n_kv_heads 0: none
+  int n_mtp_layers = 0;       // of the files: layers that predict further tokens
+  int n_draft_layers = 0;     // of these, loaded: 1, or 0 where it was not asked for
 
+  /// Layers that have keys and values in the cache.
+  int n_kv_layers() const noexcept { return n_layers + n_draft_layers; }
+  /// A block's last row of hidden_size floats, with which the draft layer goes on in the next block; 0: no such layer.
+  std::size_t draft_row_bytes() const noexcept {
+    return static_cast<std::size_t>(n_draft_layers) * static_cast<std::size_t>(hidden_size) * sizeof(float);
+  }
   /// One block of all layers.
   std::size_t kv_block_bytes() const noexcept {
-    return kv.block_bytes() * static_cast<std::size_t>(n_layers) +
-           gate_kv.block_bytes() * static_cast<std::size_t>(moe.n_layers);
+    return kv.block_bytes() * static_cast<std::size_t>(n_kv_layers()) +
+           gate_kv.block_bytes() * static_cast<std::size_t>(moe.n_layers) + draft_row_bytes();
   }
 };
 
@@ -64,9 +72,10 @@ struct ExpertCacheStats {
 };
 
 /// KV blocks in memory, by number. A block holds kv_block_tokens positions of every layer; those of the gates' own
-/// attention lie behind those of the layers (gate_blocks()).
+/// attention lie behind those of the layers (gate_blocks()), and what the draft layer needs behind these
+/// (draft_rows()).
 struct KvBlocks {
-  std::byte* data = nullptr;  // (n_layers, n_blocks, block_bytes)
+  std::byte* data = nullptr;  // (n_kv_layers, n_blocks, block_bytes)
   int n_blocks = 0;
   std::size_t block_bytes = 0;  // of one layer
 
@@ -79,7 +88,13 @@ struct KvBlocks {
 
 /// The part of the cache that belongs to the gates: (moe.n_layers, n_blocks, gate_kv.block_bytes()).
 inline KvBlocks gate_blocks(const ModelInfo& info, const KvBlocks& kv) noexcept {
-  return {kv.block(info.n_layers, 0), kv.n_blocks, info.gate_kv.block_bytes()};
+  return {kv.block(info.n_kv_layers(), 0), kv.n_blocks, info.gate_kv.block_bytes()};
+}
+
+/// The last part of the cache: (n_blocks, draft_row_bytes()), what the model says of a block's last position.
+inline KvBlocks draft_rows(const ModelInfo& info, const KvBlocks& kv) noexcept {
+  const KvBlocks gates = gate_blocks(info, kv);
+  return {gates.block(info.moe.n_layers, 0), kv.n_blocks, info.draft_row_bytes()};
 }
 
 /// Whether a token came with the prompt or was generated: some architectures compute the two differently
@@ -111,6 +126,19 @@ struct Batch {
   RoutingRecord routing{};          // filled where its pointers are set, and the model has experts
 };
 
+/// Pairs for the draft layer: what the model says of a position, and the token at the next one, where the pair stands
+/// (docs/speculation.md). No pair stands at position 0.
+struct DraftBatch {
+  /// The tokens of the pairs, and where they stand; spans[].first_position >= 1. Without logit rows only the cache is
+  /// filled, which is quick.
+  Batch batch;
+  /// (tokens.size()): where the position before has its row: i >= 0: in the last forward, as its token i; of_block: in
+  /// the block that ends there; after_draft - i: in the last draft() with logits, as its token i.
+  std::span<const int> sources;
+
+  static constexpr int of_block = -1, after_draft = -2;
+};
+
 /// Memory of one step, allocated once.
 class Workspace {
  public:
@@ -133,6 +161,10 @@ class Model {
   /// valid.
   virtual void forward(ThreadTeam& team, Workspace& workspace, const KvBlocks& kv,
                        const Batch& batch) const noexcept = 0;
+  /// Where info().n_draft_layers is not 0: stores the pairs' keys and values in `kv`, and computes the wanted logits of
+  /// the token behind each pair's own. Between two forwards, in the same workspace.
+  virtual void draft(ThreadTeam& /*team*/, Workspace& /*workspace*/, const KvBlocks& /*kv*/,
+                     const DraftBatch& /*pairs*/) const noexcept {}
   virtual ExpertCacheStats expert_cache() const noexcept { return {}; }
 };
 
@@ -143,6 +175,8 @@ struct ModelOptions {
   /// Memory for routed experts, which are read from a pack file as they are needed; 0: all are in memory. A dense model
   /// ignores it.
   std::size_t expert_cache_bytes = 0;
+  /// Loads the layer that predicts a further token, too; a model without one is refused.
+  bool draft_layer = false;
 };
 
 /// What a checkpoint's model is, without loading it; weight_bytes and mapped_bytes are 0. Throws as load_model does.

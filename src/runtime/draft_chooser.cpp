@@ -68,10 +68,13 @@ void DraftChooser::add_drafts(Scheduler& scheduler) noexcept {
   for (std::size_t i = 0; i < spans.size(); ++i) {
     Sequence& sequence = *spans[i].sequence;
     DraftState& state = sequence.drafts;
-    state.match = 0;
+    if (!state.by_layer) state.match = state.n_proposed = 0;
     if (room < 1 || !spans[i].reaches_end() || spans[i].n_tokens != 1 || !(only_decodes || limits_.always)) continue;
-    state.match = state.drafter.propose(sequence.tokens, state.proposed);
-    if (state.match > 0) candidates_.push_back({i, &state, 0, 0, state.record.chance(state.match)});
+    if (!state.by_layer) {
+      state.match = state.drafter.propose(sequence.tokens, state.proposed);
+      state.n_proposed = state.match > 0 ? static_cast<int>(state.proposed.size()) : 0;
+    }
+    if (state.n_proposed > 0) candidates_.push_back({i, &state, 0, 0, state.record.chance(state.match_of(0))});
   }
   if (candidates_.empty()) return;
   if (n_tokens_ == 1 && !limits_.always && (cost_.n_single() < least_measured || ++n_unmeasured_ > most_unmeasured))
@@ -79,6 +82,8 @@ void DraftChooser::add_drafts(Scheduler& scheduler) noexcept {
   choose(n_tokens_, room);
   for (const Candidate& candidate : candidates_) {
     const int n = scheduler.add_drafts(candidate.span, candidate.n_best);
+    candidate.state->n_declined = candidate.n_best > 0 ? 0 : candidate.state->n_declined + 1;
+    candidate.state->n_drafted = candidate.n_best;
     if (n_tokens_ > 0) n_tokens_ += n;
   }
 }
@@ -88,16 +93,19 @@ void DraftChooser::add_drafts(Scheduler& scheduler) noexcept {
 void DraftChooser::choose(int n_tokens, int room) noexcept {
   const double base = n_tokens > 0 ? n_tokens / cost_.ms(n_tokens) : 0;
   double best = least_gain * base, expected = n_tokens;
+  int deepest = 0;
   for (int added = 1; added <= room; ++added) {
     Candidate* likeliest = nullptr;
     for (Candidate& candidate : candidates_)
-      if (candidate.n_drafts < limits_.max_drafts && (likeliest == nullptr || candidate.next > likeliest->next))
+      if (candidate.n_drafts < std::min(limits_.max_drafts, candidate.state->n_proposed) &&
+          (likeliest == nullptr || candidate.next > likeliest->next))
         likeliest = &candidate;
     if (likeliest == nullptr) break;
     expected += likeliest->next;
     ++likeliest->n_drafts;
-    likeliest->next *= likeliest->state->record.chance(likeliest->state->match + likeliest->n_drafts);
-    const double rate = expected / cost_.ms(n_tokens + added);
+    likeliest->next *= likeliest->state->record.chance(likeliest->state->match_of(likeliest->n_drafts));
+    deepest = std::max(deepest, likeliest->n_drafts);
+    const double rate = expected / (cost_.ms(n_tokens + added) + deepest * drafting_ms_);
     if (!limits_.always && rate <= best) continue;
     best = rate;
     for (Candidate& candidate : candidates_) candidate.n_best = candidate.n_drafts;
@@ -106,10 +114,26 @@ void DraftChooser::choose(int n_tokens, int room) noexcept {
 
 void DraftChooser::verified(const ScheduledSpan& span, TokenId first_token, int n_compared, int n_right) noexcept {
   DraftState& state = span.sequence->drafts;
-  if (state.match == 0) return;
+  if (state.n_proposed == 0) return;
   // What was only proposed is judged by its first token.
-  if (span.n_drafts == 0) state.record.observe(state.match, state.proposed.front() == first_token);
-  for (int i = 0; i < n_compared; ++i) state.record.observe(state.match + i, i < n_right);
+  if (span.n_drafts == 0) state.record.observe(state.match_of(0), state.proposed.front() == first_token);
+  for (int i = 0; i < n_compared; ++i) state.record.observe(state.match_of(i), i < n_right);
+  // The next proposal begins with the token that came.
+  state.n_proposed = 0;
+}
+
+int DraftChooser::wanted(DraftState& state) noexcept {
+  if (limits_.always) return limits_.max_drafts;
+  if (state.n_declined >= patience && ++state.n_declined < patience + rest) return 0;
+  if (state.n_declined >= patience) state.n_declined = patience - 1;
+  // One more than was worth it the last time.
+  return std::min(limits_.max_drafts, state.n_drafted + 1);
+}
+
+void DraftChooser::drafting_took(int n_drafts, double ms) noexcept {
+  constexpr double weight = 0.1, outlier = 2.0;
+  const double one = ms / n_drafts;
+  drafting_ms_ += drafting_ms_ > 0 ? weight * (std::min(one, outlier * drafting_ms_) - drafting_ms_) : one;
 }
 
 void DraftChooser::step_took(double ms) noexcept {

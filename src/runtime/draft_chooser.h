@@ -39,16 +39,23 @@ class DraftChooser {
   void add_drafts(Scheduler& scheduler) noexcept;
   /// A span's next tokens are chosen, from `first_token` on: of its drafts so many were compared, and so many right.
   void verified(const ScheduledSpan& span, TokenId first_token, int n_compared, int n_right) noexcept;
-  /// The step that add_drafts() saw has taken so long.
+  /// The step that add_drafts() saw has taken so long, without the making of drafts.
   void step_took(double ms) noexcept;
+
+  /// Where a layer makes the drafts, which takes time: how many of the sequence's next tokens are worth guessing.
+  int wanted(DraftState& state) noexcept;
+  /// Making drafts, at most so many of a sequence, has taken so long.
+  void drafting_took(int n_drafts, double ms) noexcept;
 
  private:
   // What drafts cost is measured against a step without; it is taken again from time to time.
   static constexpr int least_measured = 4, most_unmeasured = 128;
+  // A sequence whose drafts have been declined so often is asked again from time to time.
+  static constexpr int patience = 8, rest = 24;
 
   struct Candidate {
     std::size_t span;
-    const DraftState* state;
+    DraftState* state;
     int n_drafts, n_best;
     double next;  // chance that one draft more is reached and right
   };
@@ -56,6 +63,7 @@ class DraftChooser {
 
   Limits limits_;
   StepCost cost_;
+  double drafting_ms_ = 0;             // of one more draft of all sequences, where a layer makes them
   std::vector<Candidate> candidates_;  // (max_sequences)
   int n_unmeasured_ = 0;               // steps since one of a sequence alone without drafts
   int n_tokens_ = 0;                   // of the step at hand; 0: its time tells nothing of decodes

@@ -38,14 +38,27 @@ class DraftRecord {
 };
 
 struct DraftState {
-  /// `max_drafts` 0: there are none.
-  DraftState(int max_drafts, int max_tokens)
-      : drafter(max_drafts > 0 ? max_tokens : 0), proposed(static_cast<std::size_t>(std::max(0, max_drafts))) {}
+  /// `max_drafts` 0: there are none. `by_layer`: LayerDrafter makes them.
+  DraftState(int max_drafts, int max_tokens, bool by_layer)
+      : by_layer(by_layer),
+        drafter(max_drafts > 0 && !by_layer ? max_tokens : 0),
+        proposed(static_cast<std::size_t>(std::max(0, max_drafts))) {}
+
+  /// The class of the i-th draft in the record. A layer's first one is as good as a long match, each further one worse.
+  int match_of(int i) const noexcept {
+    constexpr std::array layer_matches = {14, 9, 6, 4};
+    return by_layer ? layer_matches[std::min(static_cast<std::size_t>(i), layer_matches.size() - 1)] : match + i;
+  }
+
+  const bool by_layer;
 
   NgramDrafter drafter;
   DraftRecord record;
   std::vector<TokenId> proposed;  // (max_drafts): the next tokens, perhaps
-  int match = 0;                  // tokens that agreed; 0: nothing is proposed
+  int n_proposed = 0;             // so many of them
+  int match = 0;                  // tokens that agreed, of those that are not a layer's
+  int n_drafted = 0;              // of the last proposal
+  int n_declined = 0;             // steps in a row whose proposals were not worth verifying
 };
 
 }  // namespace moebox

@@ -6,11 +6,13 @@
 #include <map>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <thread>
 
 #include "base/log.h"
 #include "runtime/block_pool.h"
 #include "runtime/draft_chooser.h"
+#include "runtime/layer_drafter.h"
 #include "runtime/scheduler.h"
 
 namespace moebox {
@@ -51,6 +53,8 @@ struct Engine::State {
     open.reserve(spans_in_step);
     endings.reserve(spans_in_step);
     failed.reserve(spans_in_step);
+    if (model->info().n_draft_layers > 0) drafter.emplace(*model, options);
+    computed.reserve(spans_in_step);
     sampler_scratch.reserve(static_cast<std::size_t>(team->size()));
     for (int i = 0; i < team->size(); ++i) sampler_scratch.emplace_back(model->info().vocab_size);
   }
@@ -63,6 +67,7 @@ struct Engine::State {
   void add_span(const ScheduledSpan& scheduled) noexcept;
   void sample() noexcept;
   void commit(const std::vector<ScheduledSpan>& scheduled) noexcept;
+  void make_drafts() noexcept;
   void keep(const std::vector<ScheduledSpan>& scheduled) noexcept;
   bool deliver(Sequence& sequence, const GeneratedToken& token) noexcept;
   std::shared_ptr<const Error> error_at_hand(const char* where) const noexcept;
@@ -77,6 +82,7 @@ struct Engine::State {
   std::unique_ptr<PrefixStore> prefixes;  // where there is a store
   Scheduler scheduler;
   DraftChooser chooser;
+  std::optional<LayerDrafter> drafter;  // of a model with a layer for it
   const KernelTable& kernels;
   ExpertLoadCounter expert_load;
   std::unique_ptr<Workspace> workspace;
@@ -110,6 +116,8 @@ struct Engine::State {
     FinishReason reason;
     std::shared_ptr<const Error> error;
   };
+  std::vector<LayerDrafter::Computed> computed;
+  double drafting_ms = 0;  // of the step, spent on the next one's drafts
   std::vector<Ending> endings;
   std::vector<Ending> failed;  // all that took part in a forward that failed
 
@@ -175,7 +183,8 @@ RequestId Engine::submit(GenerationRequest request, std::shared_ptr<GenerationSi
   const auto n_prompt = static_cast<int>(request.prompt.size());
   const int max_tokens = request.max_new_tokens > context - n_prompt ? context : n_prompt + request.max_new_tokens;
   SequenceList arrival;
-  Sequence& sequence = arrival.emplace_back(std::move(request), std::move(sink), max_tokens, options().max_drafts());
+  Sequence& sequence = arrival.emplace_back(std::move(request), std::move(sink), max_tokens, options().max_drafts(),
+                                            options().speculation == Speculation::mtp);
   sequence.stats.moe = MoeUsage::none_of(info);
   if (state_->prefixes) state_->prefixes->prepare(sequence);
   RequestId id;
@@ -246,7 +255,7 @@ void Engine::State::loop() noexcept {
     chooser.add_drafts(scheduler);
     run(scheduled);
     commit(scheduled);
-    chooser.step_took(ms_between(begin, Clock::now()));
+    chooser.step_took(ms_between(begin, Clock::now()) - drafting_ms);
   }
 }
 
@@ -405,6 +414,7 @@ void Engine::State::commit(const std::vector<ScheduledSpan>& scheduled) noexcept
       return !right || !goes_on || work->sequence->cancelled;
     });
   }
+  drafting_ms = 0;
   if (!worthless) keep(scheduled);
   for (const Ending& ending : endings) {
     SequenceList removed = scheduler.remove_if([&](const Sequence& s) { return &s == ending.sequence; });
@@ -446,22 +456,52 @@ bool Engine::State::deliver(Sequence& sequence, const GeneratedToken& token) noe
 /// Notes what has been computed: of the drafts those that became tokens with another one behind them. The others' keys
 /// and values are written over.
 void Engine::State::keep(const std::vector<ScheduledSpan>& scheduled) noexcept {
+  computed.clear();
   int first_token = 0;
   auto work = sampling.cbegin();
   for (const ScheduledSpan& span : scheduled) {
     Sequence& sequence = *span.sequence;
-    int n_kept = span.n_tokens;
+    LayerDrafter::Computed one{&sequence, first_token, span.n_tokens};
     if (work != sampling.cend() && work->sequence == &sequence) {
-      n_kept += work->n_sampled - 1;
+      one.n_tokens += work->n_sampled - 1;
       chooser.verified(span, work->first_token, std::min(work->n_sampled, work->n_drafts), work->n_right);
       sequence.stats.drafted_tokens += work->n_drafts;
       sequence.stats.accepted_tokens += work->n_right;
       ++work;
     }
-    if (!experts.empty()) count_experts(sequence, first_token, n_kept);
-    scheduler.computed(sequence, n_kept);
+    computed.push_back(one);
     first_token += span.n_tokens + span.n_drafts;
   }
+  if (drafter) make_drafts();
+  for (const LayerDrafter::Computed& one : computed) {
+    if (!experts.empty()) count_experts(*one.sequence, one.first_row, one.n_tokens);
+    scheduler.computed(*one.sequence, one.n_tokens);
+  }
+}
+
+/// Has the draft layer take in what was computed and, if the next step will only decode, say what comes next.
+void Engine::State::make_drafts() noexcept {
+  const auto begin = Clock::now();
+  const auto decodes = [](const LayerDrafter::Computed& one) { return one.sequence->pending() == one.n_tokens + 1; };
+  const auto ends = [&](const LayerDrafter::Computed& one) {
+    return one.sequence->cancelled || std::any_of(endings.begin(), endings.end(), [&](const Ending& ending) {
+             return ending.sequence == one.sequence;
+           });
+  };
+  const bool only_decodes = scheduler.n_waiting() == 0 &&
+                            std::all_of(computed.begin(), computed.end(),
+                                        [&](const LayerDrafter::Computed& one) { return decodes(one) || ends(one); });
+  int n_drafts = 0;
+  if (options.speculation == Speculation::mtp && (only_decodes || options.always_draft)) {
+    for (LayerDrafter::Computed& one : computed) {
+      if (!decodes(one) || ends(one)) continue;
+      one.n_wanted = chooser.wanted(one.sequence->drafts);
+      n_drafts = std::max(n_drafts, one.n_wanted);
+    }
+  }
+  drafter->run(*team, *workspace, scheduler, pool.blocks(), computed, reinterpret_cast<float*>(logits.data()));
+  drafting_ms = ms_between(begin, Clock::now());
+  if (n_drafts > 0) chooser.drafting_took(n_drafts, drafting_ms);
 }
 
 void Engine::State::finish(Sequence& sequence, FinishReason reason, const Error* error) noexcept {

@@ -19,9 +19,12 @@ namespace moebox {
 enum class Speculation {
   off,
   ngram,  // what followed the same tokens earlier, in prompt or answer
+  mtp,    // what the model's layer for multi-token prediction says (ModelOptions::draft_layer)
 };
 
 constexpr int max_draft_tokens = 64;
+/// Of those, what the layer for multi-token prediction, which is made to guess one, is asked for.
+constexpr int max_mtp_draft_tokens = 4;
 
 struct EngineOptions {
   int n_threads = 0;           // 0: the processors this process may use
@@ -44,7 +47,11 @@ struct EngineOptions {
   /// Of resolved options: bytes of a step's buffers, beside weights and cache; resident as far as batches fill them.
   std::size_t step_bytes(const Model& model) const;
   /// Drafts of a sequence in a step.
-  int max_drafts() const noexcept { return speculation == Speculation::off ? 0 : draft_tokens; }
+  int max_drafts() const noexcept {
+    return speculation == Speculation::off   ? 0
+           : speculation == Speculation::mtp ? std::min(draft_tokens, max_mtp_draft_tokens)
+                                             : draft_tokens;
+  }
   /// Tokens of a step whose logits may be wanted: one of each sequence, or one and its drafts.
   int max_logit_rows() const noexcept { return std::max(max_sequences, 1 + max_drafts()); }
 };

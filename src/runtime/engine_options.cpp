@@ -31,6 +31,10 @@ EngineOptions EngineOptions::resolved(const ModelInfo& model, int n_threads) con
   in_range(options.max_batch_tokens, options.max_sequences, 1 << 16, "max_batch_tokens (at least max_sequences)");
   in_range(options.max_queued, 0, 1 << 24, "max_queued");
   in_range(options.draft_tokens, 1, max_draft_tokens, "draft_tokens");
+  if (options.speculation == Speculation::mtp && model.n_draft_layers == 0)
+    throw Error(ErrorKind::invalid_argument,
+                "drafts by multi-token prediction need the model's layer for it, which has not been loaded",
+                "speculation", "load the model with its draft layer");
   in_range(options.context_tokens, 0, model.max_context, "context_tokens");
   const std::size_t block_bytes = model.kv_block_bytes();
   const bool asked = options.context_tokens != 0;

@@ -41,6 +41,7 @@ std::string block_circumstances(const ModelInfo& model, const std::string& model
     add("latent_dim", shape.latent_dim);
   }
   add("layers", model.n_layers);
+  add("draft_layers", model.n_draft_layers);
   add("hidden", model.hidden_size);
   add("vocabulary", model.vocab_size);
   add("parameters", model.n_parameters);
@@ -56,11 +57,12 @@ PrefixStore::PrefixStore(std::shared_ptr<BlockStore> store, std::string circumst
                          const KvBlocks& kv, Limits limits, std::function<void()> on_read)
     : store_(std::move(store)),
       circumstances_(std::move(circumstances)),
-      n_layers_(model.n_layers),
+      n_layers_(model.n_kv_layers()),
       n_gate_layers_(model.gate_kv.block_bytes() > 0 ? model.moe.n_layers : 0),
       content_bytes_(model.kv_block_bytes()),
       kv_(kv),
       gate_kv_(gate_blocks(model, kv)),
+      draft_rows_(draft_rows(model, kv)),
       limits_(limits),
       on_read_(std::move(on_read)),
       ring_(ring_size(content_bytes_, limits.max_batch_tokens)),
@@ -135,6 +137,7 @@ void PrefixStore::copy_out(int block, std::byte* to) const noexcept {
     std::memcpy(to, kv_.block(layer, block), kv_.block_bytes);
   for (int layer = 0; layer < n_gate_layers_; ++layer, to += gate_kv_.block_bytes)
     std::memcpy(to, gate_kv_.block(layer, block), gate_kv_.block_bytes);
+  if (draft_rows_.block_bytes > 0) std::memcpy(to, draft_rows_.block(0, block), draft_rows_.block_bytes);
 }
 
 void PrefixStore::copy_in(std::span<const std::byte> content, int block) const noexcept {
@@ -143,6 +146,7 @@ void PrefixStore::copy_in(std::span<const std::byte> content, int block) const n
     std::memcpy(kv_.block(layer, block), from, kv_.block_bytes);
   for (int layer = 0; layer < n_gate_layers_; ++layer, from += gate_kv_.block_bytes)
     std::memcpy(gate_kv_.block(layer, block), from, gate_kv_.block_bytes);
+  if (draft_rows_.block_bytes > 0) std::memcpy(draft_rows_.block(0, block), from, draft_rows_.block_bytes);
 }
 
 void PrefixStore::keep(Sequence& sequence, int block) noexcept {

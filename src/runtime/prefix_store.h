@@ -89,7 +89,7 @@ class PrefixStore {
   const std::string circumstances_;
   const int n_layers_, n_gate_layers_;
   const std::size_t content_bytes_;
-  const KvBlocks kv_, gate_kv_;
+  const KvBlocks kv_, gate_kv_, draft_rows_;
   const Limits limits_;
   const std::function<void()> on_read_;
 

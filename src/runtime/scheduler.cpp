@@ -103,6 +103,12 @@ int Scheduler::add_drafts(std::size_t index, int n_drafts) noexcept {
   return n_drafts;
 }
 
+bool Scheduler::cover_next(Sequence& sequence) noexcept {
+  const auto n_tokens = static_cast<int>(sequence.tokens.size());
+  return BlockPool::needed(n_tokens) <= static_cast<int>(sequence.blocks.size()) ||
+         (pool_.free() > n_running() && pool_.grow(sequence.blocks, n_tokens));
+}
+
 void Scheduler::computed(Sequence& sequence, int n_tokens) noexcept {
   sequence.n_computed += n_tokens;
   if (!shares(sequence)) return;

@@ -57,6 +57,8 @@ class Scheduler {
   /// Adds drafts behind a span that reaches the sequence's end, as far as they, and the token after them, can become
   /// part of the answer and there are blocks that nobody needs at once. How many.
   int add_drafts(std::size_t span, int n_drafts) noexcept;
+  /// Whether there is a block for the sequence's last token, or one that no running sequence may need at once.
+  bool cover_next(Sequence& sequence) noexcept;
   /// So many tokens of the sequence have been computed, and computed well; they are part of it.
   void computed(Sequence& sequence, int n_tokens) noexcept;
 

@@ -1,5 +1,6 @@
 #include "spec/deepseek.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <nlohmann/json.hpp>
@@ -214,11 +215,15 @@ void check_deepseek(const DeepseekSpec& spec, bool gguf) {
                   field("n_shared_experts", "expert_shared_count"));
 }
 
+std::string layer_prefix(bool gguf, int layer) {
+  return (gguf ? "blk." : "model.layers.") + std::to_string(layer) + ".";
+}
+
 /// A layer is left out only if it is one that predicts further tokens: a configuration with a layer too few would hide
 /// one of the model's own.
 void check_left_out_layers(const Checkpoint& checkpoint, const DeepseekSpec& spec, bool gguf) {
   for (int i = spec.n_layers; i < spec.n_layers + spec.n_mtp_layers; ++i) {
-    const std::string layer = (gguf ? "blk." : "model.layers.") + std::to_string(i) + ".";
+    const std::string layer = layer_prefix(gguf, i);
     bool is_there = false, predicts = false;
     for (const TensorView& tensor : checkpoint.tensors()) {
       if (!tensor.name.starts_with(layer)) continue;
@@ -240,7 +245,37 @@ DeepseekSpec read_deepseek(const Checkpoint& checkpoint) {
   spec.mla.softmax_scale = mla_softmax_scale(spec.mla);
   check_deepseek(spec, gguf);
   check_left_out_layers(checkpoint, spec, gguf);
+  const std::string mtp = layer_prefix(gguf, spec.n_layers) + (gguf ? "nextn." : "");
+  spec.mtp_embedding = checkpoint.find_tensor(mtp + "embed_tokens.weight") != nullptr;
+  spec.mtp_output =
+      checkpoint.find_tensor(mtp + (gguf ? "shared_head_head.weight" : "shared_head.head.weight")) != nullptr;
   return spec;
+}
+
+bool has_mtp(const DeepseekSpec& spec, const Checkpoint& checkpoint) {
+  const std::string layer = layer_prefix(checkpoint.format() == Checkpoint::Format::gguf, spec.n_layers);
+  const auto tensors = checkpoint.tensors();
+  return spec.n_mtp_layers > 0 && std::any_of(tensors.begin(), tensors.end(),
+                                              [&](const TensorView& tensor) { return tensor.name.starts_with(layer); });
+}
+
+void check_mtp(const DeepseekSpec& spec, const Checkpoint& checkpoint) {
+  const bool gguf = checkpoint.format() == Checkpoint::Format::gguf;
+  const std::string layer = layer_prefix(gguf, spec.n_layers);
+  const std::string count = gguf ? "deepseek2.nextn_predict_layers" : "config.json: num_nextn_predict_layers";
+  const char* without = "start it without: --speculation ngram, or off";
+  if (spec.n_mtp_layers == 0)
+    throw Error(ErrorKind::unsupported, "the model has no layer that predicts further tokens: expected at least 1",
+                count, without);
+  if (!has_mtp(spec, checkpoint))
+    throw Error(ErrorKind::unsupported,
+                "the layer that predicts further tokens was left out of these files: there are no tensors " + layer +
+                    "*, though " + count + " is " + std::to_string(spec.n_mtp_layers),
+                checkpoint.path().string(), without);
+  if (spec.gate.attention.n_heads > 0)
+    throw Error(ErrorKind::unsupported,
+                "a layer that predicts further tokens is not implemented for gates with an attention of their own",
+                count, without);
 }
 
 std::vector<TensorRule> deepseek_tensors(const DeepseekSpec& spec) {
@@ -314,16 +349,31 @@ std::vector<TensorRule> deepseek_tensors(const DeepseekSpec& spec) {
        "blk.{}.ffn_down_shexp.weight",
        "model.layers.{}.mlp.shared_experts.down_proj.weight",
        {hidden, shared}},
+      // What the layer that predicts a further token has beside an ordinary one.
+      {"mtp_embedding",
+       "blk.{}.nextn.embed_tokens.weight",
+       "model.layers.{}.embed_tokens.weight",
+       {vocab, hidden},
+       spec.mtp_embedding},
+      {"mtp_token_norm", "blk.{}.nextn.enorm.weight", "model.layers.{}.enorm.weight", {hidden}},
+      {"mtp_hidden_norm", "blk.{}.nextn.hnorm.weight", "model.layers.{}.hnorm.weight", {hidden}},
+      {"mtp_projection", "blk.{}.nextn.eh_proj.weight", "model.layers.{}.eh_proj.weight", {hidden, 2 * hidden}},
+      {"mtp_output_norm", "blk.{}.nextn.shared_head_norm.weight", "model.layers.{}.shared_head.norm.weight", {hidden}},
+      {"mtp_output",
+       "blk.{}.nextn.shared_head_head.weight",
+       "model.layers.{}.shared_head.head.weight",
+       {vocab, hidden},
+       spec.mtp_output},
   };
   for (TensorRule& rule : gate_attention_tensors(spec.gate, spec.hidden_size)) rules.push_back(std::move(rule));
   return rules;
 }
 
-std::vector<std::string> deepseek_ignored(const DeepseekSpec& spec, Checkpoint::Format format) {
+std::vector<std::string> deepseek_ignored(const DeepseekSpec& spec, Checkpoint::Format format, int n_mtp_used) {
   std::vector<std::string> ignored = {"rotary_emb.inv_freq"};
   if (spec.tied_embeddings) ignored.push_back("lm_head.weight");
-  const std::string layers = format == Checkpoint::Format::gguf ? "blk." : "model.layers.";
-  for (int i = 0; i < spec.n_mtp_layers; ++i) ignored.push_back(layers + std::to_string(spec.n_layers + i) + ".");
+  for (int i = n_mtp_used; i < spec.n_mtp_layers; ++i)
+    ignored.push_back(layer_prefix(format == Checkpoint::Format::gguf, spec.n_layers + i));
   return ignored;
 }
 

@@ -37,14 +37,15 @@ struct DeepseekSpec {
   int hidden_size = 0;
   int n_layers = 0;                  // without those that predict further tokens
   int n_dense_layers = 0;            // the leading layers, which have no experts
-  int n_mtp_layers = 0;              // multi-token prediction: recognised and left out
+  int n_mtp_layers = 0;              // behind them, for multi-token prediction: loaded only when it is asked for
   int intermediate_size = 0;         // of a dense layer
   int moe_intermediate_size = 0;     // of one expert
   int shared_intermediate_size = 0;  // of all shared experts together; 0: none
   int max_context = 0;               // tokens
   float rms_epsilon = 1e-6f;
   bool tied_embeddings = false;
-  bool gate_bias = false;  // a correction bias for the choice of experts
+  bool gate_bias = false;                          // a correction bias for the choice of experts
+  bool mtp_embedding = false, mtp_output = false;  // the first of the layers behind has its own, not the model's
   MlaSpec mla;
   GateSpec gate;
 };
@@ -55,8 +56,13 @@ DeepseekSpec read_deepseek(const Checkpoint& checkpoint);
 
 /// Every tensor of such a model. Rules of experts hold one expert's shape (see TensorFinder::experts()).
 std::vector<TensorRule> deepseek_tensors(const DeepseekSpec& spec);
-/// Parts of the names of tensors that are left out: rotary frequencies, the layers that predict further tokens, a copy
-/// of a tied embedding.
-std::vector<std::string> deepseek_ignored(const DeepseekSpec& spec, Checkpoint::Format format);
+/// Parts of the names of tensors that are left out: rotary frequencies, a copy of a tied embedding, the layers that
+/// predict further tokens but for the first `n_mtp_used` ones.
+std::vector<std::string> deepseek_ignored(const DeepseekSpec& spec, Checkpoint::Format format, int n_mtp_used = 0);
+/// Whether the files hold the first of these layers.
+bool has_mtp(const DeepseekSpec& spec, const Checkpoint& checkpoint);
+/// Throws Error(unsupported) that says what is missing when the checkpoint has no layer that predicts a further token,
+/// or one with a gate that such a layer cannot have here.
+void check_mtp(const DeepseekSpec& spec, const Checkpoint& checkpoint);
 
 }  // namespace moebox

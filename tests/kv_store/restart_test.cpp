@@ -75,6 +75,38 @@ TEST_P(Restart, NothingIsSharedThatIsNotTheSame) {
   EXPECT_EQ(cached([](GenerationRequest& request) { request.budget.max_experts = 1; }), 96);
 }
 
+// A draft layer's part of a block is stored with it; a block without it is another one.
+TEST(RestartWithDrafts, TheDraftLayersPartIsStored) {
+  const TemporaryFolder above;
+  const Checkpoint checkpoint = Checkpoint::open(MOEBOX_TEST_DIR "/golden/deepseek/models/tiny-v3-mtp");
+  const auto engine = [&](bool drafts, bool stores) {
+    EngineOptions options;
+    options.context_tokens = 256;
+    options.model_identity = "with a layer more";
+    options.always_draft = true;
+    if (stores) options.store = open_store(above / "store");
+    if (drafts) options.speculation = Speculation::mtp;
+    auto team = std::make_unique<ThreadTeam>(2);
+    ModelOptions model_options;
+    model_options.draft_layer = drafts;
+    auto model = load_model(checkpoint, *team, model_options);
+    options.kv_bytes = model->info().kv_block_bytes() * 64;
+    return std::make_unique<Engine>(std::move(model), std::move(team), options);
+  };
+  const Tokens prompt = tokens_of(100, 4, 512);
+  const auto expected = answer(*engine(false, false), greedy(prompt, 40));
+  const auto drafted = answer(*engine(true, false), greedy(prompt, 40));
+  for (const int cached : {0, 96}) {
+    const auto found = answer(*engine(true, true), greedy(prompt, 40));
+    expect_same(*found, *expected);
+    EXPECT_EQ(found->stats.cached_tokens, cached);
+    EXPECT_GT(found->stats.drafted_tokens, 0);
+    EXPECT_EQ(found->stats.drafted_tokens, drafted->stats.drafted_tokens);
+    EXPECT_EQ(found->stats.accepted_tokens, drafted->stats.accepted_tokens);
+  }
+  EXPECT_EQ(answer(*engine(false, true), greedy(prompt, 40))->stats.cached_tokens, 0);
+}
+
 TEST_P(Restart, WhatIsDamagedIsComputed) {
   const auto plain = engine_of(latent(), nullptr);
   const Tokens prompt = tokens_of(200, 3, plain->model().vocab_size);

@@ -124,8 +124,12 @@ class Allocations : public testing::Test {
   std::unique_ptr<Engine> engine(const std::string& model, bool short_of_blocks = false) {
     checkpoint_ = std::make_unique<Checkpoint>(Checkpoint::open(MOEBOX_TEST_DIR "/golden/" + model));
     auto team = std::make_unique<ThreadTeam>(2);
-    auto loaded = load_model(*checkpoint_, *team);
+    ModelOptions model_options;
+    model_options.draft_layer = model.ends_with("-mtp");  // which drafts then
+    auto loaded = load_model(*checkpoint_, *team, model_options);
     EngineOptions options;
+    if (model_options.draft_layer) options.speculation = Speculation::mtp;
+    options.always_draft = true;
     options.context_tokens = 64;
     options.max_sequences = 32;
     options.max_batch_tokens = 48;
@@ -147,7 +151,11 @@ INSTANTIATE_TEST_SUITE_P(Engine, AllocationsOf,
                                          Case{"ManyDensePreempted", "transformers/models/llama_gqa", 32, true, true},
                                          Case{"OneLatentSampled", "deepseek/models/tiny-v3", 1, true, false},
                                          Case{"ManyLatentSampled", "deepseek/models/tiny-v3", 32, true, false},
-                                         Case{"ManyLatentPreempted", "deepseek/models/tiny-v3", 32, true, true}),
+                                         Case{"ManyLatentPreempted", "deepseek/models/tiny-v3", 32, true, true},
+                                         Case{"OneDraftedByALayer", "deepseek/models/tiny-v3-mtp", 1, false, false},
+                                         Case{"ManyDraftedByALayer", "deepseek/models/tiny-v3-mtp", 32, true, false},
+                                         Case{"ManyDraftedAndPreempted", "deepseek/models/tiny-v3-mtp", 32, true,
+                                              true}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 TEST_P(AllocationsOf, NoneFromTheQueueToTheEnd) {

@@ -1,6 +1,7 @@
 // Drafts change the speed and nothing else: answers with and without them are compared by bits, and so is what sinks,
 // processors and the books see of them.
 #include <atomic>
+#include <bit>
 #include <cstring>
 #include <functional>
 #include <future>
@@ -11,6 +12,7 @@
 #include "io/checkpoint.h"
 #include "runtime/draft_chooser.h"
 #include "runtime/engine.h"
+#include "spec/edited_model.h"
 #include "speed.h"
 
 namespace moebox {
@@ -183,18 +185,24 @@ class Witness final : public LogitProcessor {
   Ids script_;
 };
 
+std::unique_ptr<Engine> make_engine(const Checkpoint& checkpoint, EngineOptions options, Isa isa,
+                                    std::size_t n_blocks) {
+  auto team = std::make_unique<ThreadTeam>(2);
+  ModelOptions model_options;
+  model_options.kernels = &kernel_table(isa);
+  model_options.draft_layer = options.speculation == Speculation::mtp;
+  auto loaded = load_model(checkpoint, *team, model_options);
+  if (n_blocks > 0) options.kv_bytes = loaded->info().kv_block_bytes() * n_blocks;
+  return std::make_unique<Engine>(std::move(loaded), std::move(team), options);
+}
+
 std::unique_ptr<Engine> make_engine(const std::string& model, EngineOptions options, Isa isa,
                                     std::size_t n_blocks = 0) {
   static std::map<std::string, Checkpoint> checkpoints;  // they stay open: embeddings are read from them
   auto found = checkpoints.find(model);
   if (found == checkpoints.end())
     found = checkpoints.emplace(model, Checkpoint::open(MOEBOX_TEST_DIR "/golden/" + model)).first;
-  auto team = std::make_unique<ThreadTeam>(2);
-  ModelOptions model_options;
-  model_options.kernels = &kernel_table(isa);
-  auto loaded = load_model(found->second, *team, model_options);
-  if (n_blocks > 0) options.kv_bytes = loaded->info().kv_block_bytes() * n_blocks;
-  return std::make_unique<Engine>(std::move(loaded), std::move(team), options);
+  return make_engine(found->second, options, isa, n_blocks);
 }
 
 /// They are published a moment after the last answer's end.
@@ -453,6 +461,192 @@ TEST_P(ScriptedDrafts, TheCacheHoldsTheSameAfterwards) {
       EXPECT_EQ(answers[turn].stats.cached_tokens, expected[turn].stats.cached_tokens);
     EXPECT_GT(answers[2].stats.cached_tokens, 0);
   }
+}
+
+// ---- drafts by a layer for multi-token prediction ----
+
+/// A model that says much the same after a token whatever came before, and whose layer says that, too: so drafts are
+/// right now and then, though the weights are random.
+const Checkpoint& agreeing_model() {
+  static test::EditedFolder folder(MOEBOX_TEST_DIR "/golden/deepseek/models/tiny-v3-mtp");
+  static const Checkpoint checkpoint = [] {
+    const auto each = [](std::string& data, auto&& change) {
+      for (std::size_t i = 0; i < data.size(); i += 2) {
+        std::uint32_t bits = 0;
+        std::memcpy(reinterpret_cast<char*>(&bits) + 2, data.data() + i, 2);
+        const float value = change(i / 2, std::bit_cast<float>(bits));
+        bits = std::bit_cast<std::uint32_t>(value);
+        std::memcpy(data.data() + i, reinterpret_cast<const char*>(&bits) + 2, 2);
+      }
+    };
+    for (auto& [name, tensor] : folder.tensors)
+      if (name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight"))
+        each(tensor.data, [](std::size_t, float value) { return value / 128; });
+    const std::string prefix = "model.layers.3.";
+    auto& tensors = folder.tensors;
+    tensors.at(prefix + "embed_tokens.weight") = tensors.at("model.embed_tokens.weight");
+    tensors.at(prefix + "shared_head.head.weight") = tensors.at("lm_head.weight");
+    tensors.at(prefix + "shared_head.norm.weight") = tensors.at("model.norm.weight");
+    each(tensors.at(prefix + "enorm.weight").data, [](std::size_t, float) { return 1.0f; });
+    constexpr std::size_t hidden = 64;  // the token's row, and a little of the other
+    each(tensors.at(prefix + "eh_proj.weight").data, [](std::size_t i, float value) {
+      return i / (2 * hidden) == i % (2 * hidden) ? 1.0f : i % (2 * hidden) < hidden ? 0.0f : value / 16;
+    });
+    return Checkpoint::open(folder.write());
+  }();
+  return checkpoint;
+}
+
+EngineOptions with_layer(EngineOptions options) {
+  options.speculation = Speculation::mtp;
+  options.always_draft = true;
+  return options;
+}
+
+class MtpSpeculation : public testing::TestWithParam<Isa> {};
+
+INSTANTIATE_TEST_SUITE_P(Isas, MtpSpeculation, testing::ValuesIn(available_isas().begin(), available_isas().end()),
+                         [](const auto& info) { return std::string(moebox::name(info.param)); });
+
+TEST_P(MtpSpeculation, ChangesNoBitOfAnyAnswer) {
+  const int n_requests = test::slow_machine ? 12 : 24;
+  const auto engine = [](EngineOptions options, std::size_t n_blocks = 0) {
+    return make_engine(agreeing_model(), options, GetParam(), n_blocks);
+  };
+  EngineOptions plain;
+  plain.context_tokens = 96;
+  const std::vector<DraftedAnswer> expected = answers_of(*engine(plain), n_requests);
+
+  for (const int n_drafts : {1, 10}) {
+    EngineOptions options = with_layer(plain);
+    options.draft_tokens = n_drafts;
+    const auto together = engine(options);
+    const std::vector<DraftedAnswer> answers = answers_of(*together, n_requests);
+    expect_same(answers, expected);
+    EXPECT_GT(accepted(answers), 0);
+    const EngineStats stats = stats_at_rest(*together);
+    EXPECT_EQ(stats.accepted_tokens, static_cast<std::uint64_t>(accepted(answers)));
+    EXPECT_GT(stats.draft_tokens, stats.accepted_tokens);
+    EXPECT_LE(stats.draft_tokens, stats.drafts * static_cast<std::uint64_t>(std::min(n_drafts, max_mtp_draft_tokens)));
+    std::printf("drafts of %d: %d of %d right\n", n_drafts, static_cast<int>(stats.accepted_tokens),
+                static_cast<int>(stats.draft_tokens));
+  }
+
+  EngineOptions few = with_layer(plain);
+  few.max_sequences = 3;
+  few.max_batch_tokens = 14;
+  std::vector<DraftedAnswer> answers = answers_of(*engine(few), n_requests);
+  expect_same(answers, expected);
+  EXPECT_GT(accepted(answers), 0);
+  few.always_draft = false;
+  expect_same(answers_of(*engine(few), n_requests), expected);
+
+  answers = answers_of(*engine(with_layer(plain), 7), n_requests);
+  expect_same(answers, expected);
+  int preemptions = 0;
+  for (const DraftedAnswer& answer : answers) preemptions += answer.stats.preemptions;
+  EXPECT_GT(preemptions, 0);
+  EXPECT_GT(accepted(answers), 0);
+}
+
+/// One after another; every prompt holds what was said before it.
+std::vector<DraftedAnswer> turns(Engine& engine, int n_turns, bool share) {
+  std::vector<DraftedAnswer> answers;
+  Ids prompt;
+  for (int i = 0; i < 64; ++i) prompt.push_back(i * 7 % 512);
+  for (int turn = 0; turn < n_turns; ++turn) {
+    const auto sink = std::make_shared<DraftSink>();
+    GenerationRequest request;
+    request.prompt = prompt;
+    request.share_prefix = share;
+    request.sampling.temperature = 0;
+    request.max_new_tokens = 45;
+    request.processors = {std::make_shared<Witness>(sink->answer)};
+    engine.submit(std::move(request), sink);
+    sink->wait();
+    answers.push_back(sink->answer);
+    prompt.insert(prompt.end(), sink->answer.tokens.begin(), sink->answer.tokens.end());
+  }
+  return answers;
+}
+
+// The layer's part of the cache is shared with the rest of it, and what is drafted afterwards is the same.
+TEST_P(MtpSpeculation, FoundPrefixesDraftLikeComputedOnes) {
+  EngineOptions plain;
+  plain.context_tokens = 512;
+  const auto engine = [](const EngineOptions& options) {
+    return make_engine(agreeing_model(), options, GetParam(), 0);
+  };
+  const std::vector<DraftedAnswer> computed = turns(*engine(with_layer(plain)), 4, false);
+  EXPECT_GT(accepted(computed), 0);
+  const auto without = engine(plain), with = engine(with_layer(plain));
+  for (int round = 0; round < 2; ++round) {
+    SCOPED_TRACE("round " + std::to_string(round));
+    const std::vector<DraftedAnswer> expected = turns(*without, 4, true), found = turns(*with, 4, true);
+    expect_same(found, expected);
+    for (std::size_t turn = 0; turn < 4; ++turn) {
+      EXPECT_EQ(found[turn].stats.cached_tokens, expected[turn].stats.cached_tokens);
+      EXPECT_EQ(found[turn].stats.drafted_tokens, computed[turn].stats.drafted_tokens);
+      EXPECT_EQ(found[turn].stats.accepted_tokens, computed[turn].stats.accepted_tokens);
+      EXPECT_GT(found[turn].stats.cached_tokens, round + static_cast<int>(turn) == 0 ? -1 : 0);
+    }
+  }
+}
+
+TEST(MtpSpeculationOptions, NeedTheLayer) {
+  const Isa isa = available_isas().back();
+  auto team = std::make_unique<ThreadTeam>(1);
+  auto model = load_model(agreeing_model(), *team, {.kernels = &kernel_table(isa)});
+  EXPECT_THROW(Engine(std::move(model), std::move(team), with_layer({})), Error);
+  EXPECT_THROW(make_engine("transformers/models/llama_gqa", with_layer({}), isa), Error);
+}
+
+/// A sequence that decodes alone, with drafts that a layer makes: whether it was asked for any in the last of `n`
+/// steps.
+int drafts_of_layer(bool right, int n, double drafting_ms, int& n_asked) {
+  ModelInfo info;
+  info.n_layers = 1;
+  info.kv = {KvType::f32, 1, 8};
+  BlockPool pool(info, 64);
+  Scheduler scheduler(pool, {512, 8});
+  DraftChooser chooser({4, 16}, 4);
+  GenerationRequest request;
+  request.prompt = {1, 2, 3};
+  SequenceList list;
+  list.emplace_back(std::move(request), nullptr, 2000, 4, true);
+  Sequence& sequence = list.front();
+  scheduler.add(std::move(list));
+  scheduler.schedule();
+  scheduler.computed(sequence, 3);
+  int n_drafts = 0;
+  for (int step = 0; step < n; ++step) {
+    sequence.tokens.push_back(5);
+    const int wanted = chooser.wanted(sequence.drafts);
+    n_asked += wanted > 0 ? 1 : 0;
+    if (wanted > 0) chooser.drafting_took(wanted, drafting_ms * wanted);
+    for (sequence.drafts.n_proposed = 0; sequence.drafts.n_proposed < wanted;)
+      sequence.drafts.proposed[static_cast<std::size_t>(sequence.drafts.n_proposed++)] = 5;
+    const auto& spans = scheduler.schedule();
+    chooser.add_drafts(scheduler);
+    n_drafts = spans.at(0).n_drafts;
+    chooser.verified(spans[0], right ? 5 : 9, right ? n_drafts : std::min(1, n_drafts), right ? n_drafts : 0);
+    chooser.step_took(10 + 0.5 * (1 + n_drafts));
+    scheduler.computed(sequence, 1);
+  }
+  return n_drafts;
+}
+
+TEST(DraftChooser, AsksALayerAsLongAsItPays) {
+  int asked = 0;
+  EXPECT_GE(drafts_of_layer(true, 200, 0.5, asked), 2);
+  EXPECT_EQ(asked, 200);
+  asked = 0;
+  EXPECT_EQ(drafts_of_layer(true, 200, 20, asked), 0);  // right, and too dear
+  EXPECT_LT(asked, 40);
+  asked = 0;
+  EXPECT_EQ(drafts_of_layer(false, 400, 0.5, asked), 0);
+  EXPECT_LT(asked, 80);
+  EXPECT_GT(asked, 10);  // it may become better
 }
 
 TEST(Speculation, OptionsAreChecked) {

@@ -10,6 +10,9 @@ cases.json           one entry a case: model, token ids, positions, tolerance
 <case>.experts.npy   (n_moe_layers, n_tokens, top_k) int32: the chosen experts, ascending
 <case>.margins.npy   (n_moe_layers, n_tokens) float32: how far the choice was from another one, in scores
 gates.json           gates alone: logits in, experts and weights out
+mtp.json             what the layer for multi-token prediction of tiny-v3-mtp says: positions, tolerances
+mtp.logits.npy       (n_positions + 1, vocab_size) float32: the last row is a second guess, made of a first one
+`make_golden.py mtp` writes the last two and tiny-v3-mtp alone; its entry in cases.json then stays as it is.
 
 transformers runs in float32 with eager attention; again in float64 (every float32 inside it replaced). The tolerance is 4 x the largest
 difference of the two: an engine that adds in another order errs about as much as transformers does.
@@ -19,8 +22,10 @@ import json
 import os
 import pathlib
 import shutil
+import sys
 
 import numpy
+import safetensors.torch
 import torch
 from transformers import (AutoModelForCausalLM, DeepseekV2Config, DeepseekV2ForCausalLM, DeepseekV3Config, DeepseekV3ForCausalLM)
 from transformers import modeling_rope_utils
@@ -54,6 +59,8 @@ SHAPES = {
     "tiny-v3": (DeepseekV3Config, DeepseekV3ForCausalLM, V3),
     "tiny-v3-yarn": (DeepseekV3Config, DeepseekV3ForCausalLM, dict(V3, rope_parameters=YARN)),
 }
+# With a layer for multi-token prediction behind the three of the model, as the published files have it.
+MTP_SHAPE, MTP_LAYER = "tiny-v3-mtp", 3
 SAME_WEIGHTS = {"tiny-v3-yarn": "tiny-v3"}
 
 
@@ -75,6 +82,40 @@ def write_model(shape):
         assert weights.read_bytes() == other.read_bytes()
         weights.unlink()
         weights.symlink_to(os.path.relpath(other, folder))
+
+
+def write_mtp_model():
+    """A model of four layers, of which the last one becomes the layer for multi-token prediction. All norms are random: ones would hide
+    a missing one."""
+    torch.manual_seed(6)
+    config = DeepseekV3Config(**dict(V3, num_hidden_layers=MTP_LAYER + 1))
+    model = DeepseekV3ForCausalLM(config)
+    with torch.no_grad():
+        for name, tensor in list(model.named_buffers()) + list(model.named_parameters()):
+            if name.endswith("e_score_correction_bias"):
+                tensor.copy_(torch.randn_like(tensor) * 0.1)
+            elif name.endswith("norm.weight"):
+                tensor.copy_(1 + torch.randn_like(tensor) * 0.3)
+    folder = MODELS / MTP_SHAPE
+    shutil.rmtree(folder, ignore_errors=True)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    (folder / "generation_config.json").unlink()
+    weights = safetensors.torch.load_file(folder / "model.safetensors")
+    prefix, hidden, vocab = f"model.layers.{MTP_LAYER}.", config.hidden_size, config.vocab_size
+    for name, tensor in {
+        "embed_tokens.weight": torch.randn(vocab, hidden) * 0.15,  # not copies of the model's, as the published ones are
+        "shared_head.head.weight": torch.randn(vocab, hidden) * 0.15,
+        "shared_head.norm.weight": 1 + torch.randn(hidden) * 0.3,
+        "enorm.weight": 1 + torch.randn(hidden) * 0.3,
+        "hnorm.weight": 1 + torch.randn(hidden) * 0.3,
+        "eh_proj.weight": torch.randn(hidden, 2 * hidden) * 0.15,
+    }.items():
+        weights[prefix + name] = tensor.to(torch.bfloat16)
+    safetensors.torch.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)
+    fields = json.loads((folder / "config.json").read_text())
+    fields.update(num_hidden_layers=MTP_LAYER, num_nextn_predict_layers=1)
+    (folder / "config.json").write_text(json.dumps(fields, indent=2) + "\n")
 
 
 # ---- transformers ---------------------------------------------------------------------------------------------------------------
@@ -139,6 +180,62 @@ def run(folder, ids, dtype, model_class=AutoModelForCausalLM):
     return (logits, numpy.stack(experts), numpy.stack(margins)) if experts else (logits, None, None)
 
 
+@torch.inference_mode()
+def run_mtp(folder, ids, positions, chained, dtype):
+    """DeepSeek-V3's report, section 2.2: the row of position i (behind the last norm, as vLLM and SGLang read it) and the embedding of
+    token i + 1, each normed, become one row by a projection; a decoder layer and the shared head follow. Logits (n_positions + 1,
+    vocab_size) of the pairs whose token stands at these positions; the last is of the pair at `chained`, which is made of what the
+    layer itself said at the position before."""
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", experts_implementation="eager", dtype=dtype,
+                                                 num_hidden_layers=MTP_LAYER + 1).eval()
+    layer = model.model.layers[MTP_LAYER]
+    model.model.layers = model.model.layers[:MTP_LAYER]
+    model.config.num_hidden_layers = MTP_LAYER
+    prefix = f"model.layers.{MTP_LAYER}."
+    stored = {name.removeprefix(prefix): tensor.to(dtype)
+              for name, tensor in safetensors.torch.load_file(folder / "model.safetensors").items() if name.startswith(prefix)}
+
+    def norm(name, rows):
+        module = modeling_deepseek_v3.DeepseekV3RMSNorm(rows.shape[-1], model.config.rms_norm_eps).to(dtype)
+        module.weight.copy_(stored[name])
+        return module(rows)
+
+    def pairs(rows, tokens):
+        embedded = torch.nn.functional.embedding(tokens, stored["embed_tokens.weight"])
+        both = torch.cat([norm("enorm.weight", embedded), norm("hnorm.weight", rows)], dim=-1)
+        return both @ stored["eh_proj.weight"].T
+
+    def decode(rows):
+        n = rows.shape[1]
+        places = torch.arange(n)[None]
+        mask = torch.full((n, n), float("-inf"), dtype=dtype).triu(1)[None, None]
+        out = layer(rows, attention_mask=mask, position_ids=places, position_embeddings=model.model.rotary_emb(rows, places))
+        out = out[0] if isinstance(out, tuple) else out
+        return norm("shared_head.norm.weight", out)
+
+    tokens = torch.tensor([ids])
+    rows = model.model(tokens, use_cache=False).last_hidden_state
+    made = pairs(rows[:, :-1], tokens[:, 1:])  # at index i the pair at position i + 1
+    said = decode(made)
+    wanted = said[0, [position - 1 for position in positions]]
+    again = pairs(said[:, chained - 2:chained - 1], tokens[:, chained:chained + 1])
+    second = decode(torch.cat([made[:, :chained - 1], again], dim=1))[0, -1:]
+    return (torch.cat([wanted, second]) @ stored["shared_head.head.weight"].T).double().numpy()
+
+
+def write_mtp_case(n_tokens=150, positions=(1, 2, 31, 32, 33, 127, 128, 129, 149), chained=100, seed=6):
+    folder = MODELS / MTP_SHAPE
+    ids = numpy.random.default_rng(seed).integers(0, TINY["vocab_size"], n_tokens).tolist()
+    logits = run_mtp(folder, ids, positions, chained, torch.float32)
+    with double_precision():
+        exact = run_mtp(folder, ids, positions, chained, torch.float64)
+    error = float(numpy.abs(logits - exact).max())
+    numpy.save(HERE / "mtp.logits.npy", logits.astype(numpy.float32))
+    entry = {"model": MTP_SHAPE, "tokens": ids, "positions": list(positions), "chained": chained, "float32_error": error,
+             "tolerance": TOLERANCE_FACTOR * error, "logits_rms": float(numpy.sqrt((exact ** 2).mean()))}
+    (HERE / "mtp.json").write_text(json.dumps(entry) + "\n")
+
+
 # name: (model, tokens, positions, seed)
 CASES = {
     "tiny-v2-lite": ("tiny-v2-lite", 100, [0, 1, 15, 31, 32, 63, 64, 99], 1),
@@ -195,9 +292,15 @@ def gate_case(name, version, n_experts, top_k, scale, n_group=None, topk_group=N
 
 
 def main():
+    if sys.argv[1:] == ["mtp"]:
+        write_mtp_model()
+        write_mtp_case()
+        return
     shutil.rmtree(MODELS, ignore_errors=True)
     for shape in SHAPES:
         write_model(shape)
+    write_mtp_model()
+    write_mtp_case()
     cases = [write_case(HERE, name, shape, SHAPES[shape][2]["vocab_size"], *rest) for name, (shape, *rest) in CASES.items()]
     (HERE / "cases.json").write_text("[\n" + ",\n".join(json.dumps(case) for case in cases) + "\n]\n")
     gates = [
