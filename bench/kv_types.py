@@ -5,7 +5,7 @@
     .venv/bin/python bench/kv_types.py --moebox build/release/moebox --peer MODEL.gguf...   and llama.cpp (peers/requirements.txt)
 
 The text is tests/golden/llama_cpp/english.txt.gz, in windows of --window tokens, each from an empty cache, the second half scored. llama.cpp runs with
-flash attention, which its quantised caches need, one window a batch. In brackets: against the same program with a cache of F32.
+flash attention, which its quantised caches need, one window a batch. In brackets: against the same program with the first of --types.
 """
 import argparse
 import gzip
@@ -24,7 +24,7 @@ GGML = {"f32": 0, "f16": 1, "bf16": 30, "q8_0": 8}
 
 def moebox(program, model, text, options):
     scores = {}
-    for kind in TYPES:
+    for kind in options.types:
         command = [program, "perplexity", str(model), str(text), "--window", str(options.window), "--windows", str(options.windows), "--kv-type", kind,
                    "--threads", str(options.threads), "--pack-file", "off", "--json"]
         scores[kind] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["perplexity"]
@@ -39,7 +39,7 @@ def llama_cpp(model, text, options):
     llama = LlamaCpp(model, options.threads, options.window, n_batch=options.window)
     tokens = llama.tokenize(text.read_text(), True)
     scores = {}
-    for kind in TYPES:
+    for kind in options.types:
         llama.open_context(options.threads, options.window, n_batch=options.window, flash_attention=True, kv_type=GGML[kind])
         total, count = 0.0, 0
         for w in range(min(options.windows, len(tokens) // options.window)):
@@ -65,9 +65,10 @@ def main():
     parser.add_argument("--window", type=int, default=512)
     parser.add_argument("--windows", type=int, default=24)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--types", nargs="+", choices=TYPES, default=TYPES)
     parser.add_argument("models", nargs="+", type=pathlib.Path)
     options = parser.parse_args()
-    print("| model | program | " + " | ".join(TYPES) + " |\n|---|---|" + "---|" * len(TYPES))
+    print("| model | program | " + " | ".join(options.types) + " |\n|---|---|" + "---|" * len(options.types))
     with tempfile.TemporaryDirectory() as folder:
         text = pathlib.Path(folder) / "text.txt"
         text.write_bytes(gzip.decompress(TEXT.read_bytes()))
@@ -77,7 +78,8 @@ def main():
                 programs["llama.cpp"] = lambda: llama_cpp(model, text, options)
             for name, run in programs.items():
                 scores = run()
-                cells = [f"{scores['f32']:.4f}"] + [f"{scores[kind]:.4f} ({100 * (scores[kind] / scores['f32'] - 1):+.3f} %)" for kind in TYPES[1:]]
+                first = scores[options.types[0]]
+                cells = [f"{first:.4f}"] + [f"{scores[kind]:.4f} ({100 * (scores[kind] / first - 1):+.2f} %)" for kind in options.types[1:]]
                 print(f"| {model.stem} | {name} | " + " | ".join(cells) + " |", flush=True)
 
 

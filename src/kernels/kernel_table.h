@@ -39,7 +39,8 @@ inline constexpr int kv_block_tokens = 32;
 inline constexpr int kv_segment_tokens = 512;
 
 /// Q8_0 has groups of 32 values, along the dimensions of a head or of the latent, with an f16 scale: value = scale * q,
-/// q of -127 .. 127. The last group of a row is shorter where 32 does not divide it.
+/// q of -127 .. 127. The last group of a row is shorter where 32 does not divide it. Whole groups of a head's keys are
+/// rotated first, as are the queries that meet them.
 enum class KvType : std::uint8_t { f16, f32, bf16, q8_0 };  // numbers that are stored: append
 inline constexpr int kv_group_values = 32;
 

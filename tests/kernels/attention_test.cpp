@@ -25,7 +25,7 @@ class Sequence {
     const auto width = static_cast<std::size_t>(shape.n_kv_heads * shape.head_dim);
     k_ = gaussians(random, width * static_cast<std::size_t>(n_positions));
     v_ = gaussians(random, k_.size());
-    kept_k_ = kept(k_), kept_v_ = kept(v_);
+    kept_k_ = kept(k_, true), kept_v_ = kept(v_, false);
     q_ = gaussians(random, static_cast<std::size_t>(n_positions * shape.n_heads * shape.head_dim));
     std::memset(memory_.data(), 0xff, memory_.size());  // NaN wherever nothing is stored
     for (int i = 0; i < n_positions; i += 32)
@@ -66,11 +66,16 @@ class Sequence {
   float scale() const { return 1 / std::sqrt(static_cast<float>(shape_.head_dim)); }
 
   // What the cache makes of rows of heads.
-  std::vector<float> kept(std::vector<float> rows) const {
+  std::vector<float> kept(std::vector<float> rows, bool keys) const {
     const auto dim = static_cast<std::size_t>(shape_.head_dim);
     for (std::size_t at = 0; at < rows.size(); at += dim) {
       for (std::size_t d = 0; d < dim; d += 32) {
         const std::span<float> x(&rows[at + d], std::min<std::size_t>(32, dim - d));
+        const bool rotates = keys && shape_.type == KvType::q8_0 && x.size() == 32;
+        if (rotates) {
+          const std::vector<float> turned = rotated({x.begin(), x.end()});
+          std::copy(turned.begin(), turned.end(), x.begin());
+        }
         float largest = 0;
         for (const float value : x) largest = std::max(largest, std::abs(value));
         const float scale = largest / 127;
@@ -79,6 +84,10 @@ class Sequence {
           if (shape_.type == KvType::bf16) value = to_float(to_bfloat16(value));
           if (shape_.type == KvType::q8_0) value = std::round(value * (1 / scale)) * to_float(to_half(scale));
         }
+        if (!rotates) continue;
+        std::vector<double> back(x.begin(), x.end());
+        hadamard(back.data());
+        for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(back[i] / std::sqrt(32.0));
       }
     }
     return rows;

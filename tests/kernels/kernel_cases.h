@@ -61,6 +61,27 @@ class AlignedBytes {
   std::byte* data_;
 };
 
+/// Hadamard's transform of 32 values, in their own order, without its factor.
+template <class T>
+void hadamard(T* x) {
+  for (int h = 1; h < 32; h *= 2) {
+    for (int i = 0; i < 32; ++i) {
+      if ((i & h) != 0) continue;
+      const T a = x[i], b = x[i + h];
+      x[i] = a + b, x[i + h] = a - b;
+    }
+  }
+}
+
+/// The whole groups of a row of a head's keys, or of a query, as a Q8_0 cache rotates them.
+inline std::vector<float> rotated(std::vector<float> row) {
+  for (std::size_t d = 0; d + 32 <= row.size(); d += 32) {
+    hadamard(&row[d]);
+    for (std::size_t i = 0; i < 32; ++i) row[d + i] *= 0.17677669529663687f;
+  }
+  return row;
+}
+
 inline std::vector<float> gaussians(Random& random, std::size_t n) {
   std::vector<float> values(n);
   for (float& v : values) v = random.gaussian() * (random.below(100) == 0 ? 8.0f : 1.0f);

@@ -49,6 +49,23 @@ std::vector<float> kept(const KernelTable& table, KvType type, std::span<const f
   return back;
 }
 
+/// rotated(), in the kernels' order of a group: each step takes sums of neighbours to the first half, differences to
+/// the second.
+std::vector<float> turned(std::vector<float> row) {
+  for (std::size_t d = 0; d + 32 <= row.size(); d += 32) {
+    for (int stage = 0; stage < 5; ++stage) {
+      float next[32];
+      for (std::size_t i = 0; i < 16; ++i) {
+        next[i] = row[d + 2 * i] + row[d + 2 * i + 1];
+        next[i + 16] = row[d + 2 * i] - row[d + 2 * i + 1];
+      }
+      std::copy(std::begin(next), std::end(next), row.begin() + static_cast<std::ptrdiff_t>(d));
+    }
+    for (std::size_t i = 0; i < 32; ++i) row[d + i] *= 0.17677669529663687f;
+  }
+  return row;
+}
+
 TEST_P(KvTypes, RowsOfQ8_0AreGgmlsBlocks) {
   const KvGolden golden;
   const int n = static_cast<int>(golden.values.size());
@@ -126,14 +143,16 @@ TEST_P(KvTypes, AttentionHasTheBitsOfAttentionOverTheKeptFloats) {
           for (int h = 0; h < shape.n_kv_heads; ++h) {  // groups begin with each head
             const auto dim = static_cast<std::size_t>(shape.head_dim), at = static_cast<std::size_t>(h) * dim;
             for (const auto& [from, to] : {std::pair{key, &keys}, std::pair{value, &values}}) {
-              const std::vector<float> row = kept(kernel_table(Isa::scalar), type, {from + at, dim});
+              std::vector<float> row(from + at, from + at + dim);
+              if (from == key && type == KvType::q8_0) row = turned(row);
+              row = kept(kernel_table(Isa::scalar), type, row);
               to->insert(to->end(), row.begin(), row.end());
             }
           }
           table_.store_kv(floats, keys.data(), values.data(),
                           wide.data() + static_cast<std::size_t>(i / 32) * floats.block_bytes(), i % 32);
         }
-        const auto attend = [&](const KvShape& kv, const std::byte* cache) {
+        const auto attend = [&](const KvShape& kv, const std::vector<float>& q, const std::byte* cache) {
           const std::byte* blocks[] = {cache, cache + kv.block_bytes()};
           std::vector<float> out(q.size()),
               partials(static_cast<std::size_t>(group * attention_partial_floats(kv.head_dim)));
@@ -153,7 +172,14 @@ TEST_P(KvTypes, AttentionHasTheBitsOfAttentionOverTheKeptFloats) {
           }
           return out;
         };
-        EXPECT_EQ(attend(shape, stored.data()), attend(floats, wide.data()))
+        std::vector<float> q_turned = q;
+        for (std::size_t at = 0; type == KvType::q8_0 && at < q.size();
+             at += static_cast<std::size_t>(shape.head_dim)) {
+          const auto from = q.begin() + static_cast<std::ptrdiff_t>(at);
+          const std::vector<float> row = turned({from, from + shape.head_dim});
+          std::copy(row.begin(), row.end(), q_turned.begin() + static_cast<std::ptrdiff_t>(at));
+        }
+        EXPECT_EQ(attend(shape, q, stored.data()), attend(floats, q_turned, wide.data()))
             << static_cast<int>(type) << ", head_dim " << shape.head_dim << ", " << group << " heads to a key head";
       }
     }

@@ -60,8 +60,10 @@ TEST_P(Restart, NothingIsSharedThatIsNotTheSame) {
   EXPECT_EQ(cached(nothing), 0);
   EXPECT_EQ(cached(nothing), 96);
   EXPECT_EQ(cached([](GenerationRequest& request) { request.share_prefix = false; }), 0);
-  EXPECT_EQ(cached(nothing, KvType::f32), 0);
-  EXPECT_EQ(cached(nothing, KvType::f32), 96);
+  for (const KvType type : {KvType::f32, KvType::bf16, KvType::q8_0}) {  // blocks of BF16 are as large as those of F16
+    EXPECT_EQ(cached(nothing, type), 0);
+    EXPECT_EQ(cached(nothing, type), 96);
+  }
   EXPECT_EQ(cached([](GenerationRequest& request) { request.prefix_owner = "one"; }), 0);
   EXPECT_EQ(cached([](GenerationRequest& request) { request.prefix_owner = "two"; }), 0);
   // The number of the scope is the process' own; whom it stands for is what counts.

@@ -268,6 +268,21 @@ void attend_tile(const AttentionArgs& args, int kv_head, int segment, Tile& tile
   }
 }
 
+/// A query as its keys are kept.
+void put_query(const KvShape& kv, const float* q, Tile& tile, int index) {
+  float* to = tile.q + index;
+  if (kv.type != KvType::q8_0) {
+    for (int d = 0; d < kv.head_dim; ++d) to[d * tile_queries] = q[d];
+    return;
+  }
+  for (int d = 0; d < kv.head_dim; d += kv_group_values) {
+    const int n = at_most(kv.head_dim - d, kv_group_values);
+    float rotated[kv_group_values];
+    rotate_group(q + d, n, rotated);
+    for (int j = 0; j < n; ++j) to[(d + j) * tile_queries] = rotated[j];
+  }
+}
+
 MOEBOX_OP int partial_floats(int head_dim) { return (2 + head_dim + 15) / 16 * 16; }
 
 }  // namespace
@@ -288,7 +303,7 @@ void attend_segment(const AttentionArgs& args, int kv_head, int first, int last,
       std::memset(partial, 0, static_cast<std::size_t>(floats) * sizeof(float));
       partial[0] = -infinity;
       const float* q = args.q + token * args.q_stride + std::ptrdiff_t{head} * head_dim;
-      for (int d = 0; d < head_dim; ++d) tile.q[d * tile_queries + i] = q[d];
+      put_query(args.kv, q, tile, i);
     }
     attend_tile(args, kv_head, segment, tile);
   }
@@ -356,7 +371,9 @@ void store_grouped_rows(const float* k, const float* v, int head_dim, int slot, 
   const int groups = kv_groups(head_dim), scales = head_dim * block;
   for (int g = 0; g < groups; ++g) {
     const int d = g * kv_group_values, n = at_most(head_dim - d, kv_group_values);
-    const Group key = round_group(k + d, n), value = round_group(v + d, n);
+    float rotated[kv_group_values];
+    rotate_group(k + d, n, rotated);
+    const Group key = round_group(rotated, n), value = round_group(v + d, n);
     for (int i = 0; i < n; ++i) to_k[(d + i) * block + slot] = static_cast<std::byte>(key.q[i]);
     std::memcpy(to_k + scales + 2 * (g * block + slot), &key.scale, 2);
     std::memcpy(to_v + slot * head_dim + d, value.q, static_cast<std::size_t>(n));

@@ -177,4 +177,24 @@ MOEBOX_OP Group round_group(const float* x, int n) {
   return group;
 }
 
+/// 32 values times Hadamard's matrix / sqrt(32), in an order that does not matter, since queries meet keys only: their
+/// products stay the same, and a large value (of a bias, say) is spread over its group. What is no whole group stays.
+MOEBOX_OP void rotate_group(const float* x, int n, float* out) {
+  if (n != kv_group_values) {
+    std::memcpy(out, x, static_cast<std::size_t>(n) * sizeof(float));
+    return;
+  }
+  Floats a = load(x), b = load(x + 16);
+  MOEBOX_UNROLL
+  for (int stage = 0; stage < 5; ++stage) {
+    deinterleave(a, b);
+    const Floats sum = add(a, b);
+    b = sub(a, b);
+    a = sum;
+  }
+  const Floats factor = splat(0x1.6a09e6p-3f);
+  store(out, mul(a, factor));
+  store(out + 16, mul(b, factor));
+}
+
 }  // namespace moebox::MOEBOX_SIMD
