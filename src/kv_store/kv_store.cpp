@@ -108,12 +108,16 @@ struct KvStore::State {
 
 void KvStore::State::look_through() {
   int n_foreign = 0;
+  std::vector<std::uint64_t> numbers;
   for (const std::string& name : folder.names()) {
     if (const auto number = segment_number(name))
-      take_in(*number);
+      numbers.push_back(*number);
     else
       ++n_foreign;
   }
+  // In the order in which they were written: a block that was damaged has been written again.
+  std::sort(numbers.begin(), numbers.end());
+  for (const std::uint64_t number : numbers) take_in(number);
   if (n_foreign > 0)
     log(LogLevel::warning, "kv_store_foreign_files",
         {{"folder", folder.path().string()}, {"files", n_foreign}, {"effect", "left alone"}});

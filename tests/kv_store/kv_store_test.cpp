@@ -158,6 +158,28 @@ TEST_P(Store, ADamagedByteIsNeverUsed) {
   EXPECT_EQ(n_there(*open(), chain), 2);
 }
 
+/// Whatever order the folder lists its files in.
+TEST_P(Store, WhatWasWrittenAgainIsFoundInsteadOfWhatIsDamaged) {
+  const auto chain = fill(1);
+  const fs::path first = segments(folder).at(0);
+  std::string damaged = content_of(first);
+  damaged.back() = static_cast<char>(damaged.back() ^ 1);
+  const std::string right = content_of(first);
+  for (const char* newest :
+       {"0000000000000002.kv", "000000000000000a.kv", "00000000000000ff.kv", "0000000000010000.kv"}) {
+    for (const fs::path& file : segments(folder)) fs::remove(file);
+    for (const char* older : {"0000000000000001.kv", newest}) {
+      overwrite(folder / older, older == newest ? right : damaged);
+      fs::permissions(folder / older, fs::perms::owner_read | fs::perms::owner_write);
+    }
+    EXPECT_EQ(n_there(*open(), chain), 1) << newest;
+    // Once more, made in the other order.
+    fs::remove(folder / "0000000000000001.kv");
+    overwrite(folder / "0000000000000001.kv", damaged);
+    EXPECT_EQ(n_there(*open(), chain), 1) << newest;
+  }
+}
+
 TEST_P(Store, AnotherKeyFindsNothingAndReplacesNothing) {
   const auto chain = fill(5);
   const std::uint64_t bytes = fs::file_size(segments(folder).at(0));
