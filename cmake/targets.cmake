@@ -1,5 +1,7 @@
 # moebox_library(NAME SOURCES ... DEPS ... [PRIVATE_DEPS ...]): the static library of one folder of src/.
-# moebox_test(NAME SOURCES ... DEPS ... [LABELS slow]): one GoogleTest program; every case is one ctest test.
+# moebox_test(NAME SOURCES ... DEPS ... [LABELS slow]): one GoogleTest program. Every case is one ctest test; with
+# MOEBOX_TEST_SHARDS so many tests are the whole program: to start it for each case is what costs under a sanitizer or
+# an emulator. GTEST_FILTER then chooses the cases.
 
 # Folders in which no time is spent: quicker to build in the dev preset.
 set(moebox_cold_folders cli convert hub net server spec)
@@ -12,7 +14,7 @@ function(moebox_library name)
   if(name IN_LIST moebox_cold_folders AND NOT MOEBOX_SANITIZE)
     target_compile_options(moebox_${name} PRIVATE $<$<CONFIG:RelWithDebInfo>:-O1>)
   endif()
-  set_target_properties(moebox_${name} PROPERTIES UNITY_BUILD ${MOEBOX_UNITY} UNITY_BUILD_BATCH_SIZE 16)
+  set_target_properties(moebox_${name} PROPERTIES UNITY_BUILD ${MOEBOX_UNITY} UNITY_BUILD_BATCH_SIZE 32)
 endfunction()
 
 function(moebox_test name)
@@ -32,10 +34,25 @@ function(moebox_test name)
   if(MOEBOX_SANITIZE OR CMAKE_CROSSCOMPILING)
     target_compile_definitions(test_${name} PRIVATE MOEBOX_SLOW_MACHINE)  # instrumented or emulated: see tests/speed.h
   endif()
-  set_target_properties(test_${name} PROPERTIES UNITY_BUILD ${MOEBOX_UNITY} UNITY_BUILD_BATCH_SIZE 16)
+  set_target_properties(test_${name} PROPERTIES UNITY_BUILD ${MOEBOX_UNITY} UNITY_BUILD_BATCH_SIZE 32)
   set(properties TIMEOUT 600)
   if(arg_LABELS)
     list(APPEND properties LABELS "${arg_LABELS}")
   endif()
-  gtest_discover_tests(test_${name} TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60 PROPERTIES ${properties})
+  if(MOEBOX_TEST_SHARDS)
+    moebox_test_shards(${name} ${properties})
+  else()
+    gtest_discover_tests(test_${name} TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60 PROPERTIES ${properties})
+  endif()
+endfunction()
+
+# moebox_test_shards(NAME PROPERTY VALUE ...): the tests NAME.1 to NAME.<MOEBOX_TEST_SHARDS>; what each of their cases
+# did is in test_cases/NAME.<n>.xml (scripts/count_tests.py).
+function(moebox_test_shards name)
+  foreach(shard RANGE 1 ${MOEBOX_TEST_SHARDS})
+    math(EXPR index "${shard} - 1")
+    add_test(NAME ${name}.${shard} COMMAND test_${name})
+    set_tests_properties(${name}.${shard} PROPERTIES ${ARGN} ENVIRONMENT
+      "GTEST_TOTAL_SHARDS=${MOEBOX_TEST_SHARDS};GTEST_SHARD_INDEX=${index};GTEST_BRIEF=1;GTEST_OUTPUT=xml:${PROJECT_BINARY_DIR}/test_cases/${name}.${shard}.xml")
+  endforeach()
 endfunction()

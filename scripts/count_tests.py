@@ -1,12 +1,39 @@
-"""Prints "PASSED FAILED SKIPPED" of a JUnit file that ctest wrote. Names the tests that failed or were skipped, on stderr."""
+"""Prints "PASSED FAILED SKIPPED" of a JUnit file that ctest wrote. Names the tests that failed or were skipped, on stderr.
+
+    count_tests.py TESTS.xml CASES
+
+CASES is the folder of the reports of GoogleTest: where a test of ctest is many cases, these are what counts.
+"""
 import sys
 import xml.etree.ElementTree as tree
+from pathlib import Path
 
-cases = tree.parse(sys.argv[1]).getroot().findall("testcase")
-failed = [case.get("name") for case in cases if case.get("status") == "fail"]
-skipped = [case.get("name") for case in cases if case.get("status") in ("notrun", "disabled")]
-for name in failed:
-    print("FAILED:", name, file=sys.stderr)
-for name in skipped:
-    print("skipped:", name, file=sys.stderr)
-print(len(cases) - len(failed) - len(skipped), len(failed), len(skipped))
+
+def cases_of(test, folder):
+    """(name, "passed", "failed" or "skipped") of every case of one test of ctest."""
+    state = {"fail": "failed", "notrun": "skipped", "disabled": "skipped"}.get(test.get("status"), "passed")
+    try:
+        suites = tree.parse(folder / f"{test.get('name')}.xml").getroot()
+    except (OSError, tree.ParseError):  # no report, or its writer ended while it wrote
+        return [(test.get("name"), state)]
+    cases = []
+    for case in suites.iter("testcase"):
+        if case.get("status") == "notrun":
+            continue  # another part's, or not chosen
+        result = "failed" if case.find("failure") is not None else case.get("result")
+        cases.append((f"{test.get('name')} {case.get('classname')}.{case.get('name')}", "passed" if result == "completed" else result))
+    if state == "failed" and all(result != "failed" for _, result in cases):
+        cases.append((f"{test.get('name')}, at its end", "failed"))
+    return cases
+
+
+def main():
+    tests = tree.parse(sys.argv[1]).getroot().findall("testcase")
+    cases = [case for test in tests for case in cases_of(test, Path(sys.argv[2]))]
+    for name, result in cases:
+        if result != "passed":
+            print(f"{'FAILED' if result == 'failed' else result}: {name}", file=sys.stderr)
+    print(*(sum(result == wanted for _, result in cases) for wanted in ("passed", "failed", "skipped")))
+
+
+main()

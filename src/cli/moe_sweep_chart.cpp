@@ -13,7 +13,7 @@ constexpr int panel_width = 300, panel_height = 260, left = 62, right = 18, top 
 constexpr int plot_width = panel_width - left - right, plot_height = panel_height - top - bottom;
 
 /// Text of any origin between tags.
-std::string escaped(const std::string& text) {
+std::string xml_escaped(const std::string& text) {
   std::string out;
   for (const char c : text) {
     if (c == '<')
@@ -143,7 +143,7 @@ std::string sweep_svg(const std::string& title, const std::vector<SweepPoint>& p
       "<text x=\"{2}\" y=\"20\" class=\"title\">{3}</text>\n"
       "<text x=\"{2}\" y=\"37\"><tspan fill=\"#1f77b4\">top_p</tspan>, <tspan fill=\"#d2691e\">a fixed number of "
       "experts</tspan>, no budget</text>\n",
-      width, panel_height, left, escaped(title));
+      width, panel_height, left, xml_escaped(title));
   int x = 0;
   for (const Panel& panel : panels) {
     out += Drawing(points, panel, x).text();
