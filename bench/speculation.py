@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Speed of answers with drafts (prompt look-up) against the same answers without: code editing, extraction, plain text.
+"""Speed of answers with drafts (prompt look-up) against the same answers without: code editing, extraction, plain text, and plain text that is sampled.
 
     python3 bench/speculation.py --moebox build/release/moebox MODEL [--rounds 3] [--tokens 160] [--threads 2] [--json FILE]
 
-Two servers answer the same questions, greedy, in turns; the answers must be equal. The figure of a task is the median of the rounds' ratios
+Two servers answer the same questions in turns, greedy or with the same seed; the answers must be equal. The figure of a task is the median of the rounds' ratios
 of decode speeds (tokens after the first one by the time since it).
 """
 import argparse
@@ -71,12 +71,14 @@ TASKS = {
         "What should a small town consider before it builds a new bridge?",
     ],
 }
+TASKS["sampled"] = TASKS["plain"]
+SAMPLING = {"sampled": {"temperature": 0.8, "seed": 20}}
 
 
-def answer(server, question, n_tokens):
+def answer(server, question, n_tokens, sampling):
     """(text, decoded tokens a second)"""
     text, first, last, usage = "", None, None, None
-    body = {"messages": [{"role": "user", "content": question}], "max_tokens": n_tokens}
+    body = {"messages": [{"role": "user", "content": question}], "max_tokens": n_tokens, **sampling}
     for seconds, chunk in stream(server, "/v1/chat/completions", body):
         piece = "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])
         if piece:
@@ -111,7 +113,7 @@ def main():
         before = counters(ngram)
         for question in TASKS[task]:
             for turn in range(args.rounds + 1):  # the first one fills the prefix cache
-                (expected, slow), (text, fast) = answer(off, question, args.tokens), answer(ngram, question, args.tokens)
+                (expected, slow), (text, fast) = (answer(server, question, args.tokens, SAMPLING.get(task, {})) for server in (off, ngram))
                 if text != expected:
                     sys.exit(f"{task}: the answers differ:\n{expected}\n----\n{text}")
                 if turn == 0:

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "cli/model_source.h"
+#include "io/checkpoint.h"
 #include "kv_store/kv_store.h"
 #include "server/server.h"
 #endif
@@ -49,6 +50,12 @@ ServedModel served_model(const Context& context, Hub& hub, const std::string& te
           .budget = routing_budget(settings)};
 }
 
+/// Models are loaded when they are asked for: what none of them could do must be said before.
+void check_draft_layers(const std::vector<ServedModel>& models, const ModelOptions& options) {
+  if (!options.draft_layer) return;
+  for (const ServedModel& model : models) (void)describe_model(Checkpoint::open(model.path), options);
+}
+
 /// nullptr when none is asked for.
 std::shared_ptr<BlockStore> kv_store(const Settings& settings) {
   KvStoreOptions options;
@@ -82,9 +89,11 @@ ServerOptions server_options(const Context& context, const ServeOptions& options
   Hub hub = make_hub(context);
   for (const std::string& model : options.models) server.models.push_back(served_model(context, hub, model));
   server.model = model_options(settings);
+  check_draft_layers(server.models, server.model.model);
   server.model.engine.max_sequences = count("server.max_sequences");
   server.model.engine.max_queued = count("server.max_queued");
   server.model.engine.max_batch_tokens = count("server.batch_tokens");
+  server.model.engine.decode_slowdown = settings.number("server.decode_slowdown");
   server.model.engine.store = kv_store(settings);
   server.keep_alive = settings.duration("server.keep_alive");
   server.max_loaded_models = count("server.max_loaded_models");
@@ -153,11 +162,12 @@ void add_serve(CLI::App& program, Context& context) {
       "Models");
   add_settings(verb, context, {"moe_top_p", "moe_threshold", "moe_min_experts", "moe_max_experts"},
                "Budget on a token's experts, for requests that bring none");
-  add_settings(verb, context,
-               {"server.max_sequences", "server.max_queued", "server.batch_tokens", "server.requests_per_minute",
-                "server.tokens_per_minute", "server.prompt_tokens", "server.output_tokens", "server.body_bytes",
-                "server.connections", "server.connections_per_address", "server.drain_time"},
-               "Limits");
+  add_settings(
+      verb, context,
+      {"server.max_sequences", "server.max_queued", "server.batch_tokens", "server.decode_slowdown",
+       "server.requests_per_minute", "server.tokens_per_minute", "server.prompt_tokens", "server.output_tokens",
+       "server.body_bytes", "server.connections", "server.connections_per_address", "server.drain_time"},
+      "Limits");
   add_settings(verb, context, {"log_level", "log_format", "server.log_prompts"}, "Log");
   on_chosen(verb, context, [&context, options] { return serve(context, *options); });
 }

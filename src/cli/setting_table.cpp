@@ -120,6 +120,12 @@ constexpr std::array table = {
         "0",
         "tokens of one step: long prompts are cut into such chunks; 0: 512, or 1024 for models with latent attention",
         {0, 65536}},
+    Setting{
+        "server.decode_slowdown",
+        number,
+        "2",
+        "a prompt that arrives may make running answers so many times as slow (from 1.1); 0: it is computed at once",
+        {0, 1000}},
     Setting{"server.share_prefixes", boolean, "false",
             "one cache of prompts' beginnings for all keys: how long an answer takes then tells of others' prompts"},
     Setting{"server.kv_store", path, "", "folder in which the beginnings of prompts outlive the program; empty: none"},

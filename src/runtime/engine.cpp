@@ -31,9 +31,10 @@ struct Engine::State {
         options(o.resolved(model->info(), team->size())),
         pool(model->info(), static_cast<int>(options.kv_bytes / model->info().kv_block_bytes())),
         prefixes(make_prefix_store()),
+        pacer({options.max_batch_tokens, options.decode_slowdown}),
         scheduler(pool,
                   {options.max_batch_tokens, options.max_sequences, options.share_prefixes, model->info().roles_matter},
-                  prefixes.get()),
+                  prefixes.get(), options.decode_slowdown > 0 ? &pacer : nullptr),
         chooser({options.max_drafts(), options.max_logit_rows(), options.always_draft}, options.max_sequences),
         kernels(kernel_table()),
         expert_load(model->info().moe.n_layers, model->info().moe.n_experts) {
@@ -80,6 +81,7 @@ struct Engine::State {
   EngineOptions options;
   BlockPool pool;
   std::unique_ptr<PrefixStore> prefixes;  // where there is a store
+  PromptPacer pacer;
   Scheduler scheduler;
   DraftChooser chooser;
   std::optional<LayerDrafter> drafter;  // of a model with a layer for it
@@ -252,10 +254,16 @@ void Engine::State::loop() noexcept {
     stalled = scheduled.empty();
     if (stalled) continue;
     const auto begin = Clock::now();
+    const auto n_answers = static_cast<int>(std::count_if(
+        scheduled.begin(), scheduled.end(), [](const auto& span) { return span.n_tokens == 1 && span.reaches_end(); }));
+    int n_prompt_tokens = -n_answers;
+    for (const ScheduledSpan& span : scheduled) n_prompt_tokens += span.n_tokens;
     chooser.add_drafts(scheduler);
     run(scheduled);
     commit(scheduled);
-    chooser.step_took(ms_between(begin, Clock::now()) - drafting_ms);
+    const double ms = ms_between(begin, Clock::now());
+    chooser.step_took(ms - drafting_ms);
+    pacer.step_took(n_answers, n_prompt_tokens, ms);
   }
 }
 

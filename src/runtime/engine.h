@@ -34,6 +34,8 @@ struct EngineOptions {
   int max_batch_tokens = 0;    // tokens of one step: a longer prompt is prefilled in chunks; 0: what suits the model
   int max_sequences = 64;      // sequences that run at once
   int max_queued = 256;        // sequences that wait; one more is refused
+  double decode_slowdown = 2;  // a prompt that arrives may make running answers so many times as slow; 0: it may
+                               // take all that a step holds
   bool share_prefixes = true;  // what the cache still holds of a prompt's beginning is not computed again
   Speculation speculation = Speculation::off;
   int draft_tokens = 10;                // of a sequence in a step, at most

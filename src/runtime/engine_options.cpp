@@ -30,6 +30,10 @@ EngineOptions EngineOptions::resolved(const ModelInfo& model, int n_threads) con
   if (options.max_batch_tokens == 0) options.max_batch_tokens = std::max(model.batch_tokens, options.max_sequences);
   in_range(options.max_batch_tokens, options.max_sequences, 1 << 16, "max_batch_tokens (at least max_sequences)");
   in_range(options.max_queued, 0, 1 << 24, "max_queued");
+  if (options.decode_slowdown != 0 && !(options.decode_slowdown >= 1.1 && options.decode_slowdown <= 1000))
+    throw Error(ErrorKind::invalid_argument,
+                "expected 0 or a number from 1.1 to 1000, found " + std::to_string(options.decode_slowdown),
+                "decode_slowdown");
   in_range(options.draft_tokens, 1, max_draft_tokens, "draft_tokens");
   if (options.speculation == Speculation::mtp && model.n_draft_layers == 0)
     throw Error(ErrorKind::invalid_argument,

@@ -10,10 +10,19 @@ const std::vector<ScheduledSpan>& Scheduler::schedule() noexcept {
   budget_ = limits_.max_batch_tokens;
   preempted_ = false;
   schedule_decodes();
-  if (!spans_.empty()) budget_ = std::min(budget_, limits_.prompt_tokens_beside_answers);
+  if (!spans_.empty()) budget_ = std::min(budget_, prompt_tokens_beside(static_cast<int>(spans_.size())));
   schedule_prefills();
   if (!preempted_ || spans_.empty()) admit();
   return spans_;
+}
+
+/// A few prompts give way to many answers. Where as many wait for their first token as a quarter of those that wait
+/// for their next one, all get on sooner if the prompts are done with.
+int Scheduler::prompt_tokens_beside(int n_answers) const noexcept {
+  const int most = limits_.prompt_tokens_beside_answers;
+  const int n_prompts = n_running() - n_answers + static_cast<int>(waiting_.size());
+  if (pacer_ == nullptr || n_prompts == 0 || n_prompts > std::max(1, n_answers / 4)) return most;
+  return std::min(most, pacer_->tokens(n_answers));
 }
 
 void Scheduler::schedule_decodes() noexcept {

@@ -6,6 +6,7 @@
 
 #include "runtime/block_pool.h"
 #include "runtime/prefix_store.h"
+#include "runtime/prompt_pacer.h"
 #include "runtime/sequence.h"
 
 namespace moebox {
@@ -31,9 +32,10 @@ class Scheduler {
     bool roles_matter = true;                // ModelInfo's
     int prompt_tokens_beside_answers = 512;  // of a step: running answers wait for no more
   };
-  /// `store` may be nullptr: then nothing outlives the process.
-  Scheduler(BlockPool& pool, Limits limits, PrefixStore* store = nullptr)
-      : pool_(pool), limits_(limits), store_(store) {
+  /// `store` may be nullptr: then nothing outlives the process. `pacer` may be, too: then a prompt that arrives slows
+  /// running answers as much as it may.
+  Scheduler(BlockPool& pool, Limits limits, PrefixStore* store = nullptr, PromptPacer* pacer = nullptr)
+      : pool_(pool), limits_(limits), store_(store), pacer_(pacer) {
     spans_.reserve(static_cast<std::size_t>(limits.max_sequences));
   }
 
@@ -82,6 +84,7 @@ class Scheduler {
   }
 
  private:
+  int prompt_tokens_beside(int n_answers) const noexcept;
   void schedule_decodes() noexcept;
   void schedule_prefills() noexcept;
   void admit() noexcept;
@@ -96,6 +99,7 @@ class Scheduler {
   BlockPool& pool_;
   Limits limits_;
   PrefixStore* store_;
+  PromptPacer* pacer_;
   SequenceList running_;  // oldest first
   SequenceList waiting_;
   SequenceList reading_;              // they have their blocks, which the store fills

@@ -79,6 +79,11 @@ class ServeTest(ProgramTest):
                 _, err = self.run_program("serve", SMOL, "--port", "0", "--kv-store", folder, *options, code=code)
                 self.assertIn(said, err)
 
+    def test_drafts_that_a_model_cannot_make_are_refused_at_the_start(self):
+        unsupported = 5
+        _, err = self.run_program("serve", SMOL, "--port", "0", "--speculation", "mtp", code=unsupported)
+        self.assertIn("speculation", err)
+
     def cached(self, url, prompt, key):
         answer = self.request(url + "/v1/completions", {"prompt": prompt, "max_tokens": 1, "temperature": 0}, key)
         return answer["usage"]["prompt_tokens_details"]["cached_tokens"]

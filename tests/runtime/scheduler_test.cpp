@@ -49,6 +49,26 @@ TEST(Scheduler, ALongPromptIsCutAndRunsBesideDecodes) {
   EXPECT_EQ(chunks, (std::vector<int>{63, 63, 24}));
 }
 
+TEST(Scheduler, APromptGivesWayToAnswersUnlessManyPromptsWait) {
+  BlockPool pool(tiny_model(), 1000);
+  PromptPacer pacer({128, 2});
+  Scheduler scheduler(pool, {128, 64, false, true, 128}, nullptr, &pacer);
+  scheduler.add(sequence_of(10, 400, 1));
+  pretend_to_run(scheduler.schedule());
+  scheduler.add(sequence_of(300, 400, 2));
+  const auto& measured = scheduler.schedule();
+  ASSERT_EQ(measured.size(), 1u) << "a step of the answer alone, which is not known yet";
+  pacer.step_took(1, 0, 10);
+  pretend_to_run(measured);
+  const auto& paced = scheduler.schedule();
+  ASSERT_EQ(paced.size(), 2u);
+  EXPECT_EQ(paced[1].n_tokens, pacer.tokens(1));
+  EXPECT_LT(paced[1].n_tokens, 127);
+  pretend_to_run(paced);
+  scheduler.add(sequence_of(50, 400, 3));
+  EXPECT_EQ(scheduler.schedule()[1].n_tokens, 127) << "two wait for their first token, one for its next";
+}
+
 TEST(Scheduler, RunningAnswersWaitForFewerTokensOfAPrompt) {
   BlockPool pool(tiny_model(), 100);
   Scheduler scheduler(pool, {128, 8, false, true, 32});
