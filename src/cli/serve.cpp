@@ -60,13 +60,21 @@ void check_draft_layers(const std::vector<ServedModel>& models, const ModelOptio
 std::shared_ptr<BlockStore> kv_store(const Settings& settings) {
   KvStoreOptions options;
   options.folder = settings.text("server.kv_store");
-  if (options.folder.empty()) return nullptr;
+  const std::string file = settings.text("server.kv_store_key_file");
+  if (options.folder.empty()) {
+    // The variable may be exported for other servers; a file is named for this one.
+    if (!file.empty())
+      throw Error(ErrorKind::invalid_argument, "a key of the KV store without a KV store", "--kv-store-key-file",
+                  "name the store's folder with --kv-store, or leave out the key");
+    if (std::getenv("MOEBOX_KV_STORE_KEY") != nullptr)
+      log(LogLevel::warning, "kv_store_key_unused", {{"advice", "--kv-store FOLDER, or unset MOEBOX_KV_STORE_KEY"}});
+    return nullptr;
+  }
   if (!settings.flag("prefix_cache"))
     throw Error(ErrorKind::invalid_argument, "a KV store is of no use without the prefix cache", "--kv-store",
                 "leave out --no-prefix-cache, or --kv-store");
   options.capacity_bytes = settings.size_bytes("server.kv_store_size");
   const char* key = std::getenv("MOEBOX_KV_STORE_KEY");
-  const std::string file = settings.text("server.kv_store_key_file");
   if (key != nullptr && !file.empty())
     throw Error(ErrorKind::invalid_argument, "the KV store has two keys", "--kv-store-key-file, MOEBOX_KV_STORE_KEY",
                 "give one of them");

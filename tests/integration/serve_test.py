@@ -79,6 +79,21 @@ class ServeTest(ProgramTest):
                 _, err = self.run_program("serve", SMOL, "--port", "0", "--kv-store", folder, *options, code=code)
                 self.assertIn(said, err)
 
+    def test_a_key_of_a_store_that_there_is_not_is_not_passed_over(self):
+        usage = 2
+        key = self.write("store.key", "a key of the store\n")
+        _, err = self.run_program("serve", SMOL, "--port", "0", "--kv-store-key-file", key, code=usage)
+        self.assertIn("--kv-store-key-file", err)
+        process = self.start("serve", SMOL, "--port", "0", MOEBOX_KV_STORE_KEY="a key of the store")
+        before = b""
+        while b"listening" not in before:
+            line = process.stderr.readline()
+            self.assertTrue(line, "it ended before it listened")
+            before += line
+        process.kill()
+        process.communicate(timeout=60 * PATIENCE)
+        self.assertIn(b"MOEBOX_KV_STORE_KEY", before)
+
     def test_drafts_that_a_model_cannot_make_are_refused_at_the_start(self):
         unsupported = 5
         _, err = self.run_program("serve", SMOL, "--port", "0", "--speculation", "mtp", code=unsupported)
