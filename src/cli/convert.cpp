@@ -21,7 +21,7 @@ namespace {
 
 struct ConvertRequest {
   std::string in, out, type;
-  bool force = false, error = false, keep_mtp = false, json = false;
+  bool force = false, error = false, no_mtp = false, json = false;
 };
 
 std::string shape_of(const ConvertedTensor& tensor) {
@@ -75,7 +75,7 @@ int run_convert(const Context& context, const ConvertRequest& request) {
     options.type = request.type;
     options.replace = request.force;
     options.measure_error = request.error;
-    options.keep_mtp = request.keep_mtp;
+    options.keep_mtp = !request.no_mtp;
     options.n_threads = static_cast<int>(context.settings.integer("threads"));
     options.progress = [&](std::uint64_t done, std::uint64_t total) {
       bar.show(request.out, done, total);
@@ -109,8 +109,8 @@ void add_convert(CLI::App& program, Context& context) {
   verb->add_option("OUT", request->out, "the GGUF file to write")->required()->type_name("");
   verb->add_option("--type", request->type, "one of " + types)->required()->type_name("TYPE");
   verb->add_flag("--error", request->error, "measure what the type costs: relative RMS error of every tensor");
-  verb->add_flag("--keep-mtp", request->keep_mtp,
-                 "keep a folder's layer for multi-token prediction (DeepSeek-V3), which is left out otherwise");
+  verb->add_flag("--no-mtp", request->no_mtp,
+                 "leave out a folder's layer for multi-token prediction (DeepSeek-V3), which is kept otherwise");
   verb->add_flag("--force", request->force, "replace OUT if it is there");
   verb->add_flag("--json", request->json, "print a JSON object");
   add_settings(verb, context, {"threads", "store"});

@@ -131,11 +131,15 @@ class TensorConverter {
 };
 
 ConversionPlan make_plan(const Checkpoint& checkpoint, const ConvertOptions& options, ConvertReport& report) {
-  if (checkpoint.format() == Checkpoint::Format::gguf) return plan_gguf(checkpoint);
+  if (checkpoint.format() == Checkpoint::Format::gguf) {
+    if (!options.keep_mtp)
+      throw Error(
+          ErrorKind::unsupported,
+          "the layer that predicts further tokens is left out only of a Hugging Face folder; this is a GGUF file",
+          checkpoint.path().string(), "leave out --no-mtp: nothing loads the layer unless it is asked for");
+    return plan_gguf(checkpoint);
+  }
   const Architecture& architecture = architecture_of(checkpoint);
-  if (options.keep_mtp && architecture.read_llama_kind != nullptr)
-    throw Error(ErrorKind::unsupported, "the model has no layer that predicts further tokens",
-                checkpoint.path().string());
   ConversionPlan plan =
       architecture.read_llama_kind != nullptr
           ? plan_llama_kind(checkpoint, architecture.read_llama_kind(checkpoint), architecture.gguf_name)

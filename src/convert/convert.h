@@ -19,7 +19,7 @@ struct ConvertOptions {
   std::string type = "Q8_0";   // a recipe's name
   bool replace = false;        // a file that is there already
   bool measure_error = false;  // ConvertedTensor::relative_error
-  bool keep_mtp = false;       // of a folder: the layer that predicts a further token; a file keeps it in any case
+  bool keep_mtp = true;        // where there is one: the layer that predicts a further token; false is for folders
   bool whole_kv_b = false;     // DeepSeek with kv_b as one tensor, as older files have it
   int n_threads = 0;           // 0: the processors that this process may use
   ConvertProgress progress;

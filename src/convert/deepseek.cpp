@@ -80,8 +80,12 @@ void add_kv_b(PlanBuilder& build, const MlaSpec& mla, int layer) {
 ConversionPlan plan_deepseek(const Checkpoint& checkpoint, const DeepseekSpec& spec,
                              const DeepseekConversion& options) {
   check_expressible(spec);
-  if (options.keep_mtp) check_mtp(spec, checkpoint);
-  const int n_mtp_layers = options.keep_mtp ? 1 : 0;  // of several the first one, which is all that is used
+  const bool keep_mtp = options.keep_mtp && has_mtp(spec, checkpoint);
+  if (keep_mtp && spec.gate.attention.n_heads > 0)
+    throw Error(ErrorKind::unsupported,
+                "a layer that predicts further tokens is not implemented for gates with an attention of their own",
+                checkpoint.path().string(), "leave it out: --no-mtp");
+  const int n_mtp_layers = keep_mtp ? 1 : 0;  // of several the first one, which is all that is used
   const bool split_kv_b = options.split_kv_b;
   ConversionPlan plan;
   set_general(plan.header, checkpoint, "deepseek2");

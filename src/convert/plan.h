@@ -44,7 +44,7 @@ struct ConversionPlan {
 ConversionPlan plan_llama_kind(const Checkpoint& checkpoint, const LlamaSpec& spec, std::string_view architecture);
 struct DeepseekConversion {
   bool split_kv_b = true;  // k_b and v_b apart, as GGUF files have them since the absorbed form of attention is known
-  bool keep_mtp = false;   // the layer that predicts a further token
+  bool keep_mtp = true;    // the layer that predicts a further token, where the files have it
 };
 ConversionPlan plan_deepseek(const Checkpoint& checkpoint, const DeepseekSpec& spec, const DeepseekConversion& options);
 /// From GGUF: all metadata and tensors as they are, of any architecture; only tensors of one expert each are stacked.

@@ -234,7 +234,7 @@ TEST(Mtp, AMissingEmbeddingOrOutputIsTheModels) {
   EXPECT_EQ(c.all(), d.all());
 }
 
-TEST(Mtp, GgufKeepsTheLayerWhereItIsAskedTo) {
+TEST(Mtp, GgufKeepsTheLayerUnlessItIsToBeLeftOut) {
   const fs::path path = fs::temp_directory_path() / ("moebox_mtp_" + std::to_string(::getpid()) + ".gguf");
   for (const bool whole_kv_b : {true, false}) {
     ConvertOptions options;
@@ -242,8 +242,10 @@ TEST(Mtp, GgufKeepsTheLayerWhereItIsAskedTo) {
     options.whole_kv_b = whole_kv_b;
     options.replace = true;
     options.n_threads = 1;
+    options.keep_mtp = false;
     convert(Checkpoint::open(mtp_model()), path, options);
     EXPECT_THROW(Drafting(path, with_draft_layer(), 50), Error);
+    EXPECT_NO_THROW(Drafting(path, {}, 50));
     options.keep_mtp = true;
     convert(Checkpoint::open(mtp_model()), path, options);
     Drafting kept(path, with_draft_layer(), 50);
@@ -254,6 +256,9 @@ TEST(Mtp, GgufKeepsTheLayerWhereItIsAskedTo) {
     const fs::path blocks = path.string() + "_q8";
     options.type = "Q8_0";
     options.keep_mtp = false;
+    EXPECT_THROW(convert(Checkpoint::open(path), blocks, options), Error) << "which is for folders";
+    EXPECT_FALSE(fs::exists(blocks));
+    options.keep_mtp = true;
     convert(Checkpoint::open(path), blocks, options);
     Drafting small(blocks, with_draft_layer(), 50);
     std::vector<float> expected = golden_rows();
@@ -262,11 +267,14 @@ TEST(Mtp, GgufKeepsTheLayerWhereItIsAskedTo) {
     fs::remove(blocks);
   }
   fs::remove(path);
-  ConvertOptions keep;
-  keep.keep_mtp = true;
-  EXPECT_THROW(convert(Checkpoint::open(golden_dir() / "deepseek/models/tiny-v3"), path, keep), Error);
-  EXPECT_THROW(convert(Checkpoint::open(golden_dir() / "transformers/models/llama_gqa"), path, keep), Error);
-  EXPECT_FALSE(fs::exists(path));
+  // Models without such a layer, the first in spite of its config.json, convert as they are.
+  for (const char* name : {"deepseek/models/tiny-v3", "transformers/models/llama_gqa"}) {
+    ConvertOptions options;
+    EXPECT_NO_THROW(convert(Checkpoint::open(golden_dir() / name), path, options)) << name;
+    EXPECT_THROW(Drafting(path, with_draft_layer(), 8), Error) << name;
+    EXPECT_NO_THROW(Drafting(path, {}, 8)) << name;
+    fs::remove(path);
+  }
 }
 
 // ---- what is refused ----
