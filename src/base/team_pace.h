@@ -8,6 +8,7 @@ class TeamPace {
  public:
   explicit TeamPace(int size) noexcept : size_(size), settled_(size), members_(size) {}
 
+  int size() const noexcept { return size_; }
   /// How many take part in the next run.
   int members() const noexcept { return members_; }
   /// Told after each run of members(): the seconds that it took, and those of them in which its first member computed,

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/team_pace.h"
+#include "base/thread_placement.h"
 
 namespace moebox {
 namespace {
@@ -80,14 +81,16 @@ void TeamMember::wait() const noexcept {
 }
 
 struct ThreadTeam::State {
-  explicit State(int size) : pace(size) {}
+  explicit State(int size) : pace(size), placement(size) {}
 
   TeamMember::Barrier barrier;
   alignas(64) std::atomic<std::uint64_t> run{0};
   Entry entry = nullptr;
   void* work = nullptr;
   std::uint64_t n_runs = 0;
+  std::atomic<double> seconds{0}, computing{0};  // written by the member 0 alone
   TeamPace pace;
+  const ThreadPlacement placement;
   std::vector<std::thread> threads;
 };
 
@@ -99,12 +102,19 @@ ThreadTeam::ThreadTeam(int size)
   State* state = state_.get();
   for (int index = 1; index < size_; ++index) {
     state->threads.emplace_back([state, index] {
+      bool pinned = false;
       for (std::uint64_t run = 0;;) {
         if (!spin(state->run, run, spin_turns)) sleep_until_change(state->run, run);
         run = state->run.load(std::memory_order_acquire);
         const int members = members_of(run);
         if (members == 0) return;
         if (index >= members) continue;
+        // Fewer members than there are run because others want processors: then the system knows better which.
+        const bool whole_team = members == state->pace.size();
+        if (state->placement.places() && whole_team != pinned) {
+          whole_team ? state->placement.pin(index) : state->placement.unpin();
+          pinned = whole_team;
+        }
         const TeamMember member(index, members, &state->barrier);
         state->entry(state->work, member);
         member.wait();
@@ -130,6 +140,9 @@ void ThreadTeam::run_erased(Entry entry, void* work) noexcept {
   const double begin = seconds_now(), computed = thread_seconds();
   state_->barrier.spun_seconds = state_->barrier.waited_seconds = 0;
   const TeamMember member(0, state_->pace.members(), &state_->barrier);
+  // The caller is placed while the team runs only: it has other things to do, and threads that it starts inherit this.
+  const bool placed = state_->placement.places() && member.size == size_;
+  if (placed) state_->placement.pin(0);
   if (member.size > 1) {
     state_->entry = entry;
     state_->work = work;
@@ -137,8 +150,19 @@ void ThreadTeam::run_erased(Entry entry, void* work) noexcept {
   }
   entry(work, member);
   member.wait();
-  state_->pace.ran(seconds_now() - begin - state_->barrier.waited_seconds,
-                   thread_seconds() - computed - state_->barrier.spun_seconds);
+  if (placed) state_->placement.unpin();
+  const double seconds = seconds_now() - begin - state_->barrier.waited_seconds;
+  const double computing = thread_seconds() - computed - state_->barrier.spun_seconds;
+  state_->pace.ran(seconds, computing);
+  const auto add = [](std::atomic<double>& sum, double value) {
+    sum.store(sum.load(std::memory_order_relaxed) + value, std::memory_order_relaxed);
+  };
+  add(state_->seconds, seconds);
+  add(state_->computing, computing);
+}
+
+TeamTimes ThreadTeam::times() const noexcept {
+  return {state_->seconds.load(std::memory_order_relaxed), state_->computing.load(std::memory_order_relaxed)};
 }
 
 int usable_processors() noexcept {

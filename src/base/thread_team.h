@@ -47,6 +47,12 @@ class TeamMember {
   Barrier* barrier_;
 };
 
+/// What a team's runs took since it began, as its first member saw it.
+struct TeamTimes {
+  double seconds = 0;    // of all runs, without what they waited for outside the team
+  double computing = 0;  // of these: neither waiting for other members nor put aside by the system
+};
+
 /// Owns `size - 1` threads; the caller of run() is the member 0. Not for use by two callers at once.
 /// Where others take the machine's processors, fewer members run (base/team_pace.h).
 class ThreadTeam {
@@ -58,6 +64,8 @@ class ThreadTeam {
   ThreadTeam& operator=(const ThreadTeam&) = delete;
 
   int size() const noexcept { return size_; }
+  /// A team of one counts nothing: it waits for nobody. Thread safe.
+  TeamTimes times() const noexcept;
 
   /// Calls `work(const TeamMember&)` on as many members as TeamMember::size says, at most size(), and returns when all
   /// are done. `work` must not throw.
