@@ -14,12 +14,14 @@ class TeamPace {
   /// Told after each run of members(): the seconds that it took, and those of them in which its first member computed,
   /// neither waiting for others nor put aside by the system.
   void ran(double seconds, double computing) noexcept;
+  /// Begins anew with all members: what comes next is other work.
+  void forget() noexcept { *this = TeamPace(size_); }
 
  private:
   void try_out(int members) noexcept;
   void settle(int members, double speed) noexcept;
 
-  const int size_;
+  int size_;
   int settled_;  // the best known number
   int members_;  // the same, or another that is tried out
 

@@ -161,6 +161,8 @@ void ThreadTeam::run_erased(Entry entry, void* work) noexcept {
   add(state_->computing, computing);
 }
 
+void ThreadTeam::forget_pace() noexcept { state_->pace.forget(); }
+
 TeamTimes ThreadTeam::times() const noexcept {
   return {state_->seconds.load(std::memory_order_relaxed), state_->computing.load(std::memory_order_relaxed)};
 }

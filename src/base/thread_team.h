@@ -66,6 +66,8 @@ class ThreadTeam {
   int size() const noexcept { return size_; }
   /// A team of one counts nothing: it waits for nobody. Thread safe.
   TeamTimes times() const noexcept;
+  /// What follows is other work than before: how many members run is found out anew. Not while the team runs.
+  void forget_pace() noexcept;
 
   /// Calls `work(const TeamMember&)` on as many members as TeamMember::size says, at most size(), and returns when all
   /// are done. `work` must not throw.

@@ -38,6 +38,7 @@ struct Engine::State {
         chooser({options.max_drafts(), options.max_logit_rows(), options.always_draft}, options.max_sequences),
         kernels(kernel_table()),
         expert_load(model->info().moe.n_layers, model->info().moe.n_experts) {
+    team->forget_pace();  // loading, which is reading and page faults, says nothing about steps
     workspace =
         model->make_workspace(options.max_batch_tokens, options.max_logit_rows(), options.context_tokens, team->size());
     logits = AnonymousMemory(static_cast<std::size_t>(options.max_logit_rows()) *
@@ -229,6 +230,7 @@ EngineStats Engine::stats() const noexcept {
   EngineStats stats = state_->stats;
   stats.expert_load = std::move(expert_load);
   stats.expert_cache = state_->model->expert_cache();
+  stats.team = state_->team->times();
   if (state_->prefixes) stats.store = state_->prefixes->stats();
   stats.waiting += static_cast<int>(state_->arrivals.size());
   return stats;

@@ -69,6 +69,7 @@ struct EngineStats {
   std::uint64_t drafts = 0, draft_tokens = 0;  // runs of guessed tokens that were verified, and their tokens
   std::uint64_t accepted_tokens = 0;           // of these, what became part of answers, or ended them
   std::uint64_t preemptions = 0, finished = 0, cancelled = 0, failed = 0, steps = 0;
+  TeamTimes team;                       // of the threads that compute
   PrefixStoreStats store;               // of an engine with a store
   ExpertCacheStats expert_cache;        // of a model whose experts are not all in memory
   std::vector<ExpertLoad> expert_load;  // (moe.n_layers), since start; tokens that are computed again count once

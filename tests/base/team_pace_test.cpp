@@ -35,6 +35,14 @@ TEST(TeamPace, FewerWhereMembersWaitForEachOther) {
   EXPECT_LT(two, 60 * 0.1);
 }
 
+TEST(TeamPace, OtherWorkBeginsWithAllMembers) {
+  TeamPace pace(2);
+  EXPECT_EQ(after(pace, 0.2, [](int members) { return members == 2 ? 0.3 : 1.0; }), 1);
+  pace.forget();
+  EXPECT_EQ(pace.members(), 2);
+  EXPECT_EQ(after(pace, 0.2, [](int) { return 0.9; }), 2);
+}
+
 TEST(TeamPace, AllAgainWhenTheMachineIsFree) {
   TeamPace pace(8);
   ASSERT_EQ(after(pace, 5, [](int members) { return members > 2 ? 0.01 : 0.8; }), 2);
