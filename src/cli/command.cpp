@@ -96,6 +96,7 @@ void add_verbs(CLI::App& program, Context& context) {
   add_convert(program, context);
   add_pack(program, context);
   add_bench(program, context);
+  add_optimize(program, context);
   add_tokenize(program, context);
   add_perplexity(program, context);
   add_logits(program, context);

@@ -32,6 +32,7 @@ void add_rm(CLI::App& program, Context& context);
 void add_show(CLI::App& program, Context& context);
 void add_convert(CLI::App& program, Context& context);
 void add_pack(CLI::App& program, Context& context);
+void add_optimize(CLI::App& program, Context& context);
 void add_bench(CLI::App& program, Context& context);
 void add_tokenize(CLI::App& program, Context& context);
 void add_perplexity(CLI::App& program, Context& context);

@@ -20,6 +20,8 @@ const char* origin_name(Origin origin) {
       return "default";
     case Origin::model:
       return "model";
+    case Origin::profile:
+      return "profile";
     case Origin::file:
       return "file";
     case Origin::environment:

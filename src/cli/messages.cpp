@@ -18,6 +18,7 @@ constexpr Messages english = {
   moebox convert IN OUT         a folder or GGUF file as GGUF: --type Q4_K_M
   moebox pack MODEL             its packed weights in a file: a faster start
   moebox bench MODEL...         speed, beside the limits of this machine
+  moebox optimize MODEL         what bounds it here, and its best settings
   moebox tokenize MODEL TEXT    text to token ids, and back
   moebox perplexity MODEL FILE  how well a model predicts a text
   moebox logits MODEL --ids ... the logits of given tokens as a NumPy file
@@ -28,7 +29,6 @@ constexpr Messages english = {
 MODEL is a name of 'list --all', a .gguf file, a folder, or hf:owner/repo/FILE.
 
   moebox run smollm2-135m-instruct "Why is the sky blue?"
-  moebox run qwen2.5-coder-0.5b-instruct "Summarise this:" --file notes.txt
 
 'moebox VERB --help' tells more of each.
 )",
@@ -79,6 +79,7 @@ constexpr Messages chinese = {
   moebox convert IN OUT         转换为其他类型的 GGUF：--type Q4_K_M
   moebox pack MODEL             把打包好的权重存为文件：启动更快
   moebox bench MODEL...         速度，以及本机的极限
+  moebox optimize MODEL         找出瓶颈与最佳设置，供 run 和 serve 使用
   moebox tokenize MODEL TEXT    文本与词元编号互相转换
   moebox perplexity MODEL FILE  模型对文本的困惑度
   moebox logits MODEL --ids ... 给定词元的 logits，存为 NumPy 文件
@@ -89,7 +90,6 @@ constexpr Messages chinese = {
 MODEL：'list --all' 中的名称、.gguf 文件、目录，或 hf:owner/repo/FILE。
 
   moebox run qwen2.5-coder-0.5b-instruct "天空为什么是蓝色的？"
-  moebox run qwen2.5-coder-0.5b-instruct "请总结：" --file notes.txt
 
 'moebox VERB --help' 给出每个命令的说明。
 )",

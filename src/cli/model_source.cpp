@@ -59,6 +59,7 @@ LanguageModelOptions model_options(const Settings& settings) {
   options.engine.n_threads = static_cast<int>(settings.integer("threads"));
   options.engine.context_tokens = static_cast<int>(settings.integer("context"));
   options.engine.kv_bytes = settings.size_bytes("kv_memory");
+  options.engine.max_batch_tokens = static_cast<int>(settings.integer("server.batch_tokens"));
   options.engine.share_prefixes = settings.flag("prefix_cache");
   const std::string speculation = settings.text("speculation");
   options.engine.speculation = speculation == "ngram" ? Speculation::ngram

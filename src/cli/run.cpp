@@ -17,6 +17,7 @@
 #include "cli/exit_code.h"
 #include "cli/json_text.h"
 #include "cli/model_source.h"
+#include "cli/profile.h"
 
 namespace moebox::cli {
 namespace {
@@ -103,6 +104,7 @@ int run(Context& context, RunOptions options) {
   Hub hub = make_hub(context);
   const auto path = fetch(context, hub, options.model);
   apply_catalogue(context.settings, hub, options.model);
+  (void)apply_profile(context.settings, path, context.console);
 
   LanguageModelOptions model_settings = model_options(settings);
   model_settings.engine.max_sequences = 1;

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "cli/model_source.h"
+#include "cli/profile.h"
 #include "io/checkpoint.h"
 #include "kv_store/kv_store.h"
 #include "server/server.h"
@@ -33,8 +34,18 @@ int serve(const Context&, const ServeOptions&) {
 
 #else
 
+LanguageModelOptions engine_options(const Settings& settings, const std::shared_ptr<BlockStore>& store) {
+  LanguageModelOptions options = model_options(settings);
+  options.engine.max_sequences = static_cast<int>(settings.integer("server.max_sequences"));
+  options.engine.max_queued = static_cast<int>(settings.integer("server.max_queued"));
+  options.engine.decode_slowdown = settings.number("server.decode_slowdown");
+  options.engine.store = store;
+  return options;
+}
+
 /// "name=model" serves a model under another name.
-ServedModel served_model(const Context& context, Hub& hub, const std::string& text) {
+ServedModel served_model(const Context& context, Hub& hub, const std::string& text,
+                         const std::shared_ptr<BlockStore>& store) {
   const auto equals = text.find('=');
   const bool named = equals != std::string::npos && equals > 0 && text.find('/') > equals;
   const std::string model = named ? text.substr(equals + 1) : text;
@@ -44,10 +55,13 @@ ServedModel served_model(const Context& context, Hub& hub, const std::string& te
       is_path ? (std::filesystem::is_directory(path) ? path.filename() : path.stem()).string() : model;
   Settings settings = context.settings;
   apply_catalogue(settings, hub, model);
-  return {.name = named ? text.substr(0, equals) : own_name,
-          .path = path,
-          .aliases = {},
-          .budget = routing_budget(settings)};
+  const bool has_profile = apply_profile(settings, path, context.console);
+  ServedModel served{.name = named ? text.substr(0, equals) : own_name,
+                     .path = path,
+                     .aliases = {},
+                     .budget = routing_budget(settings)};
+  if (has_profile) served.options = engine_options(settings, store);
+  return served;
 }
 
 /// Models are loaded when they are asked for: what none of them could do must be said before.
@@ -95,14 +109,10 @@ ServerOptions server_options(const Context& context, const ServeOptions& options
   server.allow_open = options.allow_open >= 1;
   server.allow_open_again = options.allow_open >= 2;
   Hub hub = make_hub(context);
-  for (const std::string& model : options.models) server.models.push_back(served_model(context, hub, model));
-  server.model = model_options(settings);
+  const auto store = kv_store(settings);
+  for (const std::string& model : options.models) server.models.push_back(served_model(context, hub, model, store));
+  server.model = engine_options(settings, store);
   check_draft_layers(server.models, server.model.model);
-  server.model.engine.max_sequences = count("server.max_sequences");
-  server.model.engine.max_queued = count("server.max_queued");
-  server.model.engine.max_batch_tokens = count("server.batch_tokens");
-  server.model.engine.decode_slowdown = settings.number("server.decode_slowdown");
-  server.model.engine.store = kv_store(settings);
   server.keep_alive = settings.duration("server.keep_alive");
   server.max_loaded_models = count("server.max_loaded_models");
   server.load_at_start = settings.flag("server.load_at_start");

@@ -305,7 +305,7 @@ void Settings::set(std::string_view key, std::string_view value, Origin origin, 
   if (!kept) {
     throw Error(ErrorKind::invalid_argument,
                 fmt::format("expected {}, found '{}'", expectation(*setting), printable(value)),
-                origin == Origin::file ? fmt::format("{}: {}", place, key) : place);
+                origin == Origin::file || origin == Origin::profile ? fmt::format("{}: {}", place, key) : place);
   }
   Value& present = values_.find(key)->second;
   if (origin >= present.origin) present = {*kept, origin, place};

@@ -28,7 +28,7 @@ enum class SettingType {
 };
 
 /// Where a value comes from; a later one wins over an earlier one.
-enum class Origin { fallback, model, file, environment, option };
+enum class Origin { fallback, model, profile, file, environment, option };
 
 struct Setting {
   std::string_view key;  // "temperature"; "server.port" is `port` of the table [server]

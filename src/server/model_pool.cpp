@@ -115,7 +115,7 @@ struct ModelPool::State : std::enable_shared_from_this<ModelPool::State> {
   std::variant<std::shared_ptr<Backend>, ApiError> try_load(const ServedModel& model) const {
     const auto begin = Clock::now();
     try {
-      auto backend = loader(model, model_options);
+      auto backend = loader(model, model.options.value_or(model_options));
       const double ms = std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
       log(LogLevel::info, "model_loaded",
           {{"model", model.name}, {"ms", ms}, {"context_tokens", backend->context_tokens()}});

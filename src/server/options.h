@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct ServedModel {
   std::filesystem::path path;        // a .gguf or a folder
   std::vector<std::string> aliases;  // further names that requests may use
   RoutingBudget budget{};            // on a token's experts, for requests that bring none; a dense model takes none
+  std::optional<LanguageModelOptions> options{};  // instead of ServerOptions::model
 };
 
 /// Who may call. Only the SHA-256 of the key is kept.
