@@ -5,7 +5,8 @@ MAKEFLAGS += --no-print-directory
 # As typed, without make's own expansion of a dollar sign.
 override MODEL := $(value MODEL)
 override PROMPT := $(value PROMPT)
-export MODEL PROMPT
+override MODELS := $(value MODELS)
+export MODEL PROMPT MODELS
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -17,8 +18,8 @@ help:
 	@echo "make run [MODEL=name] [PROMPT=text]  build moebox, fetch a model, chat with it"
 	@echo "make serve [MODEL=name]              an OpenAI-compatible server on http://127.0.0.1:8080"
 	@echo "make test                            every test; the last line counts them"
-	@echo "make bench [MODEL=name]              speed here, beside the limits of this machine"
-	@echo "make bench-peers MODELS=\"a.gguf ...\" llama.cpp in the same run, interleaved (compiles it first)"
+	@echo "make bench [MODELS=\"name a.gguf\"]     every benchmark: tables, limits of this machine, build/bench/ (half an hour)"
+	@echo "make bench-peers [MODELS=...]        the same, llama.cpp in the same run, interleaved (compiles it first)"
 	@echo "make fmt                             format the sources in place"
 	@echo "make asan, make tsan                 the tests under the sanitizers"
 	@echo "make install [PREFIX=/usr/local]     the program, shell completions, licence"
@@ -35,14 +36,8 @@ serve:
 test:
 	@exec scripts/test
 
-bench:
-	@scripts/prepare run && scripts/build release moebox
-	@exec build/release/moebox bench "$${MODEL:-smollm2-135m-instruct}"
-
-bench-peers:
-	@scripts/prepare peers && scripts/build release moebox
-	@test -d build/peers || { python3 -m venv build/peers && build/peers/bin/pip install -q -r bench/peers/requirements.txt; }
-	@exec build/peers/bin/python bench/peers/run.py --moebox build/release/moebox $(MODELS)
+bench bench-peers:
+	@exec scripts/bench $(filter --peers,$(@:bench-peers=--peers))
 
 fmt:
 	@scripts/prepare fmt

@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 
+from served import write_json
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TEXT = ROOT / "tests" / "golden" / "llama_cpp" / "english.txt.gz"
 TYPES = ["f32", "f16", "bf16", "q8_0"]
@@ -67,7 +69,9 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--types", nargs="+", choices=TYPES, default=TYPES)
     parser.add_argument("models", nargs="+", type=pathlib.Path)
+    parser.add_argument("--json", help="write the figures to this file")
     options = parser.parse_args()
+    report = {}
     print("| model | program | " + " | ".join(options.types) + " |\n|---|---|" + "---|" * len(options.types))
     with tempfile.TemporaryDirectory() as folder:
         text = pathlib.Path(folder) / "text.txt"
@@ -78,9 +82,12 @@ def main():
                 programs["llama.cpp"] = lambda: llama_cpp(model, text, options)
             for name, run in programs.items():
                 scores = run()
+                report.setdefault(model.stem, {})[name] = scores
                 first = scores[options.types[0]]
                 cells = [f"{first:.4f}"] + [f"{scores[kind]:.4f} ({100 * (scores[kind] / first - 1):+.2f} %)" for kind in options.types[1:]]
                 print(f"| {model.stem} | {name} | " + " | ".join(cells) + " |", flush=True)
+    write_json(options.json, report)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,12 @@ def serve(moebox, model, threads, *options):
     return Serving(moebox, [f"m={model}"], ["--load-at-start", "--threads", str(threads), *options])
 
 
+def write_json(path, report):
+    """For the option --json; nothing where it was not given."""
+    if path:
+        pathlib.Path(path).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
 def stream(server, path, body):
     """(seconds since the request, chunk) of a greedy answer; the last chunk has the usage."""
     body = {"model": "m", "temperature": 0, "stream": True, "stream_options": {"include_usage": True}, **body}

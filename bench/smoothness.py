@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a long prompt that arrives does to answers that are running: the time between their tokens before and while it is computed.
 
-    python3 bench/smoothness.py --moebox build/release/moebox MODEL [--streams 4] [--prompt 4000] [--rounds 5] [--threads 2]
+    python3 bench/smoothness.py --moebox build/release/moebox MODEL [--streams 4] [--prompt 4000] [--rounds 5] [--threads 2] [--json FILE]
 
 The aim: the 95th percentile while the prompt is computed stays within twice the quiet one. With --slowdown 0 prompts are computed at once.
 """
@@ -11,7 +11,7 @@ import threading
 import time
 
 from agent_loop import words
-from served import serve, stream
+from served import serve, stream, write_json
 
 
 class Answer(threading.Thread):
@@ -55,10 +55,11 @@ def main():
     parser.add_argument("--quiet", type=float, default=3, help="seconds of answers alone before the prompt arrives")
     parser.add_argument("--slowdown", default="2", help="server.decode_slowdown")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", help="write the figures to this file")
     args = parser.parse_args()
     server = serve(args.moebox, args.model, args.threads, "--no-prefix-cache", "--decode-slowdown", args.slowdown)
     print("round  quiet p95 ms  beside the prompt p95 ms  ratio  longest ms  first token s  alone s")
-    ratios = []
+    rounds = []
     for number in range(args.rounds):
         alone = first_token(server, words(args.prompt, 1000 + number))
         answers = [Answer(server, 10 * number + i, 6000) for i in range(args.streams)]
@@ -77,10 +78,14 @@ def main():
         beside = [gap for answer in answers for gap in answer.gaps(arrival, end)]
         for answer in answers:
             answer.join()
-        ratios.append(percentile_95(beside) / percentile_95(quiet))
-        print(f"{number + 1:5} {percentile_95(quiet) * 1000:13.1f} {percentile_95(beside) * 1000:25.1f} {ratios[-1]:6.2f} {max(beside) * 1000:11.0f} {waited:14.2f} {alone:8.2f}", flush=True)
+        before, during = percentile_95(quiet) * 1000, percentile_95(beside) * 1000
+        rounds.append({"quiet_p95_ms": before, "beside_p95_ms": during, "ratio": during / before, "longest_ms": max(beside) * 1000,
+                       "first_token_s": waited, "first_token_alone_s": alone})
+        print(f"{number + 1:5} {before:13.1f} {during:25.1f} {during / before:6.2f} {max(beside) * 1000:11.0f} {waited:14.2f} {alone:8.2f}", flush=True)
     server.stop()
-    print(f"median ratio: {statistics.median(ratios):.2f}")
+    ratio = statistics.median(figures["ratio"] for figures in rounds)
+    print(f"median ratio: {ratio:.2f}")
+    write_json(args.json, {"rounds": rounds, "ratio": ratio})
 
 
 if __name__ == "__main__":

@@ -7,12 +7,11 @@ Two servers answer the same questions in turns, greedy or with the same seed; th
 of decode speeds (tokens after the first one by the time since it).
 """
 import argparse
-import json
 import os
 import statistics
 import sys
 
-from served import serve, stream
+from served import serve, stream, write_json
 
 PROGRAM = '''class Inventory:
     def __init__(self, warehouse, capacity):
@@ -127,9 +126,7 @@ def main():
         print(f"{task:8} {figures[task]['off']:8.1f} {figures[task]['ngram']:8.1f}        {figures[task]['ratio']:8.2f}   {right}/{drafted}", flush=True)
     off.stop()
     ngram.stop()
-    if args.json:
-        with open(args.json, "w", encoding="utf-8") as file:
-            json.dump(figures, file, indent=1)
+    write_json(args.json, figures)
 
 
 if __name__ == "__main__":
