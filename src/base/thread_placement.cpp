@@ -1,37 +1,57 @@
 #include "base/thread_placement.h"
 
 #include <algorithm>
-#include <cstdio>
+#include <charconv>
+#include <fstream>
 #include <string>
-#include <utility>
+#include <tuple>
 
 namespace moebox {
 namespace {
 
-/// The first processor of those that share a core with this one; itself where the system does not tell.
-int first_of_core(int processor) {
-  const std::string name = "/sys/devices/system/cpu/cpu" + std::to_string(processor) + "/topology/thread_siblings_list";
-  int first = processor;
-  if (std::FILE* file = std::fopen(name.c_str(), "r")) {
-    if (std::fscanf(file, "%d", &first) != 1) first = processor;
-    std::fclose(file);
+namespace fs = std::filesystem;
+
+/// The first processor of those that share a core with this one.
+int first_of_core(const fs::path& processor, int number) {
+  std::ifstream file(processor / "topology" / "thread_siblings_list");
+  int first = number;
+  return file >> first ? first : number;
+}
+
+/// The memory node is told by a link in the processor's folder: node0, node1 ...
+int node_of(const fs::path& processor) {
+  std::error_code none;
+  for (fs::directory_iterator entry(processor, none), end; !none && entry != end; entry.increment(none)) {
+    const std::string name = entry->path().filename();
+    int node = 0;
+    const char* last = name.data() + name.size();
+    if (name.starts_with("node") && std::from_chars(name.data() + 4, last, node).ptr == last && name.size() > 4)
+      return node;
   }
-  return first;
+  return 0;
 }
 
 }  // namespace
+
+std::vector<int> placement_order(const cpu_set_t& processors, const fs::path& system) {
+  std::vector<std::tuple<bool, int, int>> order;
+  for (int number = 0; number < CPU_SETSIZE; ++number) {
+    if (!CPU_ISSET(number, &processors)) continue;
+    const fs::path folder = system / "cpu" / ("cpu" + std::to_string(number));
+    order.emplace_back(first_of_core(folder, number) != number, node_of(folder), number);
+  }
+  std::sort(order.begin(), order.end());
+  std::vector<int> numbers;
+  for (const auto& [second, node, number] : order) numbers.push_back(number);
+  return numbers;
+}
 
 ThreadPlacement::ThreadPlacement(int n_members) {
   if (n_members < 2 || sched_getaffinity(0, sizeof all_, &all_) != 0) return;
   const int n_processors = CPU_COUNT(&all_);
   if (n_members > n_processors || 2 * n_members <= n_processors) return;
-  std::vector<std::pair<bool, int>> order;  // a core's first thread before all second ones
-  for (int processor = 0; processor < CPU_SETSIZE; ++processor) {
-    if (CPU_ISSET(processor, &all_)) order.emplace_back(first_of_core(processor) != processor, processor);
-  }
-  std::sort(order.begin(), order.end());
-  for (int member = 0; member < n_members; ++member)
-    processors_.push_back(order[static_cast<std::size_t>(member)].second);
+  processors_ = placement_order(all_, "/sys/devices/system");
+  processors_.resize(static_cast<std::size_t>(n_members));
 }
 
 void ThreadPlacement::pin(int member) const noexcept {

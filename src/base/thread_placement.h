@@ -1,12 +1,20 @@
-// Which processor each member of a thread team runs on: one of its own, different cores before a core's second thread.
-// Left to the system, two members that spin at barriers can share one processor for seconds while another idles.
+// Which processor each member of a thread team runs on: one of its own, different cores before a core's second thread,
+// neighbours on one memory node. Left to the system, two members that spin at barriers can share one processor for
+// seconds while another idles. Members pack the part of each matrix that they will multiply by: the pages that they
+// touch first lie on their own node.
 #pragma once
 
+#include <filesystem>
 #include <vector>
 
 #include <sched.h>
 
 namespace moebox {
+
+/// The processors in the order in which members take them: a core's first threads, node by node, then second threads.
+/// `system` is where Linux describes them (/sys/devices/system); what it does not tell counts as one node of whole
+/// cores.
+std::vector<int> placement_order(const cpu_set_t& processors, const std::filesystem::path& system);
 
 class ThreadPlacement {
  public:
