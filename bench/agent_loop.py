@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Time to the first token, turn by turn, of an agent whose prompt grows: instructions, then a tool's answer and the model's own in every turn.
 
-    python3 bench/agent_loop.py --moebox build/release/moebox MODEL [--turns 30] [--instructions 1000] [--new 120] [--threads 2] [--json FILE]
+    python3 bench/agent_loop.py --moebox build/release/moebox MODEL [--turns 30] [--instructions 1000] [--new 120] [--threads 2] [--pause 0] [--json FILE]
 
 Two servers answer the same turns one after the other, one with the prefix cache and one without; they take turns, and the answers must be equal.
 """
 import argparse
 import statistics
 import sys
+import time
 
 from served import serve, stream, write_json
 
@@ -36,6 +37,7 @@ def main():
     parser.add_argument("--new", type=int, default=120, help="tokens of a tool's answer, about")
     parser.add_argument("--answer", type=int, default=24, help="tokens of the model's answer")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--pause", type=float, default=0, help="seconds that a tool takes: servers have nothing to do meanwhile")
     parser.add_argument("--json", help="write the figures to this file")
     args = parser.parse_args()
     servers = {name: serve(args.moebox, args.model, args.threads, setting) for name, setting in (("cached", "--prefix-cache"), ("computed", "--no-prefix-cache"))}
@@ -45,6 +47,7 @@ def main():
     print("turn  prompt  found  cached ms  computed ms")
     for turn in range(args.turns):
         prompt += "\n" + words(args.new, turn + 1) + "\n"
+        time.sleep(args.pause)
         found = {name: answer(server, prompt, args.answer) for name, server in servers.items()}
         if found["cached"][0] != found["computed"][0]:
             sys.exit(f"turn {turn + 1}: the answers differ")

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "runtime/block_pool.h"
 #include "runtime/draft_chooser.h"
+#include "runtime/idle_prefill.h"
 #include "runtime/layer_drafter.h"
 #include "runtime/scheduler.h"
 
@@ -36,6 +37,7 @@ struct Engine::State {
                   {options.max_batch_tokens, options.max_sequences, options.share_prefixes, model->info().roles_matter},
                   prefixes.get(), options.decode_slowdown > 0 ? &pacer : nullptr),
         chooser({options.max_drafts(), options.max_logit_rows(), options.always_draft}, options.max_sequences),
+        idle_prefill(options.share_prefixes && model->info().roles_matter, options.max_batch_tokens),
         kernels(kernel_table()),
         expert_load(model->info().moe.n_layers, model->info().moe.n_experts) {
     team->forget_pace();  // loading, which is reading and page faults, says nothing about steps
@@ -71,6 +73,8 @@ struct Engine::State {
   void commit(const std::vector<ScheduledSpan>& scheduled) noexcept;
   void make_drafts() noexcept;
   void keep(const std::vector<ScheduledSpan>& scheduled) noexcept;
+  bool has_idle_work() const noexcept;
+  void use_idle_time() noexcept;
   bool deliver(Sequence& sequence, const GeneratedToken& token) noexcept;
   std::shared_ptr<const Error> error_at_hand(const char* where) const noexcept;
   std::shared_ptr<const Error> step_error() const noexcept;
@@ -86,6 +90,7 @@ struct Engine::State {
   Scheduler scheduler;
   DraftChooser chooser;
   std::optional<LayerDrafter> drafter;  // of a model with a layer for it
+  IdlePrefill idle_prefill;
   const KernelTable& kernels;
   ExpertLoadCounter expert_load;
   std::unique_ptr<Workspace> workspace;
@@ -254,7 +259,10 @@ void Engine::State::loop() noexcept {
   while (take_news()) {
     const auto& scheduled = scheduler.schedule();
     stalled = scheduled.empty();
-    if (stalled) continue;
+    if (stalled) {
+      if (has_idle_work()) use_idle_time();
+      continue;
+    }
     const auto begin = Clock::now();
     const auto n_answers = static_cast<int>(std::count_if(
         scheduled.begin(), scheduled.end(), [](const auto& span) { return span.n_tokens == 1 && span.reaches_end(); }));
@@ -275,7 +283,8 @@ bool Engine::State::take_news() noexcept {
   {
     std::unique_lock lock(mutex);
     news.wait(lock, [&] {
-      return stopping || cancelled || blocks_read || !arrivals.empty() || !(scheduler.idle() || stalled);
+      return stopping || cancelled || blocks_read || !arrivals.empty() || !(scheduler.idle() || stalled) ||
+             has_idle_work();
     });
     some_cancelled = std::exchange(cancelled, false);
     some_read = std::exchange(blocks_read, false);
@@ -429,8 +438,38 @@ void Engine::State::commit(const std::vector<ScheduledSpan>& scheduled) noexcept
   for (const Ending& ending : endings) {
     SequenceList removed = scheduler.remove_if([&](const Sequence& s) { return &s == ending.sequence; });
     finish(removed.front(), ending.reason, ending.error.get());
+    if (ending.reason == FinishReason::stop || ending.reason == FinishReason::length)
+      idle_prefill.add(std::move(removed));
   }
   publish_stats();
+}
+
+bool Engine::State::has_idle_work() const noexcept {
+  return !idle_prefill.empty() && scheduler.idle() && !scheduler.is_reading();
+}
+
+/// One piece: what arrives meanwhile waits for no more.
+void Engine::State::use_idle_time() noexcept {
+  Sequence& sequence = idle_prefill.newest();
+  const auto& scheduled = scheduler.schedule_idle(sequence, idle_prefill.piece_tokens());
+  if (scheduled.empty()) return idle_prefill.drop_newest();
+  const int n_tokens = scheduled.front().n_tokens;
+  const auto begin = Clock::now();
+  run(scheduled);
+  const bool worthless = !failed.empty();
+  failed.clear();
+  if (!worthless) keep(scheduled);
+  scheduler.end_idle(sequence);
+  if (worthless)
+    idle_prefill.drop_newest();
+  else
+    idle_prefill.piece_took(n_tokens, ms_between(begin, Clock::now()));
+  // No request's tokens.
+  tokens.clear();
+  spans.clear();
+  publish_stats();
+  const std::lock_guard lock(mutex);
+  stats.idle_prompt_tokens += worthless ? 0 : static_cast<std::uint64_t>(n_tokens);
 }
 
 /// False: that was the last one.
@@ -445,6 +484,7 @@ bool Engine::State::deliver(Sequence& sequence, const GeneratedToken& token) noe
   }
   figures.decode_ms = ms_between(sequence.first_token, now);
   if (std::find(sequence.stop_tokens.begin(), sequence.stop_tokens.end(), token.id) != sequence.stop_tokens.end()) {
+    sequence.ended_by = token.id;
     endings.push_back({&sequence, FinishReason::stop, {}});
     return false;
   }
@@ -492,7 +532,9 @@ void Engine::State::keep(const std::vector<ScheduledSpan>& scheduled) noexcept {
 /// Has the draft layer take in what was computed and, if the next step will only decode, say what comes next.
 void Engine::State::make_drafts() noexcept {
   const auto begin = Clock::now();
-  const auto decodes = [](const LayerDrafter::Computed& one) { return one.sequence->pending() == one.n_tokens + 1; };
+  const auto decodes = [](const LayerDrafter::Computed& one) {
+    return one.sequence->sink != nullptr && one.sequence->pending() == one.n_tokens + 1;
+  };
   const auto ends = [&](const LayerDrafter::Computed& one) {
     return one.sequence->cancelled || std::any_of(endings.begin(), endings.end(), [&](const Ending& ending) {
              return ending.sequence == one.sequence;

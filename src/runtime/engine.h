@@ -65,9 +65,10 @@ struct EngineStats {
   int kv_blocks_total = 0, kv_blocks_used = 0;
   int kv_blocks_idle = 0;                                    // unused ones whose content can be shared
   std::uint64_t prefix_tokens = 0, prefix_tokens_found = 0;  // of prompts: looked up in the cache, and found there
-  std::uint64_t prompt_tokens = 0, generated_tokens = 0;     // since start
-  std::uint64_t drafts = 0, draft_tokens = 0;  // runs of guessed tokens that were verified, and their tokens
-  std::uint64_t accepted_tokens = 0;           // of these, what became part of answers, or ended them
+  std::uint64_t idle_prompt_tokens = 0;  // of answers: computed again as prompt while nothing else was to be done
+  std::uint64_t prompt_tokens = 0, generated_tokens = 0;  // since start
+  std::uint64_t drafts = 0, draft_tokens = 0;             // runs of guessed tokens that were verified, and their tokens
+  std::uint64_t accepted_tokens = 0;                      // of these, what became part of answers, or ended them
   std::uint64_t preemptions = 0, finished = 0, cancelled = 0, failed = 0, steps = 0;
   TeamTimes team;                       // of the threads that compute
   PrefixStoreStats store;               // of an engine with a store

@@ -55,7 +55,8 @@ void Scheduler::admit() noexcept {
   while (!waiting_.empty() && budget_ > 0 &&
          running_.size() + reading_.size() < static_cast<std::size_t>(limits_.max_sequences)) {
     Sequence& sequence = waiting_.front();
-    take_shared_blocks(sequence);
+    // All but the last token may be found: the logits of that one are wanted.
+    take_shared_blocks(sequence, static_cast<int>(sequence.tokens.size()) - 1);
     if (!pool_.grow(sequence.blocks, static_cast<int>(sequence.tokens.size()))) return give_back_blocks(sequence);
     if (store_ != nullptr && shares(sequence) && store_->begin_reading(sequence, sequence.n_published)) {
       reading_.splice(reading_.end(), waiting_, waiting_.begin());
@@ -66,6 +67,18 @@ void Scheduler::admit() noexcept {
     spans_.push_back({&sequence, n_tokens});
     budget_ -= n_tokens;
   }
+}
+
+const std::vector<ScheduledSpan>& Scheduler::schedule_idle(Sequence& sequence, int n_tokens) noexcept {
+  spans_.clear();
+  const int end = static_cast<int>(sequence.tokens.size()) / kv_block_tokens * kv_block_tokens;
+  take_shared_blocks(sequence, end);
+  n_tokens = std::min(n_tokens, end - sequence.n_computed);
+  if (n_tokens > 0 && pool_.grow(sequence.blocks, sequence.n_computed + n_tokens))
+    spans_.push_back({&sequence, n_tokens, 0, false});
+  else
+    give_back_blocks(sequence);
+  return spans_;
 }
 
 /// It has its blocks, and runs from now on.
@@ -146,11 +159,10 @@ BlockContent Scheduler::content_of(const Sequence& sequence, int block) const no
   return content;
 }
 
-/// All but the last token may be found: the logits of that one are wanted.
-void Scheduler::take_shared_blocks(Sequence& sequence) noexcept {
+/// Full blocks of the first `n_tokens`.
+void Scheduler::take_shared_blocks(Sequence& sequence, int n_tokens) noexcept {
   if (!shares(sequence)) return;
-  const int n_tokens = static_cast<int>(sequence.tokens.size());
-  while ((sequence.n_published + 1) * kv_block_tokens < n_tokens) {
+  while ((sequence.n_published + 1) * kv_block_tokens <= n_tokens) {
     const std::uint64_t identity = pool_.share(sequence.blocks, content_of(sequence, sequence.n_published));
     if (identity == 0) break;
     sequence.published_identity = identity;

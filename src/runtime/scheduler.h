@@ -17,7 +17,8 @@ struct ScheduledSpan {
   Sequence* sequence;
   int n_tokens;
   int n_drafts = 0;
-  bool reaches_end() const noexcept { return n_tokens == sequence->pending(); }
+  bool wants_token = true;  // the one after the sequence's last
+  bool reaches_end() const noexcept { return wants_token && n_tokens == sequence->pending(); }
 };
 
 /// First come, first served. Decodes come first in a step, then prefills of running sequences, then new ones while
@@ -64,6 +65,12 @@ class Scheduler {
   /// So many tokens of the sequence have been computed, and computed well; they are part of it.
   void computed(Sequence& sequence, int n_tokens) noexcept;
 
+  /// The step of an idle scheduler: the next tokens, at most `n_tokens`, of a sequence that is not the scheduler's and
+  /// whose tokens are all prompt. Empty when its full blocks are in the cache, or there is no room for more. In
+  /// between, the sequence holds no block: what it computed is found again unless others needed the room.
+  const std::vector<ScheduledSpan>& schedule_idle(Sequence& sequence, int n_tokens) noexcept;
+  void end_idle(Sequence& sequence) noexcept { give_back_blocks(sequence); }
+
   /// Sequences whose blocks have been read run from now on.
   void take_in_what_was_read() noexcept;
 
@@ -93,7 +100,7 @@ class Scheduler {
   void preempt_youngest() noexcept;
   bool shares(const Sequence& sequence) const noexcept { return limits_.share_prefixes && sequence.share_prefix; }
   BlockContent content_of(const Sequence& sequence, int block) const noexcept;
-  void take_shared_blocks(Sequence& sequence) noexcept;
+  void take_shared_blocks(Sequence& sequence, int n_tokens) noexcept;
   void give_back_blocks(Sequence& sequence) noexcept;
 
   BlockPool& pool_;

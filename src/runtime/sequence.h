@@ -46,6 +46,21 @@ struct Sequence {
     blocks.reserve(static_cast<std::size_t>(BlockPool::needed(max_tokens)));
   }
 
+  /// The answer, and the token that ended it, are taken for prompt from now on; nobody asks for more tokens. What was
+  /// computed of them is something else (docs/determinism.md), and so are the names of its blocks in a store. It has no
+  /// blocks.
+  void become_prompt() noexcept {
+    if (ended_by >= 0 && static_cast<int>(tokens.size()) < max_tokens) tokens.push_back(ended_by);
+    const auto n_same = static_cast<std::size_t>(n_prompt / kv_block_tokens);
+    if (stored.names.size() > n_same + 1) stored.names.resize(n_same + 1);
+    stored.n_stored = std::min(stored.n_stored, static_cast<int>(n_same));
+    n_prompt = static_cast<int>(tokens.size());
+    n_routed = n_prompt;  // its experts have been counted
+    n_computed = n_published = 0;
+    published_identity = 0;
+    sink.reset();
+  }
+
   /// Tokens whose keys and values are not in the cache yet. One: it decodes; more: it is (again) in its prefill.
   int pending() const noexcept { return static_cast<int>(tokens.size()) - n_computed; }
 
@@ -56,7 +71,7 @@ struct Sequence {
 
   std::uint64_t id = 0;         // given by the engine when it takes the request in
   std::vector<TokenId> tokens;  // prompt and answer
-  const int n_prompt;
+  int n_prompt;
   const int max_tokens;  // prompt and answer together
   const std::vector<TokenId> stop_tokens;
   const RoutingBudget budget;
@@ -68,6 +83,7 @@ struct Sequence {
   DraftState drafts;
   std::atomic<bool> cancelled{false};  // set by other threads
 
+  TokenId ended_by = -1;                 // the stop token that ended the answer
   int n_routed = 0;                      // tokens whose experts have been counted
   int n_computed = 0;                    // tokens whose keys and values are in `blocks`
   std::vector<int> blocks;               // of the KV cache

@@ -157,6 +157,9 @@ std::string Metrics::text(const std::vector<ModelPool::Status>& models, const Ga
             [](const Status& s) { return s.engine.prefix_tokens; });
   per_model("vllm:prefix_cache_hits_total", "counter", "Of these, tokens that were found there.",
             [](const Status& s) { return s.engine.prefix_tokens_found; });
+  per_model("moebox:idle_prompt_tokens_total", "counter",
+            "Tokens of answers that were computed again, as prompt of a next turn, while there was nothing else to do.",
+            [](const Status& s) { return s.engine.idle_prompt_tokens; });
   per_model("vllm:spec_decode_num_drafts_total", "counter", "Runs of drafted tokens that were verified.",
             [](const Status& s) { return s.engine.drafts; });
   per_model("vllm:spec_decode_num_draft_tokens_total", "counter", "Their tokens.",

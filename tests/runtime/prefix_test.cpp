@@ -185,6 +185,13 @@ EngineStats stats_when_idle(Engine& engine) {
   return engine.stats();
 }
 
+/// Whether so many tokens of answers have been computed as prompt, in all.
+bool idle_time_was_used(const Engine& engine, std::uint64_t n_tokens) {
+  for (int i = 0; i < 3000 && engine.stats().idle_prompt_tokens < n_tokens; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  return engine.stats().idle_prompt_tokens == n_tokens;
+}
+
 class Prefix : public testing::TestWithParam<bool> {};
 INSTANTIATE_TEST_SUITE_P(Models, Prefix, testing::Bool(),
                          [](const auto& info) { return std::string(info.param ? "latent" : "dense"); });
@@ -195,6 +202,7 @@ void expect_same_conversation(bool latent, KvType kv_type) {
   const int vocab = cached->model().vocab_size;
   Tokens prompt = tokens_of(45, 1, vocab);
   int known = 0, n_looked_up = 0, n_found = 0;  // tokens that the cache must have
+  std::uint64_t n_idle = 0;
   for (unsigned turn = 0; turn < 4; ++turn) {
     const auto found = answer(*cached, greedy(prompt, 21)), expected = answer(*plain, greedy(prompt, 21));
     EXPECT_EQ(found->stats.cached_tokens, known / kv_block_tokens * kv_block_tokens);
@@ -205,10 +213,16 @@ void expect_same_conversation(bool latent, KvType kv_type) {
               0);
     n_looked_up += static_cast<int>(prompt.size());
     n_found += found->stats.cached_tokens;
-    // Where roles matter an answer that comes back as a prompt is something else; and its last token was not computed.
-    known = static_cast<int>(prompt.size());
+    const auto n_prompt = static_cast<int>(prompt.size());
     prompt.insert(prompt.end(), found->tokens.begin(), found->tokens.end());
-    if (!latent) known = static_cast<int>(prompt.size()) - 1;
+    known = static_cast<int>(prompt.size());
+    // Where roles matter an answer that comes back as prompt is something else, and all of it is computed once more;
+    // where they do not, its last token was never computed.
+    if (latent)
+      n_idle += static_cast<std::uint64_t>((known / kv_block_tokens - n_prompt / kv_block_tokens) * kv_block_tokens);
+    else
+      --known;
+    ASSERT_TRUE(idle_time_was_used(*cached, n_idle));
     const Tokens more = tokens_of(13, turn + 10, vocab);
     prompt.insert(prompt.end(), more.begin(), more.end());
   }
@@ -217,6 +231,7 @@ void expect_same_conversation(bool latent, KvType kv_type) {
   EXPECT_EQ(stats.prefix_tokens, static_cast<std::uint64_t>(n_looked_up));
   EXPECT_EQ(stats.prefix_tokens_found, static_cast<std::uint64_t>(n_found));
   EXPECT_EQ(stats_when_idle(*plain).prefix_tokens, 0u);
+  EXPECT_EQ(stats_when_idle(*plain).idle_prompt_tokens, 0u);
 }
 
 TEST_P(Prefix, AConversationComputesWhatIsNewAndChangesNoBit) {
@@ -271,6 +286,105 @@ TEST_P(Prefix, WhatWasUsedLongestAgoMakesRoom) {
   const EngineStats stats = stats_when_idle(*engine);
   EXPECT_EQ(stats.kv_blocks_used, 0);
   EXPECT_EQ(stats.kv_blocks_idle, 11);  // one was never full
+}
+
+/// Makes an answer of given tokens.
+class Dictation final : public LogitProcessor {
+ public:
+  explicit Dictation(Tokens tokens) : tokens_(std::move(tokens)) {}
+  void apply(std::span<float> logits, std::span<const TokenId>) override {
+    logits[static_cast<std::size_t>(tokens_.at(next_++))] = 1e30f;
+  }
+
+ private:
+  Tokens tokens_;
+  std::size_t next_ = 0;
+};
+
+GenerationRequest dictated(Tokens prompt, const Tokens& tokens) {
+  GenerationRequest request = greedy(std::move(prompt), static_cast<int>(tokens.size()));
+  request.processors.push_back(std::make_shared<Dictation>(tokens));
+  return request;
+}
+
+TEST(IdlePrefill, TheTokenThatEndedAnAnswerIsTakenAsPromptToo) {
+  const auto engine = engine_of(true, true), plain = engine_of(true, false);
+  const int vocab = engine->model().vocab_size;
+  Tokens prompt = tokens_of(40, 1, vocab), said = tokens_of(23, 2, vocab);
+  const TokenId end = 7;
+  for (TokenId& id : said) id = id == end ? end + 1 : id;
+  said.push_back(end);
+  GenerationRequest request = dictated(prompt, said);
+  request.stop_tokens = {end};
+  const auto first = answer(*engine, std::move(request));
+  ASSERT_EQ(first->tokens.size(), 23u);
+  ASSERT_TRUE(idle_time_was_used(*engine, 32));
+  prompt.insert(prompt.end(), said.begin(), said.end());
+  ASSERT_EQ(prompt.size(), 64u);
+  const Tokens more = tokens_of(10, 3, vocab);
+  prompt.insert(prompt.end(), more.begin(), more.end());
+  const auto found = answer(*engine, greedy(prompt, 9)), expected = answer(*plain, greedy(prompt, 9));
+  EXPECT_EQ(found->stats.cached_tokens, 64);
+  EXPECT_EQ(found->tokens, expected->tokens);
+  EXPECT_EQ(found->logprobs, expected->logprobs);
+}
+
+TEST(IdlePrefill, BelongsToTheRequestsScopeAndBudget) {
+  const auto engine = engine_of(true, true);
+  const Tokens prompt = tokens_of(40, 1, engine->model().vocab_size);
+  GenerationRequest request = greedy(prompt, 30);
+  request.prefix_scope = 1;
+  request.budget.max_experts = 1;
+  const auto said = answer(*engine, std::move(request))->tokens;
+  ASSERT_TRUE(idle_time_was_used(*engine, 32));
+  Tokens next = prompt;
+  next.insert(next.end(), said.begin(), said.end());
+  const auto cached = [&](std::uint64_t scope, int max_experts) {
+    GenerationRequest again = greedy(next, 1);
+    again.prefix_scope = scope;
+    again.budget.max_experts = max_experts;
+    return answer(*engine, std::move(again))->stats.cached_tokens;
+  };
+  EXPECT_EQ(cached(0, 1), 0);
+  EXPECT_EQ(cached(1, 0), 0);
+  EXPECT_EQ(cached(1, 1), 64);
+}
+
+TEST(IdlePrefill, LeavesOutWhatIsNotShared) {
+  const auto engine = engine_of(true, true);
+  const int vocab = engine->model().vocab_size;
+  GenerationRequest own = greedy(tokens_of(40, 1, vocab), 40);
+  own.share_prefix = false;
+  answer(*engine, std::move(own));
+  answer(*engine, greedy(tokens_of(40, 2, vocab), 10));  // no block more is full
+  answer(*engine, greedy(tokens_of(40, 3, vocab), 30));
+  EXPECT_TRUE(idle_time_was_used(*engine, 32));
+}
+
+TEST(IdlePrefill, GivesWayToRequests) {
+  // Eight blocks hold one long sequence: what waits for idle time takes none that a request needs.
+  const auto engine = engine_of(true, true, 8), plain = engine_of(true, false);
+  const int vocab = engine->model().vocab_size;
+  for (unsigned seed = 0; seed < 24; ++seed) {
+    const Tokens prompt = tokens_of(seed % 3 == 2 ? 200 : 40, seed, vocab);
+    const auto found = answer(*engine, greedy(prompt, 41)), expected = answer(*plain, greedy(prompt, 41));
+    EXPECT_EQ(found->tokens, expected->tokens) << seed;
+    EXPECT_EQ(found->logprobs, expected->logprobs) << seed;
+  }
+}
+
+TEST(IdlePrefill, EndsWithTheEngine) {
+  const auto begin = std::chrono::steady_clock::now();
+  for (int round = 0; round < 10; ++round) {
+    const auto engine = engine_of(true, true);
+    std::vector<std::shared_ptr<Answered>> sinks;
+    for (unsigned seed = 0; seed < 20; ++seed) {
+      sinks.push_back(std::make_shared<Answered>());
+      engine->submit(greedy(tokens_of(20, seed, engine->model().vocab_size), 50), sinks.back());
+    }
+    for (const auto& sink : sinks) sink->wait();
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::minutes(2));
 }
 
 }  // namespace

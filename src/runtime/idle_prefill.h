@@ -1,0 +1,40 @@
+// Answers that wait to be computed once more, as the prompt they will come back as. Models with latent attention
+// compute prompts and answers by different forms (docs/determinism.md): what the cache holds of an answer is of no use
+// to the next turn of a conversation. While nothing else is to be done, that is made up for. It chooses; the engine
+// computes.
+#pragma once
+
+#include "runtime/sequence.h"
+
+namespace moebox {
+
+class IdlePrefill {
+ public:
+  /// `max_batch_tokens` of a step. Not `wanted`: it takes nothing.
+  IdlePrefill(bool wanted, int max_batch_tokens) noexcept
+      : wanted_(wanted && max_batch_tokens >= kv_block_tokens),
+        most_tokens_(max_batch_tokens / kv_block_tokens * kv_block_tokens) {}
+
+  /// Takes over a sequence that has ended well and has no blocks any more; destroys it where nothing is gained. The
+  /// newest one is the likeliest to be gone on with: the oldest makes room.
+  void add(SequenceList&& ended) noexcept;
+  bool empty() const noexcept { return waiting_.empty(); }
+  /// All its tokens are prompt now. Not while empty.
+  Sequence& newest() noexcept { return waiting_.front(); }
+  void drop_newest() noexcept { waiting_.pop_front(); }
+
+  /// Tokens of the next piece, whole blocks: a request that arrives waits for no more than a piece.
+  int piece_tokens() const noexcept { return piece_tokens_; }
+  void piece_took(int n_tokens, double ms) noexcept;
+
+ private:
+  static constexpr std::size_t most_waiting = 16;
+  static constexpr double piece_ms = 30;
+
+  const bool wanted_;
+  const int most_tokens_;
+  int piece_tokens_ = kv_block_tokens;
+  SequenceList waiting_;  // newest first
+};
+
+}  // namespace moebox
