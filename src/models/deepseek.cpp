@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "base/log.h"
 #include "io/checkpoint.h"
 #include "models/decoder_info.h"
 #include "models/embedding_and_head.h"
@@ -224,6 +225,17 @@ ModelInfo deepseek_info(const DeepseekSpec& spec, const Checkpoint& checkpoint, 
   return info;
 }
 
+/// llama.cpp's converter leaves the score out where a config.json has no scoring_func, as transformers writes V3's, and
+/// llama.cpp then takes a softmax: the file says that, though the model that it was made of has a sigmoid.
+void warn_of_an_unstated_score(const DeepseekSpec& spec, const Checkpoint& checkpoint) {
+  constexpr const char* key = "deepseek2.expert_gating_func";
+  if (checkpoint.format() != Checkpoint::Format::gguf || !spec.gate_bias || checkpoint.find(key) != nullptr) return;
+  log(LogLevel::warning, "the file does not state its gates' score: a softmax is taken, as llama.cpp does",
+      {{"key", key},
+       {"reason", "gates with a correction bias have a sigmoid in DeepSeek-V3"},
+       {"what to do", "convert the Hugging Face folder with 'moebox convert'"}});
+}
+
 }  // namespace
 
 ModelInfo describe_deepseek(const Checkpoint& checkpoint, const ModelOptions& options) {
@@ -233,6 +245,7 @@ ModelInfo describe_deepseek(const Checkpoint& checkpoint, const ModelOptions& op
 std::unique_ptr<const Model> load_deepseek(const Checkpoint& checkpoint, const WeightTask& task,
                                            const ModelOptions& options) {
   const DeepseekSpec spec = read_deepseek(checkpoint);
+  warn_of_an_unstated_score(spec, checkpoint);
   return std::make_unique<Deepseek>(spec, deepseek_info(spec, checkpoint, options), checkpoint, task, options);
 }
 

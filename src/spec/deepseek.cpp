@@ -128,7 +128,7 @@ DeepseekSpec read_hf_deepseek(const Checkpoint& checkpoint) {
 
 // ---- GGUF ----
 
-void read_gguf_gate(const GgufReader& read, GateSpec& gate) {
+void read_gguf_gate(const GgufReader& read, bool bias, GateSpec& gate) {
   gate.n_experts = read.integer("expert_count", 1, max_experts_of_a_layer);
   gate.top_k = read.integer("expert_used_count", 1, max_experts_of_a_layer);
   gate.scale = read.number("expert_weights_scale", 1.0);
@@ -137,7 +137,8 @@ void read_gguf_gate(const GgufReader& read, GateSpec& gate) {
   constexpr int softmax = 1, sigmoid = 2;  // files of V2 from before the key existed have a softmax
   gate.score = read.integer("expert_gating_func", softmax, sigmoid, softmax) == sigmoid ? GateScore::sigmoid
                                                                                         : GateScore::softmax;
-  gate.group_score = gate.score == GateScore::sigmoid ? GroupScore::sum_of_best2 : GroupScore::best;
+  // A bias is noaux_tc's, which judges groups by their two best whatever the score.
+  gate.group_score = bias || gate.score == GateScore::sigmoid ? GroupScore::sum_of_best2 : GroupScore::best;
   gate.n_groups = std::max(1, read.integer("expert_group_count", 0, max_experts_of_a_layer, 1));
   gate.top_groups = std::max(1, read.integer("expert_group_used_count", 0, max_experts_of_a_layer, 1));
   gate.attention = read_gguf_gate_attention(read);
@@ -159,9 +160,9 @@ DeepseekSpec read_gguf_deepseek(const Checkpoint& checkpoint) {
   spec.shared_intermediate_size = spec.moe_intermediate_size * read.integer("expert_shared_count", 0, 256, 0);
   spec.tied_embeddings = checkpoint.find_tensor("output.weight") == nullptr;
   spec.vocab_size = read.vocab_size();
-  read_gguf_gate(read, spec.gate);
   const std::string layer = "blk." + std::to_string(spec.n_dense_layers) + ".";
   spec.gate_bias = checkpoint.find_tensor(layer + "exp_probs_b.bias") != nullptr;
+  read_gguf_gate(read, spec.gate_bias, spec.gate);
 
   MlaSpec& mla = spec.mla;
   mla.n_heads = read.integer("attention.head_count", 1, max_heads);

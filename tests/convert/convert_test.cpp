@@ -45,15 +45,23 @@ std::vector<TokenId> greedy(LoadedModel& loaded, std::vector<TokenId> tokens, st
   return chosen;
 }
 
-/// Changes a flag in a file's metadata.
-void set_flag(const fs::path& path, const std::string& key, bool value) {
+/// Changes a flag or a number in a file's metadata.
+template <class T>
+void set_value(const fs::path& path, const std::string& key, std::uint32_t type, T value) {
   std::string file = test::read_file(path);
-  constexpr std::uint32_t type_bool = 7;
-  const std::string start = key + std::string(reinterpret_cast<const char*>(&type_bool), sizeof type_bool);
+  const std::string start = key + std::string(reinterpret_cast<const char*>(&type), sizeof type);
   const auto place = file.find(start);
   ASSERT_NE(place, std::string::npos) << key;
-  file[place + start.size()] = value ? 1 : 0;
+  std::memcpy(file.data() + place + start.size(), &value, sizeof value);
   write_file(path, file);
+}
+
+void set_value(const fs::path& path, const std::string& key, const nlohmann::json& value) {
+  constexpr std::uint32_t type_u32 = 4, type_bool = 7;
+  if (value.is_boolean())
+    set_value(path, key, type_bool, value.get<bool>());
+  else
+    set_value(path, key, type_u32, value.get<std::uint32_t>());
 }
 
 // ---- beside llama.cpp ----
@@ -65,11 +73,30 @@ TEST(ConvertGolden, GreedyTokensEqualLlamaCpps) {
     const TemporaryFolder folder;
     const ConvertReport report = convert_to(golden_dir() / model, folder / "m.gguf", type);
     EXPECT_FALSE(report.has_tokenizer);
-    for (const auto& [key, value] : entry.at("flags").items()) set_flag(folder / "m.gguf", key, value);
+    for (const auto& [key, value] : entry.at("changes").items()) set_value(folder / "m.gguf", key, value);
     LoadedModel loaded(folder / "m.gguf", KvType::f32, 1);
     const auto expected = entry.at("greedy").get<std::vector<TokenId>>();
     EXPECT_EQ(greedy(loaded, entry.at("prompt").get<std::vector<TokenId>>(), expected.size()), expected);
   }
+}
+
+// What llama.cpp's converter writes of a config.json without scoring_func, which is how transformers writes V3's.
+TEST(ConvertGolden, AScoreThatAFileOfV3DoesNotStateIsASoftmaxAndTold) {
+  const std::string key = "deepseek2.expert_gating_func";
+  const auto entries = read_json(golden_dir() / "convert" / "greedy.json");
+  const auto entry =
+      std::find_if(entries.begin(), entries.end(), [&](const auto& e) { return e.at("changes").contains(key); });
+  ASSERT_NE(entry, entries.end());
+  const TemporaryFolder folder;
+  convert_to(golden_dir() / entry->at("model"), folder / "m.gguf", "F32");
+  std::string file = test::read_file(folder / "m.gguf");
+  file.replace(file.find(key), key.size(), std::string(key.size(), 'x'));
+  write_file(folder / "m.gguf", file);
+  testing::internal::CaptureStderr();
+  LoadedModel loaded(folder / "m.gguf", KvType::f32, 1);
+  EXPECT_NE(testing::internal::GetCapturedStderr().find(key), std::string::npos);
+  const auto expected = entry->at("greedy").get<std::vector<TokenId>>();
+  EXPECT_EQ(greedy(loaded, entry->at("prompt").get<std::vector<TokenId>>(), expected.size()), expected);
 }
 
 // ---- beside the folder ----

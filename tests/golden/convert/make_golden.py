@@ -3,7 +3,7 @@
 
     make_golden.py MOEBOX        the program, built; needs llama-cpp-python==0.3.36
 
-For each case: the folder of tests/golden, the type, flags of the file that were changed after the conversion, a prompt of random ids, and
+For each case: the folder of tests/golden, the type, flags and numbers of the file that were changed after the conversion, a prompt of random ids, and
 24 greedy ids by llama.cpp on one thread, with the smallest gap between the two best logits on the way: prompts are drawn until it is above
 rounding.
 Left out: olmoe, whose tiny model shares key heads (llama.cpp's norm of keys is as wide as that of queries), and tiny-v2: llama.cpp scores groups by the sum of their two best experts in every model, V2 by the best.
@@ -27,13 +27,18 @@ CASES = [(folder, "F32", {}) for folder in (  # llama.cpp rounds activations to 
     "transformers/models/qwen2_untied_yarn", "moe/models/mixtral", "moe/models/qwen3", "moe/models/qwen3moe", "moe/models/deepseek_v2_two_dense",
     "moe/models/deepseek_v3_no_dense")]
 CASES.append(("moe/models/deepseek_v2_two_dense", "F32", {"deepseek2.expert_weights_norm": True}))
+CASES.append(("deepseek/models/tiny-v3", "F32", {"deepseek2.expert_gating_func": 1}))  # what llama.cpp takes where a file of V3 says nothing
 
 
-def greedy(path, prompt, n, rope, flags):
+def greedy(path, prompt, n, rope, changes):
     parameters = llama_cpp.llama_model_default_params()
-    changed = (llama_cpp.llama_model_kv_override * (len(flags) + 1))()  # the last one's key is empty: the end
-    for entry, (key, value) in zip(changed, flags.items()):
-        entry.key, entry.tag, entry.value.val_bool = key.encode(), 2, value  # 2: a flag
+    changed = (llama_cpp.llama_model_kv_override * (len(changes) + 1))()  # the last one's key is empty: the end
+    for entry, (key, value) in zip(changed, changes.items()):
+        entry.key = key.encode()
+        if isinstance(value, bool):
+            entry.tag, entry.value.val_bool = 2, value
+        else:
+            entry.tag, entry.value.val_i64 = 0, value
     parameters.kv_overrides = changed
     model = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
     assert model, path
@@ -64,18 +69,18 @@ def main():
     llama_cpp.llama_log_set(silent, ctypes.c_void_p())
     cases = []
     with tempfile.TemporaryDirectory() as folder:
-        for number, (model, type_, flags) in enumerate(CASES):
+        for number, (model, type_, changes) in enumerate(CASES):
             path = pathlib.Path(folder) / f"{number}.gguf"
             subprocess.run([sys.argv[1], "convert", HERE.parent / model, path, "--type", type_], check=True, stderr=subprocess.DEVNULL)
             config = json.loads((HERE.parent / model / "config.json").read_text())
             vocab, rope = config["vocab_size"], config.get("rope_parameters") or config.get("rope_scaling") or {}
             for seed in range(100 * number, 100 * number + 100):  # until the answer is one that rounding cannot change
                 prompt = random.Random(seed).choices(range(vocab), k=20)
-                ids, gap = greedy(path, prompt, 24, rope, flags)
+                ids, gap = greedy(path, prompt, 24, rope, changes)
                 if gap > 5e-3 and len(set(ids)) > 3:
                     break
             print(f"{model:50} {type_:5} smallest gap {gap:.2e}  {ids[:6]}", flush=True)
-            cases.append({"model": model, "type": type_, "flags": flags, "prompt": prompt, "greedy": ids, "smallest_gap": gap})
+            cases.append({"model": model, "type": type_, "changes": changes, "prompt": prompt, "greedy": ids, "smallest_gap": gap})
     text = ",\n".join(json.dumps(case) for case in cases)
     (HERE / "greedy.json").write_text(f"[\n{text}\n]\n")
 
