@@ -1,6 +1,8 @@
 // moebox bench: a table of speeds, beside what this machine could do at most.
 #include <algorithm>
+#include <limits>
 #include <memory>
+#include <optional>
 
 #include <fmt/core.h>
 #include <fmt/format.h>
@@ -12,6 +14,7 @@
 #include "cli/command.h"
 #include "cli/exit_code.h"
 #include "cli/json_text.h"
+#include "cli/measured_tokens.h"
 #include "cli/model_source.h"
 #include "cli/moe_sweep.h"
 #include "kernels/limits.h"
@@ -22,11 +25,26 @@ namespace {
 struct BenchOptions {
   std::vector<std::string> models;
   std::vector<int> threads, streams = {1, 8, 32};
-  int prefill = 512, decode = 128, after = 1, repeat = 3;
-  int stream_prompt = 16, stream_tokens = 48;  // of every answer when several run together
+  std::optional<int> prefill, decode, stream_prompt, stream_tokens;
+  int after = 1, repeat = 3;
   bool json = false;
   bool sweeps = false;
   MoeSweepOptions sweep;
+};
+
+/// Tokens of what is measured, in the context of every model.
+struct BenchLengths {
+  BenchLengths(const BenchOptions& options, int context)
+      : after(measured_tokens("--after", options.after, options.after, context - 2)),
+        prefill(measured_tokens("--prefill", options.prefill, 512, context - 1)),
+        decode(measured_tokens("--decode", options.decode, 128, context - after)),
+        stream_prompt(measured_tokens("--stream-prompt", options.stream_prompt, 16, context - 2)),
+        stream_tokens(measured_tokens("--stream-tokens", options.stream_tokens, 48, context - stream_prompt)) {}
+
+  int context_tokens() const { return std::max({prefill + 1, after + decode, stream_prompt + stream_tokens}); }
+
+  int after, prefill, decode;
+  int stream_prompt, stream_tokens;  // of every answer when several run together
 };
 
 struct BenchRow {
@@ -45,21 +63,20 @@ struct BenchRow {
   }
 };
 
-BenchRow measure(const Context& context, const BenchOptions& options, const std::string& name,
-                 const std::filesystem::path& path, int threads) {
+BenchRow measure(const Context& context, const BenchOptions& options, const BenchLengths& lengths,
+                 const std::string& name, const std::filesystem::path& path, int threads) {
   int most_streams = 1;
   for (const int n : options.streams) most_streams = std::max(most_streams, n);
   LanguageModelOptions settings = model_options(context.settings);
   settings.engine.n_threads = threads;
   settings.engine.max_sequences = most_streams;
   settings.engine.max_queued = most_streams;
-  settings.engine.context_tokens =
-      std::max({options.prefill + 1, options.after + options.decode, options.stream_prompt + options.stream_tokens});
+  settings.engine.context_tokens = lengths.context_tokens();
   const auto blocks = [](int tokens) { return static_cast<std::size_t>(tokens / kv_block_tokens + 2); };
   settings.engine.kv_bytes =
       describe_model(Checkpoint::open(path), settings.model).kv_block_bytes() *
       std::max(blocks(settings.engine.context_tokens),
-               static_cast<std::size_t>(most_streams) * blocks(options.stream_prompt + options.stream_tokens));
+               static_cast<std::size_t>(most_streams) * blocks(lengths.stream_prompt + lengths.stream_tokens));
   const auto model = LanguageModel::load(path, settings);
   Engine& engine = model->engine();
 
@@ -69,18 +86,18 @@ BenchRow measure(const Context& context, const BenchOptions& options, const std:
   MachineLimits limits = meter.measure(team);
   std::vector<double> prefill, decode;
   std::vector<std::vector<double>> streams(options.streams.size());
-  measure_prefill(engine, std::min(options.prefill, 512), 0);  // pages, caches and clocks warm up
+  measure_prefill(engine, std::min(lengths.prefill, 512), 0);  // pages, caches and clocks warm up
   for (int round = 1; round <= options.repeat; ++round) {
     const auto seed = static_cast<unsigned>(round);
     if (context.console.can_redraw_error()) {
       context.console.note(fmt::format("\r\033[K{}, {} threads, round {} of {}", name, threads, round, options.repeat));
     }
-    prefill.push_back(measure_prefill(engine, options.prefill, seed));
-    decode.push_back(measure_decode(engine, 1, options.decode, options.after, seed));
+    prefill.push_back(measure_prefill(engine, lengths.prefill, seed));
+    decode.push_back(measure_decode(engine, 1, lengths.decode, lengths.after, seed));
     limits = best_of(limits, meter.measure(team));
     for (std::size_t i = 0; i < streams.size(); ++i) {
       streams[i].push_back(
-          measure_decode(engine, options.streams[i], options.stream_tokens, options.stream_prompt, seed));
+          measure_decode(engine, options.streams[i], lengths.stream_tokens, lengths.stream_prompt, seed));
     }
   }
   if (context.console.can_redraw_error()) context.console.note("\r\033[K");
@@ -97,20 +114,20 @@ BenchRow measure(const Context& context, const BenchOptions& options, const std:
   return row;
 }
 
-nlohmann::ordered_json row_json(const BenchOptions& options, const BenchRow& row) {
+nlohmann::ordered_json row_json(const BenchOptions& options, const BenchLengths& lengths, const BenchRow& row) {
   nlohmann::ordered_json streams = nlohmann::ordered_json::object();
   for (std::size_t i = 0; i < row.streams.size(); ++i) streams[std::to_string(options.streams[i])] = row.streams[i];
   nlohmann::ordered_json object = {{"model", row.model},
                                    {"threads", row.threads},
                                    {"weight_bytes", row.weight_bytes},
                                    {"read_bytes_per_token", row.read_bytes_per_token},
-                                   {"prefill_tokens", options.prefill},
+                                   {"prefill_tokens", lengths.prefill},
                                    {"prefill_tokens_per_second", row.prefill},
-                                   {"decode_tokens", options.decode},
-                                   {"decode_after_tokens", options.after},
+                                   {"decode_tokens", lengths.decode},
+                                   {"decode_after_tokens", lengths.after},
                                    {"decode_tokens_per_second", row.decode},
-                                   {"stream_prompt_tokens", options.stream_prompt},
-                                   {"stream_tokens", options.stream_tokens},
+                                   {"stream_prompt_tokens", lengths.stream_prompt},
+                                   {"stream_tokens", lengths.stream_tokens},
                                    {"streams_tokens_per_second", streams},
                                    {"read_bytes_per_second", row.limits.read_bytes_per_second},
                                    {"int8_operations_per_second", row.limits.int8_operations_per_second},
@@ -125,11 +142,12 @@ nlohmann::ordered_json row_json(const BenchOptions& options, const BenchRow& row
   return object;
 }
 
-void print_table(const Console& console, const BenchOptions& options, const std::vector<BenchRow>& rows) {
+void print_table(const Console& console, const BenchOptions& options, const BenchLengths& lengths,
+                 const std::vector<BenchRow>& rows) {
   int widest = 5;
   for (const BenchRow& row : rows) widest = std::max(widest, display_width(row.model));
   std::string head = fmt::format("{}  {:>7}  {:>11}  {:>10}", pad_right("model", widest), "threads",
-                                 fmt::format("prefill {}", options.prefill), fmt::format("decode {}", options.decode));
+                                 fmt::format("prefill {}", lengths.prefill), fmt::format("decode {}", lengths.decode));
   for (const int n : options.streams) head += fmt::format("  {:>10}", fmt::format("{} stream{}", n, n == 1 ? "" : "s"));
   std::string out = console.bold(head) + "\n";
   for (const BenchRow& row : rows) {
@@ -156,7 +174,7 @@ void print_table(const Console& console, const BenchOptions& options, const std:
       console.faint(fmt::format(
           "tokens a second, median of {}; the single answer follows {} token{}; streams: {} tokens each "
           "after {}, all together",
-          options.repeat, options.after, options.after == 1 ? "" : "s", options.stream_tokens, options.stream_prompt)) +
+          options.repeat, lengths.after, lengths.after == 1 ? "" : "s", lengths.stream_tokens, lengths.stream_prompt)) +
       "\n";
   console.out(out);
 }
@@ -183,17 +201,24 @@ int bench(const Context& context, BenchOptions options) {
     options.threads.push_back(set > 0 ? set : usable_processors());
   }
   Hub hub = make_hub(context);
-  std::vector<BenchRow> rows;
+  std::vector<std::filesystem::path> paths;
+  int shortest_context = std::numeric_limits<int>::max();
   for (const std::string& name : options.models) {
-    const auto path = fetch(context, hub, name);
-    for (const int threads : options.threads) rows.push_back(measure(context, options, name, path, threads));
+    paths.push_back(fetch(context, hub, name));
+    const ModelInfo info = describe_model(Checkpoint::open(paths.back()), model_options(context.settings).model);
+    shortest_context = std::min(shortest_context, info.max_context);
   }
+  const BenchLengths lengths(options, shortest_context);
+  std::vector<BenchRow> rows;
+  for (std::size_t i = 0; i < paths.size(); ++i)
+    for (const int threads : options.threads)
+      rows.push_back(measure(context, options, lengths, options.models[i], paths[i], threads));
   if (options.json) {
     nlohmann::ordered_json object = {{"repeat", options.repeat}, {"rows", nlohmann::ordered_json::array()}};
-    for (const BenchRow& row : rows) object["rows"].push_back(row_json(options, row));
+    for (const BenchRow& row : rows) object["rows"].push_back(row_json(options, lengths, row));
     context.console.out(json_text(object, 2) + "\n");
   } else {
-    print_table(context.console, options, rows);
+    print_table(context.console, options, lengths, rows);
   }
   return exit_ok;
 }
@@ -241,7 +266,7 @@ void add_bench(CLI::App& program, Context& context) {
         ->allow_extra_args(false)
         ->check(CLI::Range(least, 1024));
   };
-  const auto count = [verb](const char* name, int& value, int least, int most, const char* what) {
+  const auto count = [verb](const char* name, auto& value, int least, int most, const char* what) {
     verb->add_option(name, value, what)->type_name("N")->check(CLI::Range(least, most));
   };
   constexpr int most_tokens = 1 << 20;

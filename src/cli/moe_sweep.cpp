@@ -10,12 +10,23 @@
 #include "cli/bench_engine.h"
 #include "cli/exit_code.h"
 #include "cli/json_text.h"
+#include "cli/measured_tokens.h"
 #include "cli/model_source.h"
 #include "cli/token_ids.h"
 #include "cli/writable.h"
 
 namespace moebox::cli {
 namespace {
+
+/// Tokens of what is measured, in the model's context.
+struct SweepLengths {
+  SweepLengths(const MoeSweepOptions& options, int context)
+      : window(measured_tokens("--window", options.window, 512, context)),
+        prefill(measured_tokens("--prefill", options.prefill, 512, context - 1)),
+        decode(measured_tokens("--decode", options.decode, 128, context - 1)) {}
+
+  int window, prefill, decode;
+};
 
 std::vector<SweepPoint> points_of(const MoeSweepOptions& options, int top_k) {
   std::vector<SweepPoint> points(1);
@@ -40,7 +51,7 @@ void note_progress(const Context& context, const std::string& text) {
 }
 
 /// Perplexity of every point; the points are made here, where the model is known.
-std::vector<SweepPoint> score(const Context& context, const MoeSweepOptions& options,
+std::vector<SweepPoint> score(const Context& context, const MoeSweepOptions& options, const SweepLengths& lengths,
                               const std::filesystem::path& path) {
   const bool has_ids = options.text_file.empty();
   const std::string& file = has_ids ? options.ids_file : options.text_file;
@@ -58,8 +69,8 @@ std::vector<SweepPoint> score(const Context& context, const MoeSweepOptions& opt
     tokens = evaluation.tokenizer().encode(text, true);
     bos = evaluation.tokenizer().special().bos;
   }
-  const TextWindows windows(info, std::move(tokens), bos, options.window, options.windows, file);
-  evaluation.reserve(options.window);
+  const TextWindows windows(info, std::move(tokens), bos, lengths.window, options.windows, file);
+  evaluation.reserve(lengths.window);
   for (SweepPoint& point : points) {
     evaluation.set_budget(point.budget);
     point.score = windows.score(evaluation, [&](int done, const TextScore& so_far) {
@@ -73,22 +84,22 @@ std::vector<SweepPoint> score(const Context& context, const MoeSweepOptions& opt
 }
 
 /// Speed of every point, in turns: machines drift.
-void measure_speed(const Context& context, const MoeSweepOptions& options, const std::filesystem::path& path,
-                   std::vector<SweepPoint>& points) {
+void measure_speed(const Context& context, const MoeSweepOptions& options, const SweepLengths& lengths,
+                   const std::filesystem::path& path, std::vector<SweepPoint>& points) {
   LanguageModelOptions settings = model_options(context.settings);
   if (options.threads > 0) settings.engine.n_threads = options.threads;
   settings.engine.max_sequences = 1;
-  settings.engine.context_tokens = std::max(options.prefill, options.decode) + 2 * kv_block_tokens;
+  settings.engine.context_tokens = std::max(lengths.prefill, lengths.decode) + 1;
   const auto model = LanguageModel::load(path, settings);
   Engine& engine = model->engine();
   std::vector<std::vector<double>> prefill(points.size()), decode(points.size());
-  measure_prefill(engine, options.prefill, 0);  // pages, caches and clocks warm up
+  measure_prefill(engine, lengths.prefill, 0);  // pages, caches and clocks warm up
   for (int round = 1; round <= options.repeat; ++round) {
     for (std::size_t i = 0; i < points.size(); ++i) {
       note_progress(context, fmt::format("{}: round {} of {}", points[i].name(), round, options.repeat));
       const auto seed = static_cast<unsigned>(round);
-      prefill[i].push_back(measure_prefill(engine, options.prefill, seed, points[i].budget));
-      decode[i].push_back(measure_decode(engine, 1, options.decode, 1, seed, points[i].budget));
+      prefill[i].push_back(measure_prefill(engine, lengths.prefill, seed, points[i].budget));
+      decode[i].push_back(measure_decode(engine, 1, lengths.decode, 1, seed, points[i].budget));
     }
   }
   note_progress(context, "");
@@ -112,11 +123,12 @@ nlohmann::ordered_json point_json(const SweepPoint& point) {
           {"scored_tokens", point.score.count}};
 }
 
-void print_table(const Console& console, const MoeSweepOptions& options, const std::vector<SweepPoint>& points) {
+void print_table(const Console& console, const MoeSweepOptions& options, const SweepLengths& lengths,
+                 const std::vector<SweepPoint>& points) {
   std::string out =
       console.bold(fmt::format("{:12}  {:>13}  {:>8}  {:>8}  {:>11}  {:>10}  {:>10}", "budget", "experts/token",
-                               "active", "dropped", fmt::format("prefill {}", options.prefill),
-                               fmt::format("decode {}", options.decode), "perplexity")) +
+                               "active", "dropped", fmt::format("prefill {}", lengths.prefill),
+                               fmt::format("decode {}", lengths.decode), "perplexity")) +
       "\n";
   for (const SweepPoint& point : points)
     out += fmt::format("{:12}  {:>13.2f}  {:>6.1f} %  {:>6.1f} %  {:>11.1f}  {:>10.1f}  {:>10.4f}\n", point.name(),
@@ -124,7 +136,7 @@ void print_table(const Console& console, const MoeSweepOptions& options, const s
                        100 * point.usage.dropped_share(), point.prefill, point.decode, point.score.perplexity());
   out += console.faint(fmt::format(
              "tokens a second, median of {}; perplexity of {} tokens in windows of {}, one standard error {:.4f}",
-             options.repeat, points.front().score.count, options.window, points.front().score.error())) +
+             options.repeat, points.front().score.count, lengths.window, points.front().score.error())) +
          "\n";
   console.out(out);
 }
@@ -149,8 +161,10 @@ int moe_sweep(const Context& context, const MoeSweepOptions& options) {
   if (!options.svg_file.empty()) check_writable(options.svg_file);
   Hub hub = make_hub(context);
   const auto path = fetch(context, hub, options.model);
-  std::vector<SweepPoint> points = score(context, options, path);
-  measure_speed(context, options, path, points);
+  const ModelInfo info = describe_model(Checkpoint::open(path), model_options(context.settings).model);
+  const SweepLengths lengths(options, info.max_context);
+  std::vector<SweepPoint> points = score(context, options, lengths, path);
+  measure_speed(context, options, lengths, path, points);
   if (!options.svg_file.empty()) {
     std::ofstream file(options.svg_file, std::ios::binary);
     file << sweep_svg(options.model, points);
@@ -158,15 +172,15 @@ int moe_sweep(const Context& context, const MoeSweepOptions& options) {
   }
   if (options.json) {
     nlohmann::ordered_json object = {{"model", options.model},
-                                     {"window_tokens", options.window},
-                                     {"prefill_tokens", options.prefill},
-                                     {"decode_tokens", options.decode},
+                                     {"window_tokens", lengths.window},
+                                     {"prefill_tokens", lengths.prefill},
+                                     {"decode_tokens", lengths.decode},
                                      {"repeat", options.repeat},
                                      {"points", nlohmann::ordered_json::array()}};
     for (const SweepPoint& point : points) object["points"].push_back(point_json(point));
     context.console.out(json_text(object, 2) + "\n");
   } else {
-    print_table(context.console, options, points);
+    print_table(context.console, options, lengths, points);
   }
   return exit_ok;
 }

@@ -1,6 +1,7 @@
 // moebox bench --moe-sweep: what a budget on experts gains in speed and costs in perplexity.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,10 @@ struct MoeSweepOptions {
   std::string svg_file;             // empty: no plot
   std::vector<double> top_p;        // budgets to try; empty: 0.9, 0.8 ... 0.3
   std::vector<int> max_experts;     // empty: 1, 2, 4 ... below the model's own number
-  int window = 512, windows = 0;    // of the text; 0: all
-  int threads = 0, prefill = 512, decode = 128, repeat = 3;
+  std::optional<int> window;        // of the text
+  int windows = 0;                  // 0: all
+  std::optional<int> prefill, decode;
+  int threads = 0, repeat = 3;
   bool json = false;
 };
 

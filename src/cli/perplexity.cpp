@@ -1,6 +1,7 @@
 // moebox perplexity: how well a model predicts a text, windowed as llama.cpp's tool does it.
 #include <chrono>
 #include <memory>
+#include <optional>
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
@@ -9,6 +10,7 @@
 #include "cli/evaluation.h"
 #include "cli/exit_code.h"
 #include "cli/json_text.h"
+#include "cli/measured_tokens.h"
 #include "cli/model_source.h"
 #include "cli/text_score.h"
 
@@ -17,7 +19,7 @@ namespace {
 
 struct PerplexityOptions {
   std::string model, file;
-  int window = 512;
+  std::optional<int> window;
   int windows = 0;
   bool json = false;
 };
@@ -27,9 +29,11 @@ int perplexity(const Context& context, const PerplexityOptions& options) {
   Hub hub = make_hub(context);
   Evaluation evaluation(context.settings, fetch(context, hub, options.model));
   const Tokenizer& tokenizer = evaluation.tokenizer();
-  const TextWindows windows(evaluation.model().info(), tokenizer.encode(text, true), tokenizer.special().bos,
-                            options.window, options.windows, options.file);
-  evaluation.reserve(options.window);
+  const ModelInfo& info = evaluation.model().info();
+  const int window = measured_tokens("--window", options.window, 512, info.max_context);
+  const TextWindows windows(info, tokenizer.encode(text, true), tokenizer.special().bos, window, options.windows,
+                            options.file);
+  evaluation.reserve(window);
   const auto start = std::chrono::steady_clock::now();
   const TextScore score = windows.score(evaluation, [&](int done, const TextScore& so_far) {
     if (context.console.can_redraw_error())
@@ -42,14 +46,14 @@ int perplexity(const Context& context, const PerplexityOptions& options) {
                                            {"perplexity", score.perplexity()},
                                            {"standard_error", score.error()},
                                            {"scored_tokens", score.count},
-                                           {"window_tokens", options.window},
+                                           {"window_tokens", window},
                                            {"windows", windows.n_windows()},
                                            {"seconds", seconds}};
     context.console.out(json_text(object) + "\n");
   } else {
     context.console.out(fmt::format("{:.4f} +- {:.4f}\n", score.perplexity(), score.error()));
-    context.console.dim(fmt::format("{} windows of {} tokens, {} scored, {:.1f} s\n", windows.n_windows(),
-                                    options.window, score.count, seconds));
+    context.console.dim(fmt::format("{} windows of {} tokens, {} scored, {:.1f} s\n", windows.n_windows(), window,
+                                    score.count, seconds));
   }
   return exit_ok;
 }
@@ -64,10 +68,9 @@ void add_perplexity(CLI::App& program, Context& context) {
   auto options = std::make_shared<PerplexityOptions>();
   verb->add_option("MODEL", options->model, "name, file or folder")->required()->type_name("");
   verb->add_option("FILE", options->file, "the text; - is standard input")->required()->type_name("");
-  verb->add_option("--window", options->window, "tokens of a window")
+  verb->add_option("--window", options->window, "tokens of a window [512, or the model's context]")
       ->type_name("N")
-      ->check(CLI::Range(8, 1 << 20))
-      ->capture_default_str();
+      ->check(CLI::Range(8, 1 << 20));
   verb->add_option("--windows", options->windows, "only the first N windows; 0: all")
       ->type_name("N")
       ->check(CLI::Range(0, 1 << 30));

@@ -209,6 +209,22 @@ class ToolsTest(ProgramTest):
         _, err = self.run_program("bench", no_model, "--moe-sweep", "--ids-file", file, "--svg", nowhere, code=8)
         self.assertIn(nowhere, err)
 
+    def test_a_short_context_shortens_what_is_measured(self):
+        model = f"{TESTS}/golden/moe/models/qwen3moe"
+        with open(model + "/config.json", encoding="utf-8") as file:
+            context = json.load(file)["max_position_embeddings"]
+        self.assertLess(context, 513)
+        file = self.write("ids.txt", " ".join(str(i % 100) for i in range(context)))
+        arguments = ["bench", model, "--repeat", "1"]
+        row = json.loads(self.run_program(*arguments, "--streams", "0", "--threads", "1", "--json")[0])["rows"][0]
+        self.assertEqual((row["prefill_tokens"], row["decode_tokens"]), (context - 1, min(128, context - 1)))
+        found = json.loads(self.run_program(*arguments, "--moe-sweep", "--ids-file", file, "--sweep-top-p", "0.5", "--json")[0])
+        self.assertEqual((found["window_tokens"], found["prefill_tokens"]), (context, context - 1))
+        for option in ("--prefill", "--decode", "--after", "--stream-prompt", "--stream-tokens"):
+            self.assertIn(option, self.run_program(*arguments, option, str(context + 1), code=2)[1])
+        for option in ("--prefill", "--decode", "--window"):
+            self.assertIn(option, self.run_program(*arguments, "--moe-sweep", "--ids-file", file, option, str(context + 1), code=2)[1])
+
     def test_bench_measures_what_it_is_told(self):
         arguments = ["--prefill", "32", "--decode", "8", "--streams", "1,2", "--repeat", "1", "--threads", "1,2"]
         found = json.loads(self.run_program("bench", SMOL, *arguments, "--json")[0])
