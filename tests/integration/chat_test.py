@@ -10,6 +10,24 @@ from program import PATIENCE, SMOL, ProgramTest, read_text
 
 CHAT = ["run", SMOL, "--temperature", "0", "--max-tokens", "24"]
 FIGURES = r"tokens · prefill \d+ at"
+# Three thoughts before the question: the model makes a fourth one of that kind.
+THINKING = """{%- for sum, result in [("1+1", 2), ("2+3", 5), ("4+4", 8)] -%}
+<|im_start|>user
+What is {{ sum }}?<|im_end|>
+<|im_start|>assistant
+<think>
+The user asks for a sum. I add.
+</think>
+
+It is {{ result }}.<|im_end|>
+{% endfor -%}
+{%- for message in messages -%}
+<|im_start|>{{ message.role }}
+{{ message.content }}<|im_end|>
+{% endfor -%}
+<|im_start|>assistant
+<think>
+"""
 
 
 class ChatTest(ProgramTest):
@@ -243,6 +261,23 @@ class ChatTest(ProgramTest):
         self.leave(chat)
         self.assertNotIn("\033[2m", chat.screen)
         self.assertNotIn("\033[1m", chat.screen)
+
+    def test_thinking_is_dimmed_and_no_part_of_the_answer(self):
+        question = [*CHAT, "--template", self.write("thinking.jinja", THINKING), "What is 3+3?"]
+        terminal = self.terminal(*question)
+        terminal.expect(r"\x1b\[2m[^\x1b]*The\x1b\[0m", 120)
+        terminal.expect(r"\x1b\[2m add\x1b\[0m")
+        terminal.expect(r"\x1b\[0m\r\n\r\nIt is \d+\.\r\n\x1b\[2m\d+ " + FIGURES)
+        self.assertEqual(terminal.finish(), 0)
+        self.assertNotIn("think>", terminal.screen)
+        terminal = self.terminal(*question, NO_COLOR="1")
+        terminal.expect(r"<think>\r\nThe user asks[^<]*\r\n</think>\r\n\r\nIt is \d+\.", 120)
+        self.assertEqual(terminal.finish(), 0)
+        self.assertNotIn("\x1b[", terminal.screen)
+        self.assertRegex(self.run_program(*question)[0], r"\AIt is \d+\.\n\Z")
+        found = json.loads(self.run_program(*question, "--json")[0])
+        self.assertRegex(found["reasoning_content"], r"\AThe user asks.*add\.\Z")
+        self.assertRegex(found["text"], r"\AIt is \d+\.\Z")
 
     def test_chinese_messages(self):
         chat = self.terminal(*CHAT, LANG="zh_CN.UTF-8")
