@@ -71,6 +71,7 @@ BenchRow measure(const Context& context, const BenchOptions& options, const Benc
   settings.engine.n_threads = threads;
   settings.engine.max_sequences = most_streams;
   settings.engine.max_queued = most_streams;
+  settings.engine.decode_slowdown = 0;  // answers that run together begin together
   settings.engine.context_tokens = lengths.context_tokens();
   const auto blocks = [](int tokens) { return static_cast<std::size_t>(tokens / kv_block_tokens + 2); };
   settings.engine.kv_bytes =

@@ -566,6 +566,10 @@ std::vector<DraftedAnswer> turns(Engine& engine, int n_turns, bool share) {
     sink->wait();
     answers.push_back(sink->answer);
     prompt.insert(prompt.end(), sink->answer.tokens.begin(), sink->answer.tokens.end());
+    // The answer is computed again as prompt before the next turn begins.
+    const std::uint64_t n_again = share ? (prompt.size() - 64) / kv_block_tokens * kv_block_tokens : 0;
+    for (int i = 0; i < 3000 && engine.stats().idle_prompt_tokens < n_again; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   return answers;
 }
