@@ -80,7 +80,8 @@ class Chat {
     bool leaving = false;
     for (;;) {
       std::string message;
-      const LineEditor::Result result = read_message(message);
+      bool is_block = false;
+      const LineEditor::Result result = read_message(message, is_block);
       interrupts_.take();
       if (result == LineEditor::Result::end_of_input) break;
       if (result == LineEditor::Result::interrupted) {
@@ -93,7 +94,7 @@ class Chat {
       if (trimmed(message).empty()) continue;
       history_.add(message);
       try {
-        if (message.front() == '/' && message.find('\n') == std::string::npos) {
+        if (message.front() == '/' && !is_block && message.find('\n') == std::string::npos) {
           if (!command(message)) break;
         } else {
           answer(message);
@@ -129,8 +130,8 @@ class Chat {
     return LineEditor::Result::line;
   }
 
-  /// One message: a line, lines that end with a backslash, or a block between two """.
-  LineEditor::Result read_message(std::string& message) {
+  /// One message: a line, lines that end with a backslash, or a block between two """ (which is never a command).
+  LineEditor::Result read_message(std::string& message, bool& is_block) {
     message.clear();
     std::string line;
     LineEditor::Result result = read_line(">>> ", line);
@@ -138,7 +139,8 @@ class Chat {
       message = line;
       return result;
     }
-    if (line.rfind(block_mark, 0) == 0) {
+    is_block = line.rfind(block_mark, 0) == 0;
+    if (is_block) {
       line.erase(0, block_mark.size());
       while (line.find(block_mark) == std::string::npos) {
         message += line + "\n";

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/exit_code.h"
+#include "convert/recipe.h"
 
 namespace moebox::cli {
 namespace {
@@ -46,6 +47,10 @@ OptionShape option_shape(const CLI::Option& option) {
   shape.takes_value = option.get_items_expected_max() > 0;
   const std::string type = option.get_type_name();
   if (type == "FILE") shape.kind = Kind::file;
+  if (type == "TYPE") {
+    shape.kind = Kind::choice;
+    for (const Recipe& recipe : recipes()) shape.choices.emplace_back(recipe.name);
+  }
   if (type.find('|') != std::string::npos) {
     shape.kind = Kind::choice;
     shape.choices = split(type, '|');
@@ -57,7 +62,7 @@ Kind positional_kind(const CLI::App& verb, std::vector<std::string>& choices) {
   for (const CLI::Option* option : verb.get_options()) {
     if (!option->get_positional()) continue;
     const std::string name = option->get_name(true);
-    if (name == "MODEL") return Kind::model;
+    if (name == "MODEL" || name == "IN") return Kind::model;
     if (name == "SHELL") choices = {"bash", "zsh", "fish"};
     if (name == "KEY") {
       for (const Setting& setting : setting_table()) choices.emplace_back(setting.key);
@@ -244,13 +249,33 @@ std::string fish_arguments(Kind kind, const std::vector<std::string>& choices) {
 }
 
 std::string fish_script(const std::vector<VerbShape>& verbs) {
-  std::string out = "# fish completion of moebox; made by `moebox completion fish`\ncomplete -c moebox -f\n";
-  out += "complete -c moebox -n __fish_use_subcommand -l config -r -F -d 'configuration file'\n";
+  std::string out = R"sh(# fish completion of moebox; made by `moebox completion fish`
+function __moebox_verb_is --description 'whether the verb typed so far is this one; without an argument: whether there is none'
+  set -l words (commandline -opc)
+  set -e words[1]
+  while set -q words[1]
+    switch $words[1]
+      case --config
+        set -e words[1]
+      case '-*'
+      case '*'
+        test "$words[1]" = "$argv[1]"
+        return
+    end
+    set -e words[1]
+  end
+  not set -q argv[1]
+end
+complete -c moebox -f
+complete -c moebox -n __moebox_verb_is -l config -r -F -d 'configuration file'
+complete -c moebox -n __moebox_verb_is -l help -s h -d 'print this help and exit'
+complete -c moebox -n __moebox_verb_is -l version -d 'print the version and exit'
+)sh";
   for (const VerbShape& verb : verbs) {
-    out += fmt::format("complete -c moebox -n __fish_use_subcommand -a {} -d {}\n", verb.name, fish_quoted(verb.help));
+    out += fmt::format("complete -c moebox -n __moebox_verb_is -a {} -d {}\n", verb.name, fish_quoted(verb.help));
   }
   for (const VerbShape& verb : verbs) {
-    const std::string begin = fmt::format("complete -c moebox -n '__fish_seen_subcommand_from {}'", verb.name);
+    const std::string begin = fmt::format("complete -c moebox -n '__moebox_verb_is {}'", verb.name);
     if (verb.positional == Kind::model) out += begin + " -F -a '(moebox list --all --names 2>/dev/null)'\n";
     if (verb.positional == Kind::choice) {
       out += fmt::format("{} -a {}\n", begin, fish_quoted(fmt::format("{}", fmt::join(verb.choices, " "))));

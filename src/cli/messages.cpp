@@ -45,7 +45,8 @@ MODEL is a name of 'list --all', a .gguf file, a folder, or hf:owner/repo/FILE.
 /help              this list
 /bye               leave (also Ctrl-D)
 
-A line that ends with \ goes on in the next one; so does everything between """ and """.
+A line that ends with \ goes on in the next one; so does everything between """ and """,
+where a message may also begin with a /.
 Ctrl-C stops an answer. Arrow up brings back what was typed before.
 )",
     .leave_hint = "Once more Ctrl-C, or Ctrl-D, leaves.\n",
@@ -106,7 +107,7 @@ MODEL：'list --all' 中的名称、.gguf 文件、目录，或 hf:owner/repo/FI
 /help              显示本列表
 /bye               退出（也可用 Ctrl-D）
 
-以 \ 结尾的行会续到下一行；""" 与 """ 之间的内容也可以分成多行。
+以 \ 结尾的行会续到下一行；""" 与 """ 之间的内容也可以分成多行，也可以以 / 开头。
 Ctrl-C 停止回答。上箭头找回以前的输入。
 )",
     .leave_hint = "再按一次 Ctrl-C 或按 Ctrl-D 退出。\n",

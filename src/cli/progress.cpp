@@ -37,7 +37,7 @@ void ProgressBar::show(std::string_view what, std::uint64_t done_bytes, std::uin
   if (!console_.can_redraw_error()) {
     const int percent = static_cast<int>(share * 100);
     if (percent / 25 > told_percent_ / 25) console_.note(fmt::format("  {} %\n", percent / 25 * 25));
-    told_percent_ = percent;
+    told_percent_ = std::max(told_percent_, percent);  // a source that begins again is not told twice
     return;
   }
   const bool complete = total_bytes > 0 && done_bytes >= total_bytes;

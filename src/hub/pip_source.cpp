@@ -95,6 +95,11 @@ class PipPull {
     return folder_ / fmt::format("{}-{}.whl", source_.packages[i].name, source_.packages[i].version);
   }
 
+  /// pip copies what it has fetched from the one folder to the other: the larger of the two is what has come.
+  std::uint64_t unfinished_bytes() const {
+    return std::max(folder_bytes(unfinished() / "tmp"), folder_bytes(unfinished() / "wheels"));
+  }
+
   void clear_unfinished() {
     std::error_code ignored;
     fs::remove_all(unfinished(), ignored);
@@ -127,8 +132,8 @@ class PipPull {
     process.inherited_fd = lock_fd_;
     ProcessResult result;
     try {
-      result = run_process(
-          process, [](std::string_view) {}, [&] { reporter_.report(capped(before + folder_bytes(unfinished()))); });
+      result =
+          run_process(process, [](std::string_view) {}, [&] { reporter_.report(capped(before + unfinished_bytes())); });
     } catch (const Error& e) {
       if (e.kind() != ErrorKind::not_found) throw;
       throw Error(

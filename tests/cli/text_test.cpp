@@ -7,6 +7,7 @@
 #include "cli/console.h"
 #include "cli/messages.h"
 #include "cli/nearest.h"
+#include "cli/progress.h"
 #include "cli/token_ids.h"
 
 namespace moebox::cli {
@@ -37,6 +38,16 @@ TEST(Text, WidthsAndSizes) {
   EXPECT_EQ(bytes_text(999), "999 B");
   EXPECT_EQ(bytes_text(98362432), "98 MB");
   EXPECT_EQ(bytes_text(999600000), "1.0 GB");
+}
+
+TEST(Progress, EveryShareIsToldOnceWhereNothingCanBeRedrawn) {
+  testing::internal::CaptureStderr();
+  {
+    const Console console;
+    ProgressBar bar(console);
+    for (const std::uint64_t done : {0u, 30u, 100u, 60u, 80u, 100u}) bar.show("model", done, 100);
+  }
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "fetching model, 100 B\n  25 %\n  100 %\n");
 }
 
 TEST(TokenIds, AreReadAsPeopleAndProgramsWriteThem) {
@@ -80,7 +91,8 @@ TEST(Messages, BothLanguagesFillTheSamePlaces) {
     EXPECT_NE(say(text.error, "boom").find("boom"), std::string::npos);
     EXPECT_NE(say(text.loaded, 3, "talk.json").find("talk.json"), std::string::npos);
     EXPECT_NE(say(text.loaded, 3, "talk.json").find("3"), std::string::npos);
-    EXPECT_NE(say(text.figures, 1, 2, "3.0", "4.0", say(text.drafts, 8, 9), "5", "6 MB").find("6 MB"), std::string::npos);
+    EXPECT_NE(say(text.figures, 1, 2, "3.0", "4.0", say(text.drafts, 8, 9), "5", "6 MB").find("6 MB"),
+              std::string::npos);
     EXPECT_NE(say(text.drafts, 8, 9).find("9"), std::string::npos);
     EXPECT_NE(say(text.does_not_fit, 77, 88).find("88"), std::string::npos);
     EXPECT_NE(say(text.value_set, "seed", "1").find("seed"), std::string::npos);

@@ -167,12 +167,15 @@ class ChatTest(ProgramTest):
         chat.send("\r")
         chat.expect(FIGURES)
         chat.prompt()
+        chat.line('"""/etc/fstab: what is it?"""')  # no command
+        chat.expect(FIGURES)
+        chat.prompt()
         chat.line("/save talk.json")
-        chat.expect("6 messages written")
+        chat.expect("8 messages written")
         chat.prompt()
         self.leave(chat)
         said = [message["content"] for message in json.loads(read_text(self.path("talk.json")))["messages"] if message["role"] == "user"]
-        self.assertEqual(said, ["one \ntwo", "first\nsecond\nthird", "pasted one\npasted two"])
+        self.assertEqual(said, ["one \ntwo", "first\nsecond\nthird", "pasted one\npasted two", "/etc/fstab: what is it?"])
 
     def test_chinese_is_typed_edited_and_kept(self):
         chat = self.chat(columns=20)

@@ -1,10 +1,11 @@
 """Completion scripts: they parse, and bash completes with them."""
 import os
+import re
 import shutil
 import subprocess
 import unittest
 
-from program import PROGRAM, ProgramTest, read_text
+from program import PROGRAM, ProgramTest, Terminal, read_text
 
 # Asks bash itself: sets what it would set, calls what it would call.
 ASK = r"""
@@ -61,6 +62,48 @@ class CompletionTest(ProgramTest):
         found = self.complete("moebox", "run", "smol")
         self.assertIn("smollm2-135m-instruct", found)
         self.assertIn("smol-file.gguf", found)
+
+    def test_bash_completes_what_convert_takes(self):
+        self.write("smol-file.gguf", "x")
+        self.assertEqual(self.complete("moebox", "convert", "smol-f"), ["smol-file.gguf"])
+        self.assertEqual(self.complete("moebox", "convert", "a", "b", "--type", "Q8"), ["Q8_0"])
+
+    # What is typed, and what its last word may become. The folder has a file prompt.txt.
+    TYPED = (("moebox se", {"serve"}), ("moebox --config prompt.txt lis", {"list"}), ("moebox run --temp", {"--temperature", "--template"}),
+             ("moebox run smollm2-1", {"smollm2-135m-instruct", "smollm2-1.7b-instruct"}), ("moebox run --kv-type q", {"q8_0"}),
+             ("moebox run m --file pro", {"prompt.txt"}), ("moebox config server.ke", {"server.keep_alive", "server.keys_file"}),
+             ("moebox completion z", {"zsh"}), ("moebox convert pro", {"prompt.txt"}), ("moebox convert a b --type Q8", {"Q8_0"}),
+             ("moebox run show --app", set()), ("moebox run show --tens", set()))
+
+    @unittest.skipUnless(shutil.which("fish"), "fish is not here")
+    def test_fish_completes(self):
+        self.write("prompt.txt", "x")
+        script = self.script("fish")
+        for typed, expected in self.TYPED:
+            done = subprocess.run(["fish", "--no-config", "-c", f"source {script}; complete -C '{typed}'"], capture_output=True, text=True,
+                                  env=self.environment, cwd=self.home)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            with self.subTest(typed):
+                self.assertEqual({line.split("\t")[0] for line in done.stdout.splitlines()}, expected)
+
+    @unittest.skipUnless(shutil.which("zsh"), "zsh is not here")
+    def test_zsh_completes(self):
+        self.write("prompt.txt", "x")
+        self.script("zsh")
+        os.renames(self.path("completion.zsh"), self.path("functions/_moebox"))
+        zsh = Terminal(self, [shutil.which("zsh"), "-f"], self.environment, 160)
+        self.addCleanup(zsh.kill)
+        # The list of what fits is told as the shell's own function hands it over, in brackets; then the line is cleared.
+        zsh.line("PS1='' fpath=(~/functions $fpath); autoload -Uz compinit && compinit -u -D; "
+                 "compadd() { local -a found; builtin compadd -O found \"$@\"; print -rn -- \"<$found>\"; builtin compadd \"$@\" }; "
+                 "bindkey '^I' list-choices; print rea''dy")
+        zsh.expect("ready")
+        for typed, expected in self.TYPED:
+            zsh.send(typed + "\t\x15")
+            zsh.line("print do''ne")
+            seen = zsh.expect("(.*)done\r").group(1)
+            with self.subTest(typed):
+                self.assertEqual({word for found in re.findall("<([^>]*)>", seen) for word in found.split()}, expected)
 
     def test_every_option_is_in_every_script(self):
         for shell in ("bash", "zsh", "fish"):
