@@ -5,7 +5,6 @@ install(TARGETS moebox RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
 install(FILES docs/cli.md DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
 install(FILES catalogue/models.json DESTINATION ${CMAKE_INSTALL_DATADIR}/moebox/catalogue)
-install(FILES deploy/moebox.service DESTINATION lib/systemd/system)
 
 install(CODE [[
   function(install_completion shell folder name)
@@ -18,7 +17,15 @@ install(CODE [[
     file(INSTALL DESTINATION "${CMAKE_INSTALL_PREFIX}/share/${folder}" TYPE FILE FILES "${file}")
   endfunction()
 ]])
-install(CODE "set(MOEBOX_BINARY_DIR \"${PROJECT_BINARY_DIR}\")")
+install(CODE "set(MOEBOX_BINARY_DIR \"${PROJECT_BINARY_DIR}\")\nset(MOEBOX_SOURCE_DIR \"${PROJECT_SOURCE_DIR}\")")
+install(CODE [[
+  # The unit starts the program where it was installed, which only the installation knows.
+  file(READ "${MOEBOX_SOURCE_DIR}/deploy/moebox.service" unit)
+  string(REPLACE "/usr/bin/" "${CMAKE_INSTALL_PREFIX}/bin/" unit "${unit}")
+  string(REPLACE "/usr/share/" "${CMAKE_INSTALL_PREFIX}/share/" unit "${unit}")
+  file(WRITE "${MOEBOX_BINARY_DIR}/moebox.service" "${unit}")
+  file(INSTALL DESTINATION "${CMAKE_INSTALL_PREFIX}/lib/systemd/system" TYPE FILE FILES "${MOEBOX_BINARY_DIR}/moebox.service")
+]])
 install(CODE [[
   install_completion(bash bash-completion/completions moebox)
   if(CMAKE_INSTALL_PREFIX MATCHES "/usr$")
