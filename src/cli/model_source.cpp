@@ -1,5 +1,7 @@
 #include "cli/model_source.h"
 
+#include <algorithm>
+#include <array>
 #include <cstdlib>
 
 #include <fmt/core.h>
@@ -113,6 +115,13 @@ RoutingBudget routing_budget(const Settings& settings) {
   budget.min_experts = static_cast<int>(settings.integer("moe_min_experts"));
   budget.max_experts = static_cast<int>(settings.integer("moe_max_experts"));
   return budget;
+}
+
+RoutingBudget routing_budget(const Settings& settings, const ModelInfo& model) {
+  constexpr std::array keys = {"moe_top_p", "moe_threshold", "moe_min_experts", "moe_max_experts"};
+  const bool asked_for = std::any_of(keys.begin(), keys.end(),
+                                     [&](const char* key) { return settings.value(key).origin == Origin::option; });
+  return model.moe.n_layers > 0 || asked_for ? routing_budget(settings) : RoutingBudget{};
 }
 
 }  // namespace moebox::cli

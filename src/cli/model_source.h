@@ -28,5 +28,8 @@ SamplingParams sampling_params(const Settings& settings);
 void apply_catalogue(Settings& settings, const Hub& hub, const std::string& model);
 /// The settings moe_*. A model checks them when it is asked.
 RoutingBudget routing_budget(const Settings& settings);
+/// The same for one model. Where it has no experts, what was set for all models (a file, a variable) does not concern
+/// it; what was asked of this one (an option, /set) does, and the engine refuses it.
+RoutingBudget routing_budget(const Settings& settings, const ModelInfo& model);
 
 }  // namespace moebox::cli

@@ -69,10 +69,11 @@ int answer_once(Context& context, LanguageModel& model, const RunOptions& option
   InterruptGuard interrupts;
   AnswerPrinter printer(console);
   const Reasoning begin = options.raw ? Reasoning::none : model.reasoning(ids);
-  const Answer answer = generate(model, text_request(context, std::move(ids), options.stop_strings), begin,
-                                 {interrupts}, [&](std::string_view piece, bool reasoning) {
-                                   if (!options.json) printer.show(piece, reasoning);
-                                 });
+  const Answer answer =
+      generate(model, text_request(context, model.engine().model(), std::move(ids), options.stop_strings), begin,
+               {interrupts}, [&](std::string_view piece, bool reasoning) {
+                 if (!options.json) printer.show(piece, reasoning);
+               });
   if (options.json) {
     nlohmann::ordered_json object = {{"model", options.model}};
     object.update(answer_json(answer));

@@ -55,6 +55,11 @@ class PipesTest(ProgramTest):
                 self.assertEqual(json.loads(out)["prompt_tokens"], plain - 1 + int(ids))
         self.run_program(*ASK, "--", "--not-an-option")
 
+    def test_a_budget_on_experts_for_all_models_does_not_concern_one_without(self):
+        expected, _ = self.run_program(*ASK, "Hello")
+        self.assertEqual(self.run_program(*ASK, "Hello", MOEBOX_MOE_TOP_P="0.5")[0], expected)
+        self.assertIn("no experts", self.run_program(*ASK, "Hello", "--moe-top-p", "0.5", code=2)[1])
+
     def test_a_reader_that_goes_away_is_no_error(self):
         script = '"$0" list --all | head -1; echo "${PIPESTATUS[0]}"'
         done = subprocess.run(["bash", "-c", script, PROGRAM], capture_output=True, env=self.environment, text=True)
