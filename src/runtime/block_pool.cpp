@@ -32,12 +32,13 @@ bool BlockPool::grow(std::vector<int>& owned, int n_tokens) noexcept {
   return true;
 }
 
-void BlockPool::release(std::vector<int>& owned) noexcept {
+void BlockPool::release(std::vector<int>& owned, int n_kept) noexcept {
   // From the end on: a block is of no use without those before it, so these shall stay longest.
   while (!owned.empty()) {
     const int block = owned.back();
     owned.pop_back();
     if (--place(block).users > 0) continue;
+    if (static_cast<int>(owned.size()) >= n_kept) index_.remove(block);
     if (index_.identity(block) != 0)
       become_idle(block);
     else

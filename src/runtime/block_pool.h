@@ -3,6 +3,7 @@
 // first.
 #pragma once
 
+#include <limits>
 #include <vector>
 
 #include "base/anonymous_memory.h"
@@ -28,8 +29,8 @@ class BlockPool {
   /// Grows `owned`, which has room for it, until it covers `n_tokens` positions. False, and nothing taken, when there
   /// are not enough.
   bool grow(std::vector<int>& owned, int n_tokens) noexcept;
-  /// Takes all blocks back, but for those that others use.
-  void release(std::vector<int>& owned) noexcept;
+  /// Takes all blocks back, but for those that others use. The contents of those from number `n_kept` on are forgotten.
+  void release(std::vector<int>& owned, int n_kept = std::numeric_limits<int>::max()) noexcept;
 
   /// Says what a block holds, from now on for ever: nobody may write to it any more. The content's identity: that of
   /// another block where one has the same content already.

@@ -257,6 +257,7 @@ std::unique_ptr<PrefixStore> Engine::State::make_prefix_store() {
 
 void Engine::State::loop() noexcept {
   while (take_news()) {
+    if (!scheduler.idle() && !idle_prefill.empty()) scheduler.interrupt_idle(idle_prefill.newest());
     const auto& scheduled = scheduler.schedule();
     stalled = scheduled.empty();
     if (stalled) {
@@ -452,18 +453,23 @@ bool Engine::State::has_idle_work() const noexcept {
 void Engine::State::use_idle_time() noexcept {
   Sequence& sequence = idle_prefill.newest();
   const auto& scheduled = scheduler.schedule_idle(sequence, idle_prefill.piece_tokens());
-  if (scheduled.empty()) return idle_prefill.drop_newest();
+  if (scheduled.empty()) {
+    idle_prefill.drop_newest();
+    return publish_stats();
+  }
   const int n_tokens = scheduled.front().n_tokens;
   const auto begin = Clock::now();
   run(scheduled);
   const bool worthless = !failed.empty();
   failed.clear();
-  if (!worthless) keep(scheduled);
-  scheduler.end_idle(sequence);
-  if (worthless)
+  if (worthless) {
+    scheduler.interrupt_idle(sequence);
     idle_prefill.drop_newest();
-  else
+  } else {
+    keep(scheduled);
+    scheduler.end_idle_step(sequence);
     idle_prefill.piece_took(n_tokens, ms_between(begin, Clock::now()));
+  }
   // No request's tokens.
   tokens.clear();
   spans.clear();
@@ -580,7 +586,7 @@ void Engine::State::publish_stats() noexcept {
   const std::lock_guard lock(mutex);
   stats.running = scheduler.n_running();
   stats.waiting = scheduler.n_waiting();
-  stats.kv_blocks_used = pool.total() - pool.free();
+  stats.kv_blocks_used = pool.total() - pool.free() - idle_prefill.n_blocks();
   stats.kv_blocks_idle = pool.idle();
   stats.prefix_tokens = scheduler.n_looked_up();
   stats.prefix_tokens_found = scheduler.n_found();

@@ -17,9 +17,12 @@ void IdlePrefill::add(SequenceList&& ended) noexcept {
 }
 
 void IdlePrefill::piece_took(int n_tokens, double ms) noexcept {
-  const double fitting = piece_ms * n_tokens / std::max(ms, 1e-3);
+  shortest_ms_ = std::min(shortest_ms_, ms);
+  const double allowed_ms = std::max(piece_ms, piece_steps * shortest_ms_);
+  if (ms <= allowed_ms && 2 * n_tokens < piece_tokens_) return;  // a rest says little of a whole one
+  const double fitting = n_tokens * allowed_ms / std::max(ms, 1e-3);
   const int most = std::min(most_tokens_, 2 * piece_tokens_);
-  piece_tokens_ = std::max(1, static_cast<int>(std::min<double>(fitting, most)) / kv_block_tokens) * kv_block_tokens;
+  piece_tokens_ = std::max(1, static_cast<int>(std::min<double>(fitting, most)));
 }
 
 }  // namespace moebox

@@ -42,6 +42,8 @@ class Sampler {
                                SamplerScratch& scratch);
 
   const SamplingParams& params() const noexcept { return params_; }
+  /// Of a sampler that is not asked any more.
+  void forget_processors() noexcept { processors_.clear(); }
 
  private:
   using Candidate = SamplerScratch::Candidate;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <limits>
 
 namespace moebox {
 
@@ -71,14 +72,22 @@ void Scheduler::admit() noexcept {
 
 const std::vector<ScheduledSpan>& Scheduler::schedule_idle(Sequence& sequence, int n_tokens) noexcept {
   spans_.clear();
-  const int end = static_cast<int>(sequence.tokens.size()) / kv_block_tokens * kv_block_tokens;
-  take_shared_blocks(sequence, end);
-  n_tokens = std::min(n_tokens, end - sequence.n_computed);
-  if (n_tokens > 0 && pool_.grow(sequence.blocks, sequence.n_computed + n_tokens))
-    spans_.push_back({&sequence, n_tokens, 0, false});
+  const auto whole_blocks = [](int n) { return n / kv_block_tokens * kv_block_tokens; };
+  const int all = whole_blocks(static_cast<int>(sequence.tokens.size()));
+  if (sequence.blocks.empty()) take_shared_blocks(sequence, all);
+  const int begin = sequence.n_computed;
+  int end = std::min(begin + n_tokens, all);
+  if (whole_blocks(end) > begin) end = whole_blocks(end);
+  const bool knows_prompt = begin >= whole_blocks(sequence.stats.prompt_tokens);
+  if (end > begin && knows_prompt && pool_.grow(sequence.blocks, end))
+    spans_.push_back({&sequence, end - begin, 0, false});
   else
     give_back_blocks(sequence);
   return spans_;
+}
+
+void Scheduler::end_idle_step(Sequence& sequence) noexcept {
+  if (sequence.n_computed % kv_block_tokens == 0) give_back_blocks(sequence);
 }
 
 /// It has its blocks, and runs from now on.
@@ -136,7 +145,7 @@ void Scheduler::computed(Sequence& sequence, int n_tokens) noexcept {
   if (!shares(sequence)) return;
   while ((sequence.n_published + 1) * kv_block_tokens <= sequence.n_computed) {
     publish_next(sequence);
-    if (store_ != nullptr) store_->keep(sequence, sequence.n_published - 1);
+    store_newest(sequence);
   }
 }
 
@@ -159,6 +168,18 @@ BlockContent Scheduler::content_of(const Sequence& sequence, int block) const no
   return content;
 }
 
+/// The first blocks, that others may ask for when the sequence has ended: where roles matter an answer comes back as
+/// something else.
+int Scheduler::n_worth_keeping(const Sequence& sequence) const noexcept {
+  return limits_.roles_matter ? sequence.n_prompt / kv_block_tokens : std::numeric_limits<int>::max();
+}
+
+/// The last block that it has published.
+void Scheduler::store_newest(Sequence& sequence) noexcept {
+  if (store_ != nullptr && sequence.n_published <= n_worth_keeping(sequence))
+    store_->keep(sequence, sequence.n_published - 1);
+}
+
 /// Full blocks of the first `n_tokens`.
 void Scheduler::take_shared_blocks(Sequence& sequence, int n_tokens) noexcept {
   if (!shares(sequence)) return;
@@ -168,8 +189,7 @@ void Scheduler::take_shared_blocks(Sequence& sequence, int n_tokens) noexcept {
     sequence.published_identity = identity;
     ++sequence.n_published;
     // What was not stored in time, or has been removed there since.
-    if (store_ != nullptr && sequence.n_published > sequence.stored.n_stored)
-      store_->keep(sequence, sequence.n_published - 1);
+    if (sequence.n_published > sequence.stored.n_stored) store_newest(sequence);
   }
   sequence.n_computed = sequence.n_published * kv_block_tokens;
 }

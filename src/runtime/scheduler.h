@@ -66,10 +66,14 @@ class Scheduler {
   void computed(Sequence& sequence, int n_tokens) noexcept;
 
   /// The step of an idle scheduler: the next tokens, at most `n_tokens`, of a sequence that is not the scheduler's and
-  /// whose tokens are all prompt. Empty when its full blocks are in the cache, or there is no room for more. In
-  /// between, the sequence holds no block: what it computed is found again unless others needed the room.
+  /// whose answer has become prompt. Empty, and the sequence has no blocks, when its full blocks are in the cache, when
+  /// those of its request's prompt are not any more (memory is short), or when there is no room.
   const std::vector<ScheduledSpan>& schedule_idle(Sequence& sequence, int n_tokens) noexcept;
-  void end_idle(Sequence& sequence) noexcept { give_back_blocks(sequence); }
+  /// Behind computed(). Only in the middle of a block the sequence keeps its blocks; what it has published is found
+  /// again unless others needed the room.
+  void end_idle_step(Sequence& sequence) noexcept;
+  /// Its blocks are there for others.
+  void interrupt_idle(Sequence& sequence) noexcept { give_back_blocks(sequence); }
 
   /// Sequences whose blocks have been read run from now on.
   void take_in_what_was_read() noexcept;
@@ -83,7 +87,7 @@ class Scheduler {
       for (auto next = list->begin(); next != list->end();) {
         const auto sequence = next++;
         if (!predicate(*sequence)) continue;
-        pool_.release(sequence->blocks);
+        pool_.release(sequence->blocks, n_worth_keeping(*sequence));
         removed.splice(removed.end(), *list, sequence);
       }
     }
@@ -97,9 +101,11 @@ class Scheduler {
   void admit() noexcept;
   void start(SequenceList& from, SequenceList::iterator sequence) noexcept;
   void publish_next(Sequence& sequence) noexcept;
+  void store_newest(Sequence& sequence) noexcept;
   void preempt_youngest() noexcept;
   bool shares(const Sequence& sequence) const noexcept { return limits_.share_prefixes && sequence.share_prefix; }
   BlockContent content_of(const Sequence& sequence, int block) const noexcept;
+  int n_worth_keeping(const Sequence& sequence) const noexcept;
   void take_shared_blocks(Sequence& sequence, int n_tokens) noexcept;
   void give_back_blocks(Sequence& sequence) noexcept;
 

@@ -46,19 +46,16 @@ struct Sequence {
     blocks.reserve(static_cast<std::size_t>(BlockPool::needed(max_tokens)));
   }
 
-  /// The answer, and the token that ended it, are taken for prompt from now on; nobody asks for more tokens. What was
-  /// computed of them is something else (docs/determinism.md), and so are the names of its blocks in a store. It has no
-  /// blocks.
+  /// The answer, and the token that ended it, are taken for prompt from now on; nobody asks for more tokens. It has no
+  /// blocks: what was computed of the answer is something else (docs/determinism.md).
   void become_prompt() noexcept {
     if (ended_by >= 0 && static_cast<int>(tokens.size()) < max_tokens) tokens.push_back(ended_by);
-    const auto n_same = static_cast<std::size_t>(n_prompt / kv_block_tokens);
-    if (stored.names.size() > n_same + 1) stored.names.resize(n_same + 1);
-    stored.n_stored = std::min(stored.n_stored, static_cast<int>(n_same));
     n_prompt = static_cast<int>(tokens.size());
     n_routed = n_prompt;  // its experts have been counted
     n_computed = n_published = 0;
     published_identity = 0;
     sink.reset();
+    sampler.forget_processors();
   }
 
   /// Tokens whose keys and values are not in the cache yet. One: it decodes; more: it is (again) in its prefill.

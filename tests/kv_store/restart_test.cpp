@@ -4,6 +4,7 @@
 #include <cstring>
 #include <thread>
 
+#include "idle_time.h"
 #include "stores.h"
 
 namespace moebox {
@@ -39,12 +40,21 @@ TEST_P(Restart, AConversationGoesOn) {
     EXPECT_EQ(found->stats.cached_tokens, known / kv_block_tokens * kv_block_tokens);
     EXPECT_EQ(engine->stats().store.found_tokens, static_cast<std::uint64_t>(found->stats.cached_tokens));
     EXPECT_EQ(engine->stats().store.refused_blocks, 0u);
-    known = static_cast<int>(prompt.size());
+    EXPECT_TRUE(idle_time_was_used(*engine, latent() ? idle_tokens_of(prompt.size(), 21) : 0));
     prompt.insert(prompt.end(), found->tokens.begin(), found->tokens.end());
-    if (!latent()) known = static_cast<int>(prompt.size()) - 1;
+    known = static_cast<int>(prompt.size()) - (latent() ? 0 : 1);
     const Tokens more = tokens_of(13, turn + 10, vocab);
     prompt.insert(prompt.end(), more.begin(), more.end());
   }
+}
+
+TEST_P(Restart, AnAnswersBlocksAreStoredAsTheyComeBack) {
+  {
+    const auto engine = engine_of(latent(), open_store(folder));
+    answer(*engine, greedy(tokens_of(40, 9, engine->model().vocab_size), 60));
+    EXPECT_TRUE(idle_time_was_used(*engine, latent() ? idle_tokens_of(40, 60) : 0));
+  }
+  EXPECT_EQ(open_store(folder)->stats().blocks, 3u);
 }
 
 TEST_P(Restart, NothingIsSharedThatIsNotTheSame) {

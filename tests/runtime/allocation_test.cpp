@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include "idle_time.h"
 #include "io/checkpoint.h"
 #include "runtime/engine.h"
 
@@ -179,6 +180,23 @@ TEST_P(AllocationsOf, NoneFromTheQueueToTheEnd) {
   }
   EXPECT_EQ(n_allocations - before, 0);
   EXPECT_EQ(preemptions > 0, c.short_of_blocks);
+}
+
+// Behind its end an answer becomes prompt.
+TEST_F(Allocations, IdleTimeNeedsNoMemory) {
+  for (const char* model : {"deepseek/models/tiny-v3", "deepseek/models/tiny-v3-mtp"}) {
+    const auto engine = this->engine(model);
+    SamplingParams greedy;
+    greedy.temperature = 0;
+    const auto sink = std::make_shared<Sink>();
+    GenerationRequest request = request_of(1, greedy);
+    request.max_new_tokens = 40;
+    const long before = n_allocations;
+    engine->submit(std::move(request), sink);
+    sink->wait();
+    EXPECT_TRUE(test::idle_time_was_used(*engine, test::idle_tokens_of(21, 40)));
+    EXPECT_EQ(n_allocations - before, 0) << model;
+  }
 }
 
 // Where others than the engine allocate on its thread (sinks, processors), no memory is the error of that one request.

@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include "idle_time.h"
 #include "io/checkpoint.h"
 #include "runtime/block_pool.h"
 #include "runtime/engine.h"
@@ -15,6 +16,7 @@ namespace moebox {
 namespace {
 
 using Tokens = std::vector<TokenId>;
+using test::idle_time_was_used;
 
 ModelInfo one_layer() {
   ModelInfo info;
@@ -152,12 +154,12 @@ const Checkpoint& tiny_model(bool latent) {
   return latent ? deepseek : llama;
 }
 
-std::unique_ptr<Engine> engine_of(bool latent, bool share, int n_blocks = 64, KvType kv_type = KvType::f16) {
+std::unique_ptr<Engine> engine_of(bool latent, bool share, int n_blocks = 64, ModelOptions how = {}) {
   EngineOptions options;
   options.context_tokens = 256;
   options.share_prefixes = share;
   auto team = std::make_unique<ThreadTeam>(2);
-  auto model = load_model(tiny_model(latent), *team, {.kv_type = kv_type});
+  auto model = load_model(tiny_model(latent), *team, how);
   options.kv_bytes = model->info().kv_block_bytes() * static_cast<std::size_t>(n_blocks);
   return std::make_unique<Engine>(std::move(model), std::move(team), options);
 }
@@ -185,26 +187,21 @@ EngineStats stats_when_idle(Engine& engine) {
   return engine.stats();
 }
 
-/// Whether so many tokens of answers have been computed as prompt, in all.
-bool idle_time_was_used(const Engine& engine, std::uint64_t n_tokens) {
-  for (int i = 0; i < 3000 && engine.stats().idle_prompt_tokens < n_tokens; ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  return engine.stats().idle_prompt_tokens == n_tokens;
-}
-
 class Prefix : public testing::TestWithParam<bool> {};
 INSTANTIATE_TEST_SUITE_P(Models, Prefix, testing::Bool(),
                          [](const auto& info) { return std::string(info.param ? "latent" : "dense"); });
 
 /// Each turn's prompt is the last one, its answer, and something new.
-void expect_same_conversation(bool latent, KvType kv_type) {
-  const auto cached = engine_of(latent, true, 64, kv_type), plain = engine_of(latent, false, 64, kv_type);
+void expect_same_conversation(bool latent, const ModelOptions& how, const RoutingBudget& budget = {}) {
+  const auto cached = engine_of(latent, true, 64, how), plain = engine_of(latent, false, 64, how);
   const int vocab = cached->model().vocab_size;
   Tokens prompt = tokens_of(45, 1, vocab);
   int known = 0, n_looked_up = 0, n_found = 0;  // tokens that the cache must have
   std::uint64_t n_idle = 0;
   for (unsigned turn = 0; turn < 4; ++turn) {
-    const auto found = answer(*cached, greedy(prompt, 21)), expected = answer(*plain, greedy(prompt, 21));
+    GenerationRequest request = greedy(prompt, 21);
+    request.budget = budget;
+    const auto found = answer(*cached, GenerationRequest(request)), expected = answer(*plain, std::move(request));
     EXPECT_EQ(found->stats.cached_tokens, known / kv_block_tokens * kv_block_tokens);
     EXPECT_EQ(expected->stats.cached_tokens, 0);
     EXPECT_EQ(found->tokens, expected->tokens);
@@ -213,13 +210,13 @@ void expect_same_conversation(bool latent, KvType kv_type) {
               0);
     n_looked_up += static_cast<int>(prompt.size());
     n_found += found->stats.cached_tokens;
-    const auto n_prompt = static_cast<int>(prompt.size());
+    const std::size_t n_prompt = prompt.size();
     prompt.insert(prompt.end(), found->tokens.begin(), found->tokens.end());
     known = static_cast<int>(prompt.size());
     // Where roles matter an answer that comes back as prompt is something else, and all of it is computed once more;
     // where they do not, its last token was never computed.
     if (latent)
-      n_idle += static_cast<std::uint64_t>((known / kv_block_tokens - n_prompt / kv_block_tokens) * kv_block_tokens);
+      n_idle += test::idle_tokens_of(n_prompt, found->tokens.size());
     else
       --known;
     ASSERT_TRUE(idle_time_was_used(*cached, n_idle));
@@ -235,7 +232,18 @@ void expect_same_conversation(bool latent, KvType kv_type) {
 }
 
 TEST_P(Prefix, AConversationComputesWhatIsNewAndChangesNoBit) {
-  for (const KvType type : {KvType::f16, KvType::bf16, KvType::q8_0}) expect_same_conversation(GetParam(), type);
+  for (const KvType type : {KvType::f16, KvType::bf16, KvType::q8_0})
+    expect_same_conversation(GetParam(), {.kv_type = type});
+}
+
+TEST_P(Prefix, SoItIsOnEveryInstructionSetAndWithABudget) {
+  for (const Isa isa : available_isas()) {
+    SCOPED_TRACE(name(isa));
+    ModelOptions how;
+    how.kernels = &kernel_table(isa);
+    how.kv_type = KvType::f16;
+    expect_same_conversation(GetParam(), how, GetParam() ? RoutingBudget{.top_p = 0.5f} : RoutingBudget{});
+  }
 }
 
 TEST_P(Prefix, IsNotSharedWithOthers) {
@@ -359,6 +367,55 @@ TEST(IdlePrefill, LeavesOutWhatIsNotShared) {
   answer(*engine, greedy(tokens_of(40, 2, vocab), 10));  // no block more is full
   answer(*engine, greedy(tokens_of(40, 3, vocab), 30));
   EXPECT_TRUE(idle_time_was_used(*engine, 32));
+}
+
+TEST(IdlePrefill, BeginsWhenNoRequestIsThere) {
+  // The next request arrives before the answer's end has been told.
+  class AsksOn final : public GenerationSink {
+   public:
+    AsksOn(Engine& engine, GenerationRequest next) : engine_(engine), next_(std::move(next)) {}
+    bool on_token(const GeneratedToken&) override {
+      at_last_token = engine_.stats().idle_prompt_tokens;
+      return true;
+    }
+    void on_finish(FinishReason, const GenerationStats&, const Error*) override {
+      if (!next_) return done.set_value();
+      GenerationRequest next = std::move(*next_);
+      next_.reset();
+      engine_.submit(std::move(next), self.lock());
+    }
+    std::weak_ptr<AsksOn> self;
+    std::uint64_t at_last_token = 0;
+    std::promise<void> done;
+
+   private:
+    Engine& engine_;
+    std::optional<GenerationRequest> next_;
+  };
+  const auto engine = engine_of(true, true);
+  const int vocab = engine->model().vocab_size;
+  const auto sink = std::make_shared<AsksOn>(*engine, greedy(tokens_of(50, 2, vocab), 80));
+  sink->self = sink;
+  engine->submit(greedy(tokens_of(40, 1, vocab), 90), sink);
+  ASSERT_EQ(sink->done.get_future().wait_for(std::chrono::minutes(2)), std::future_status::ready);
+  EXPECT_EQ(sink->at_last_token, 0u);
+  EXPECT_TRUE(idle_time_was_used(*engine, test::idle_tokens_of(50, 80) + test::idle_tokens_of(40, 90)));
+}
+
+TEST(IdlePrefill, IsNoRequest) {
+  const auto engine = engine_of(true, true);
+  const int vocab = engine->model().vocab_size;
+  answer(*engine, greedy(tokens_of(40, 1, vocab), 90));
+  ASSERT_TRUE(idle_time_was_used(*engine, test::idle_tokens_of(40, 90)));
+  const EngineStats stats = stats_when_idle(*engine);
+  EXPECT_EQ(stats.running + stats.waiting, 0);
+  EXPECT_EQ(stats.finished, 1u);
+  EXPECT_EQ(stats.prompt_tokens, 40u);
+  EXPECT_EQ(stats.generated_tokens, 90u);
+  EXPECT_EQ(stats.prefix_tokens, 40u);
+  EXPECT_EQ(stats.steps, 90u);
+  EXPECT_EQ(stats.expert_load.front().n_chosen, 129u * static_cast<unsigned>(engine->model().moe.top_k))
+      << "of each token but the last one";
 }
 
 TEST(IdlePrefill, GivesWayToRequests) {

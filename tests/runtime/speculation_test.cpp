@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include "idle_time.h"
 #include "io/checkpoint.h"
 #include "runtime/draft_chooser.h"
 #include "runtime/engine.h"
@@ -450,6 +451,8 @@ TEST_P(ScriptedDrafts, TheCacheHoldsTheSameAfterwards) {
       sink->wait();
       answers.push_back(sink->answer);
       prompt.insert(prompt.end(), sink->answer.tokens.begin(), sink->answer.tokens.end());
+      const std::uint64_t n_again = engine->model().roles_matter ? test::idle_tokens_of(40, prompt.size() - 40) : 0;
+      ASSERT_TRUE(test::idle_time_was_used(*engine, n_again));
     }
     if (!drafts) {
       expected = answers;
