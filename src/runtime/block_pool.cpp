@@ -28,6 +28,7 @@ bool BlockPool::grow(std::vector<int>& owned, int n_tokens) noexcept {
     owned.push_back(empty_.back());
     empty_.pop_back();
     place(owned.back()).users = 1;
+    ++place(owned.back()).generation;
   }
   return true;
 }

@@ -24,6 +24,10 @@ class BlockPool {
   int idle() const noexcept { return n_idle_; }
   std::size_t bytes() const noexcept { return memory_.size(); }
 
+  /// Another one each time that the block is handed out empty: who keeps something beside it knows whether it still
+  /// belongs to the block's content.
+  std::uint32_t generation(int block) const noexcept { return places_[static_cast<std::size_t>(block)].generation; }
+
   static int needed(int n_tokens) noexcept { return (n_tokens + kv_block_tokens - 1) / kv_block_tokens; }
 
   /// Grows `owned`, which has room for it, until it covers `n_tokens` positions. False, and nothing taken, when there
@@ -41,6 +45,7 @@ class BlockPool {
  private:
   struct Place {
     int users = 0;
+    std::uint32_t generation = 0;
     int older = -1, newer = -1;  // while it is idle; the ring's own place is the last one
   };
   Place& place(int block) noexcept { return places_[static_cast<std::size_t>(block)]; }

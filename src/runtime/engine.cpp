@@ -14,6 +14,7 @@
 #include "runtime/draft_chooser.h"
 #include "runtime/idle_prefill.h"
 #include "runtime/layer_drafter.h"
+#include "runtime/model_drafter.h"
 #include "runtime/scheduler.h"
 
 namespace moebox {
@@ -26,17 +27,20 @@ double ms_between(Clock::time_point from, Clock::time_point to) {
 }  // namespace
 
 struct Engine::State {
-  State(std::unique_ptr<const Model> m, std::unique_ptr<ThreadTeam> t, EngineOptions o)
+  State(std::unique_ptr<const Model> m, std::unique_ptr<ThreadTeam> t, EngineOptions o, std::unique_ptr<const Model> d)
       : model(std::move(m)),
+        draft_model(std::move(d)),
         team(std::move(t)),
-        options(o.resolved(model->info(), team->size())),
-        pool(model->info(), static_cast<int>(options.kv_bytes / model->info().kv_block_bytes())),
+        options(o.resolved(model->info(), team->size(), draft_info())),
+        pool(model->info(),
+             static_cast<int>(options.kv_bytes / EngineOptions::block_bytes(model->info(), draft_info()))),
         prefixes(make_prefix_store()),
         pacer({options.max_batch_tokens, options.decode_slowdown}),
         scheduler(pool,
                   {options.max_batch_tokens, options.max_sequences, options.share_prefixes, model->info().roles_matter},
                   prefixes.get(), options.decode_slowdown > 0 ? &pacer : nullptr),
-        chooser({options.max_drafts(), options.max_logit_rows(), options.always_draft}, options.max_sequences),
+        chooser({options.max_drafts(), options.max_logit_rows(), options.always_draft}, options.max_sequences,
+                options.speculation),
         idle_prefill(options.share_prefixes && model->info().roles_matter, options.max_batch_tokens),
         kernels(kernel_table()),
         expert_load(model->info().moe.n_layers, model->info().moe.n_experts) {
@@ -57,12 +61,14 @@ struct Engine::State {
     open.reserve(spans_in_step);
     endings.reserve(spans_in_step);
     failed.reserve(spans_in_step);
-    if (model->info().n_draft_layers > 0) drafter.emplace(*model, options);
+    if (model->info().n_draft_layers > 0) layer_drafter.emplace(*model, options);
+    if (draft_model) model_drafter.emplace(*draft_model, pool, options, model->info().vocab_size);
     computed.reserve(spans_in_step);
     sampler_scratch.reserve(static_cast<std::size_t>(team->size()));
     for (int i = 0; i < team->size(); ++i) sampler_scratch.emplace_back(model->info().vocab_size);
   }
 
+  const ModelInfo* draft_info() const noexcept { return draft_model ? &draft_model->info() : nullptr; }
   std::unique_ptr<PrefixStore> make_prefix_store();
   void loop() noexcept;
   bool take_news() noexcept;
@@ -82,6 +88,7 @@ struct Engine::State {
   void publish_stats() noexcept;
 
   std::unique_ptr<const Model> model;
+  std::unique_ptr<const Model> draft_model;  // of Speculation::draft
   std::unique_ptr<ThreadTeam> team;
   EngineOptions options;
   BlockPool pool;
@@ -89,7 +96,8 @@ struct Engine::State {
   PromptPacer pacer;
   Scheduler scheduler;
   DraftChooser chooser;
-  std::optional<LayerDrafter> drafter;  // of a model with a layer for it
+  std::optional<LayerDrafter> layer_drafter;  // of a model with a layer for it
+  std::optional<ModelDrafter> model_drafter;  // where there is a second model
   IdlePrefill idle_prefill;
   const KernelTable& kernels;
   ExpertLoadCounter expert_load;
@@ -124,7 +132,7 @@ struct Engine::State {
     FinishReason reason;
     std::shared_ptr<const Error> error;
   };
-  std::vector<LayerDrafter::Computed> computed;
+  std::vector<ComputedSpan> computed;
   double drafting_ms = 0;  // of the step, spent on the next one's drafts
   std::vector<Ending> endings;
   std::vector<Ending> failed;  // all that took part in a forward that failed
@@ -144,8 +152,9 @@ struct Engine::State {
   std::thread thread;
 };
 
-Engine::Engine(std::unique_ptr<const Model> model, std::unique_ptr<ThreadTeam> team, EngineOptions options)
-    : state_(std::make_unique<State>(std::move(model), std::move(team), options)) {
+Engine::Engine(std::unique_ptr<const Model> model, std::unique_ptr<ThreadTeam> team, EngineOptions options,
+               std::unique_ptr<const Model> draft_model)
+    : state_(std::make_unique<State>(std::move(model), std::move(team), options, std::move(draft_model))) {
   state_->stats.kv_blocks_total = state_->pool.total();
   state_->thread = std::thread([state = state_.get()] { state->loop(); });
 }
@@ -162,7 +171,9 @@ Engine::~Engine() {
 
 const ModelInfo& Engine::model() const noexcept { return state_->model->info(); }
 const EngineOptions& Engine::options() const noexcept { return state_->options; }
-std::size_t Engine::kv_bytes() const noexcept { return state_->pool.bytes(); }
+std::size_t Engine::kv_bytes() const noexcept {
+  return state_->pool.bytes() + (state_->model_drafter ? state_->model_drafter->cache_bytes() : 0);
+}
 
 RequestId Engine::submit(GenerationRequest request, std::shared_ptr<GenerationSink> sink) {
   const ModelInfo& info = model();
@@ -192,7 +203,7 @@ RequestId Engine::submit(GenerationRequest request, std::shared_ptr<GenerationSi
   const int max_tokens = request.max_new_tokens > context - n_prompt ? context : n_prompt + request.max_new_tokens;
   SequenceList arrival;
   Sequence& sequence = arrival.emplace_back(std::move(request), std::move(sink), max_tokens, options().max_drafts(),
-                                            options().speculation == Speculation::mtp);
+                                            options().speculation);
   sequence.stats.moe = MoeUsage::none_of(info);
   if (state_->prefixes) state_->prefixes->prepare(sequence);
   RequestId id;
@@ -517,7 +528,7 @@ void Engine::State::keep(const std::vector<ScheduledSpan>& scheduled) noexcept {
   auto work = sampling.cbegin();
   for (const ScheduledSpan& span : scheduled) {
     Sequence& sequence = *span.sequence;
-    LayerDrafter::Computed one{&sequence, first_token, span.n_tokens};
+    ComputedSpan one{&sequence, first_token, span.n_tokens};
     if (work != sampling.cend() && work->sequence == &sequence) {
       one.n_tokens += work->n_sampled - 1;
       chooser.verified(span, work->first_token, std::min(work->n_sampled, work->n_drafts), work->n_right);
@@ -528,38 +539,51 @@ void Engine::State::keep(const std::vector<ScheduledSpan>& scheduled) noexcept {
     computed.push_back(one);
     first_token += span.n_tokens + span.n_drafts;
   }
-  if (drafter) make_drafts();
-  for (const LayerDrafter::Computed& one : computed) {
+  if (layer_drafter || model_drafter) make_drafts();
+  for (const ComputedSpan& one : computed) {
     if (!experts.empty()) count_experts(*one.sequence, one.first_row, one.n_tokens);
     scheduler.computed(*one.sequence, one.n_tokens);
   }
 }
 
-/// Has the draft layer take in what was computed and, if the next step will only decode, say what comes next.
+/// Has the draft layer take in what was computed and, if the next step will only decode, has that or the draft model
+/// say what comes next.
 void Engine::State::make_drafts() noexcept {
   const auto begin = Clock::now();
-  const auto decodes = [](const LayerDrafter::Computed& one) {
+  const auto decodes = [](const ComputedSpan& one) {
     return one.sequence->sink != nullptr && one.sequence->pending() == one.n_tokens + 1;
   };
-  const auto ends = [&](const LayerDrafter::Computed& one) {
+  const auto ends = [&](const ComputedSpan& one) {
     return one.sequence->cancelled || std::any_of(endings.begin(), endings.end(), [&](const Ending& ending) {
              return ending.sequence == one.sequence;
            });
   };
-  const bool only_decodes = scheduler.n_waiting() == 0 &&
-                            std::all_of(computed.begin(), computed.end(),
-                                        [&](const LayerDrafter::Computed& one) { return decodes(one) || ends(one); });
+  const bool only_decodes =
+      scheduler.n_waiting() == 0 &&
+      std::all_of(computed.begin(), computed.end(), [&](const ComputedSpan& one) { return decodes(one) || ends(one); });
   int n_drafts = 0;
-  if (options.speculation == Speculation::mtp && (only_decodes || options.always_draft)) {
-    for (LayerDrafter::Computed& one : computed) {
+  const auto n_sequences = static_cast<int>(computed.size());
+  if (is_computed(options.speculation) && (only_decodes || options.always_draft)) {
+    for (ComputedSpan& one : computed) {
       if (!decodes(one) || ends(one)) continue;
-      one.n_wanted = chooser.wanted(one.sequence->drafts);
+      const int n_behind = model_drafter ? model_drafter->n_behind(*one.sequence) : 0;
+      const int n_left = one.sequence->max_tokens - static_cast<int>(one.sequence->tokens.size());
+      one.n_wanted = std::min(
+          n_left - 1, chooser.wanted(one.sequence->drafts, n_behind, one.sequence->stats.decode_ms / n_sequences));
       n_drafts = std::max(n_drafts, one.n_wanted);
     }
   }
-  drafter->run(*team, *workspace, scheduler, pool.blocks(), computed, reinterpret_cast<float*>(logits.data()));
-  drafting_ms = ms_between(begin, Clock::now());
-  if (n_drafts > 0) chooser.drafting_took(n_drafts, drafting_ms);
+  if (layer_drafter) {
+    layer_drafter->run(*team, *workspace, scheduler, pool.blocks(), computed, reinterpret_cast<float*>(logits.data()));
+    drafting_ms = ms_between(begin, Clock::now());
+    if (n_drafts > 0) chooser.drafting_took(n_drafts, drafting_ms);
+  } else if (n_drafts > 0) {
+    const ModelDrafter::Work work =
+        model_drafter->run(*team, scheduler, computed, chooser.room_to_catch_up(), chooser.least_chance(n_sequences));
+    drafting_ms = ms_between(begin, Clock::now());
+    if (work.n_filled > 0) chooser.catching_up_took(work.n_filled, work.filling_ms);
+    if (work.depth > 0) chooser.drafting_took(work.depth, work.drafting_ms);
+  }
 }
 
 void Engine::State::finish(Sequence& sequence, FinishReason reason, const Error* error) noexcept {

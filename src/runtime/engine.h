@@ -12,19 +12,9 @@
 #include "runtime/expert_load.h"
 #include "runtime/prefix_store.h"
 #include "runtime/request.h"
+#include "runtime/speculation.h"
 
 namespace moebox {
-
-/// Where drafts of the next tokens come from. They change no token and no bit of an answer, only its speed.
-enum class Speculation {
-  off,
-  ngram,  // what followed the same tokens earlier, in prompt or answer
-  mtp,    // what the model's layer for multi-token prediction says (ModelOptions::draft_layer)
-};
-
-constexpr int max_draft_tokens = 64;
-/// Of those, what the layer for multi-token prediction, which is made to guess one, is asked for.
-constexpr int max_mtp_draft_tokens = 4;
 
 struct EngineOptions {
   int n_threads = 0;           // 0: the processors this process may use
@@ -44,10 +34,13 @@ struct EngineOptions {
   std::string model_identity{};         // what the store takes for the model: its files, not their names
 
   /// With every 0 replaced by what holds. A context that was asked for is kept or refused, never shortened in silence.
+  /// `draft_model`: the second model of Speculation::draft, whose cache is part of kv_bytes; nullptr: none.
   /// Throws Error: invalid_argument for what is out of range, resource when the cache cannot hold the context.
-  EngineOptions resolved(const ModelInfo& model, int n_threads) const;
+  EngineOptions resolved(const ModelInfo& model, int n_threads, const ModelInfo* draft_model = nullptr) const;
   /// Of resolved options: bytes of a step's buffers, beside weights and cache; resident as far as batches fill them.
-  std::size_t step_bytes(const Model& model) const;
+  std::size_t step_bytes(const Model& model, const Model* draft_model = nullptr) const;
+  /// One block of the cache: all layers, those of a draft model (or nullptr) included.
+  static std::size_t block_bytes(const ModelInfo& model, const ModelInfo* draft_model) noexcept;
   /// Drafts of a sequence in a step.
   int max_drafts() const noexcept {
     return speculation == Speculation::off   ? 0
@@ -78,14 +71,16 @@ struct EngineStats {
 
 class Engine {
  public:
-  /// Starts the engine's thread. Throws Error(resource) when the cache does not fit.
-  Engine(std::unique_ptr<const Model> model, std::unique_ptr<ThreadTeam> team, EngineOptions options);
+  /// Starts the engine's thread. `draft_model`: for Speculation::draft, and for nothing else; it means the same by
+  /// every token id. Throws Error(resource) when the cache does not fit.
+  Engine(std::unique_ptr<const Model> model, std::unique_ptr<ThreadTeam> team, EngineOptions options,
+         std::unique_ptr<const Model> draft_model = nullptr);
   /// Cancels what runs and waits for the thread.
   ~Engine();
 
   const ModelInfo& model() const noexcept;
   const EngineOptions& options() const noexcept;  // with every 0 replaced by what holds
-  /// Bytes of the KV cache.
+  /// Bytes of the KV cache, a draft model's included.
   std::size_t kv_bytes() const noexcept;
 
   /// Throws Error: invalid_argument for a request that can never run (a token id out of range, a prompt longer than the

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "runtime/block_pool.h"
 #include "runtime/engine.h"
+#include "runtime/model_drafter.h"
 #include "runtime/sampler.h"
 
 namespace moebox {
@@ -23,7 +24,11 @@ int in_range(int value, int low, int high, const char* field) {
 
 }  // namespace
 
-EngineOptions EngineOptions::resolved(const ModelInfo& model, int n_threads) const {
+std::size_t EngineOptions::block_bytes(const ModelInfo& model, const ModelInfo* draft_model) noexcept {
+  return model.kv_block_bytes() + (draft_model != nullptr ? draft_model->kv_block_bytes() : 0);
+}
+
+EngineOptions EngineOptions::resolved(const ModelInfo& model, int n_threads, const ModelInfo* draft_model) const {
   EngineOptions options = *this;
   options.n_threads = n_threads;
   in_range(options.max_sequences, 1, 65536, "max_sequences");
@@ -39,8 +44,13 @@ EngineOptions EngineOptions::resolved(const ModelInfo& model, int n_threads) con
     throw Error(ErrorKind::invalid_argument,
                 "drafts by multi-token prediction need the model's layer for it, which has not been loaded",
                 "speculation", "load the model with its draft layer");
+  if ((options.speculation == Speculation::draft) != (draft_model != nullptr))
+    throw Error(ErrorKind::invalid_argument,
+                draft_model != nullptr ? "there is a draft model, and drafts come from elsewhere"
+                                       : "drafts by a second model need that model, which has not been loaded",
+                "speculation", "give both, or none of them");
   in_range(options.context_tokens, 0, model.max_context, "context_tokens");
-  const std::size_t block_bytes = model.kv_block_bytes();
+  const std::size_t block_bytes = EngineOptions::block_bytes(model, draft_model);
   const bool asked = options.context_tokens != 0;
   const int context = asked ? options.context_tokens : std::min(model.max_context, default_context_limit);
   if (options.kv_bytes == 0) {
@@ -62,11 +72,12 @@ EngineOptions EngineOptions::resolved(const ModelInfo& model, int n_threads) con
   return options;
 }
 
-std::size_t EngineOptions::step_bytes(const Model& model) const {
+std::size_t EngineOptions::step_bytes(const Model& model, const Model* draft_model) const {
   const auto vocab = static_cast<std::size_t>(model.info().vocab_size);
   const auto workspace = model.make_workspace(max_batch_tokens, max_logit_rows(), context_tokens, n_threads);
   return workspace->size() + static_cast<std::size_t>(max_logit_rows()) * vocab * sizeof(float) +
-         static_cast<std::size_t>(n_threads) * SamplerScratch::bytes(model.info().vocab_size);
+         static_cast<std::size_t>(n_threads) * SamplerScratch::bytes(model.info().vocab_size) +
+         (draft_model != nullptr ? ModelDrafter::step_bytes(*draft_model, *this) : 0);
 }
 
 }  // namespace moebox

@@ -36,7 +36,7 @@ void LayerDrafter::flush(ThreadTeam& team, Workspace& workspace, const KvBlocks&
 
 /// The pairs of what was computed, up to position `last`. A block's first one is made in any case: its row before is in
 /// the cache, and whoever computed the block before may have known no further token.
-void LayerDrafter::fill(ThreadTeam& team, Workspace& workspace, const KvBlocks& kv, const Computed& computed,
+void LayerDrafter::fill(ThreadTeam& team, Workspace& workspace, const KvBlocks& kv, const ComputedSpan& computed,
                         int last) noexcept {
   const Sequence& sequence = *computed.sequence;
   const int begin = sequence.n_computed;
@@ -50,15 +50,15 @@ void LayerDrafter::fill(ThreadTeam& team, Workspace& workspace, const KvBlocks& 
 }
 
 void LayerDrafter::run(ThreadTeam& team, Workspace& workspace, Scheduler& scheduler, const KvBlocks& kv,
-                       std::span<const Computed> computed, float* logits) noexcept {
+                       std::span<const ComputedSpan> computed, float* logits) noexcept {
   clear();
   guesses_.clear();
   // The last pair of a sequence that wants drafts is made with them.
-  const auto drafts = [&](const Computed& one) {
+  const auto drafts = [&](const ComputedSpan& one) {
     return one.n_wanted > 0 && one.sequence->pending() == one.n_tokens + 1 && scheduler.cover_next(*one.sequence);
   };
-  const auto last_position = [](const Computed& one) { return one.sequence->n_computed + one.n_tokens; };
-  for (const Computed& one : computed) {
+  const auto last_position = [](const ComputedSpan& one) { return one.sequence->n_computed + one.n_tokens; };
+  for (const ComputedSpan& one : computed) {
     Sequence& sequence = *one.sequence;
     sequence.drafts.n_proposed = 0;
     const bool with_drafts = drafts(one);
@@ -67,7 +67,7 @@ void LayerDrafter::run(ThreadTeam& team, Workspace& workspace, Scheduler& schedu
     fill(team, workspace, kv, one, std::min(last_position(one) - (with_drafts ? 1 : 0), n_known - 1));
   }
   flush(team, workspace, kv);
-  for (const Computed& one : computed) {
+  for (const ComputedSpan& one : computed) {
     if (guesses_.size() == logit_rows_.size() || guesses_[logit_rows_.size()].sequence != one.sequence) continue;
     add(*one.sequence, last_position(one), {&one.sequence->tokens.back(), 1}, Role::generated);
     sources_.push_back(one.first_row + one.n_tokens - 1);

@@ -12,14 +12,6 @@ namespace moebox {
 
 class LayerDrafter {
  public:
-  /// What a step has computed of a sequence, before the scheduler is told.
-  struct Computed {
-    Sequence* sequence;
-    int first_row;     // of the forward
-    int n_tokens;      // that are part of the sequence
-    int n_wanted = 0;  // drafts; 0: none
-  };
-
   /// `model` has a draft layer; `options` are resolved.
   LayerDrafter(const Model& model, const EngineOptions& options);
 
@@ -27,7 +19,7 @@ class LayerDrafter {
   /// are known, and writes the wanted drafts to Sequence::drafts. `logits` (max_logit_rows, vocab_size) is scratch.
   /// Allocates nothing.
   void run(ThreadTeam& team, Workspace& workspace, Scheduler& scheduler, const KvBlocks& kv,
-           std::span<const Computed> computed, float* logits) noexcept;
+           std::span<const ComputedSpan> computed, float* logits) noexcept;
 
  private:
   struct Guess {
@@ -36,7 +28,8 @@ class LayerDrafter {
   };
   void clear() noexcept;
   void add(const Sequence& sequence, int first_position, std::span<const TokenId> tokens, Role role) noexcept;
-  void fill(ThreadTeam& team, Workspace& workspace, const KvBlocks& kv, const Computed& computed, int last) noexcept;
+  void fill(ThreadTeam& team, Workspace& workspace, const KvBlocks& kv, const ComputedSpan& computed,
+            int last) noexcept;
   void flush(ThreadTeam& team, Workspace& workspace, const KvBlocks& kv) noexcept;
   void guess(ThreadTeam& team, Workspace& workspace, const KvBlocks& kv, float* logits) noexcept;
   void prepare_next_guesses(int depth) noexcept;

@@ -134,10 +134,13 @@ int Scheduler::add_drafts(std::size_t index, int n_drafts) noexcept {
   return n_drafts;
 }
 
-bool Scheduler::cover_next(Sequence& sequence) noexcept {
+bool Scheduler::cover_next(Sequence& sequence, int n_drafts) noexcept {
+  const auto cover = [&](int n_tokens) {
+    const int n_more = BlockPool::needed(n_tokens) - static_cast<int>(sequence.blocks.size());
+    return n_more <= 0 || (pool_.free() - n_more >= n_running() && pool_.grow(sequence.blocks, n_tokens));
+  };
   const auto n_tokens = static_cast<int>(sequence.tokens.size());
-  return BlockPool::needed(n_tokens) <= static_cast<int>(sequence.blocks.size()) ||
-         (pool_.free() > n_running() && pool_.grow(sequence.blocks, n_tokens));
+  return cover(std::min(n_tokens + n_drafts, sequence.max_tokens)) || cover(n_tokens);
 }
 
 void Scheduler::computed(Sequence& sequence, int n_tokens) noexcept {
@@ -198,6 +201,7 @@ void Scheduler::give_back_blocks(Sequence& sequence) noexcept {
   pool_.release(sequence.blocks);
   sequence.n_computed = sequence.n_published = 0;
   sequence.published_identity = 0;
+  sequence.drafts.forget_cache();
 }
 
 }  // namespace moebox

@@ -21,6 +21,14 @@ struct ScheduledSpan {
   bool reaches_end() const noexcept { return wants_token && n_tokens == sequence->pending(); }
 };
 
+/// What a step has computed of a sequence, before the scheduler is told.
+struct ComputedSpan {
+  Sequence* sequence;
+  int first_row;     // of the forward
+  int n_tokens;      // that are part of the sequence
+  int n_wanted = 0;  // drafts; 0: none
+};
+
 /// First come, first served. Decodes come first in a step, then prefills of running sequences, then new ones while
 /// tokens and blocks last. When a decode finds no block, the youngest running sequence gives its blocks back and waits
 /// in front: its tokens stay, and are computed again later with the same result, as far as its blocks have not kept
@@ -60,8 +68,9 @@ class Scheduler {
   /// Adds drafts behind a span that reaches the sequence's end, as far as they, and the token after them, can become
   /// part of the answer and there are blocks that nobody needs at once. How many.
   int add_drafts(std::size_t span, int n_drafts) noexcept;
-  /// Whether there is a block for the sequence's last token, or one that no running sequence may need at once.
-  bool cover_next(Sequence& sequence) noexcept;
+  /// Whether there is a block for the sequence's last token, or one that no running sequence may need at once. Takes
+  /// blocks for so many drafts behind it, too, if there are such.
+  bool cover_next(Sequence& sequence, int n_drafts = 0) noexcept;
   /// So many tokens of the sequence have been computed, and computed well; they are part of it.
   void computed(Sequence& sequence, int n_tokens) noexcept;
 

@@ -29,7 +29,7 @@ struct StoredChain {
 struct Sequence {
   /// Takes all memory that the sequence will need: the engine's thread allocates nothing.
   Sequence(GenerationRequest&& asked, std::shared_ptr<GenerationSink> receiver, int max_tokens, int max_drafts = 0,
-           bool drafts_by_layer = false)
+           Speculation drafts_by = Speculation::ngram)
       : tokens(std::move(asked.prompt)),
         n_prompt(static_cast<int>(tokens.size())),
         max_tokens(max_tokens),
@@ -40,7 +40,7 @@ struct Sequence {
         prefix_owner(std::move(asked.prefix_owner)),
         sampler(std::move(asked.sampling), std::move(asked.processors), asked.choice, tokens, max_tokens - n_prompt),
         sink(std::move(receiver)),
-        drafts(max_drafts, max_tokens, drafts_by_layer) {
+        drafts(max_drafts, max_tokens, drafts_by) {
     stats.prompt_tokens = n_prompt;
     tokens.reserve(static_cast<std::size_t>(max_tokens));
     blocks.reserve(static_cast<std::size_t>(BlockPool::needed(max_tokens)));

@@ -119,6 +119,47 @@ TEST(RestartWithDrafts, TheDraftLayersPartIsStored) {
   EXPECT_EQ(answer(*engine(false, true), greedy(prompt, 40))->stats.cached_tokens, 0);
 }
 
+// A draft model's part of a block is not stored: it catches up with blocks that were read, together with those who
+// share them, and guesses as well as before.
+TEST(RestartWithDrafts, ADraftModelCatchesUpWithWhatWasRead) {
+  const TemporaryFolder above;
+  const auto engine = [&](bool stores, bool drafts = true) {
+    EngineOptions options;
+    options.context_tokens = 256;
+    options.model_identity = "with a second one";
+    options.always_draft = true;
+    if (stores) options.store = open_store(above / "store");
+    auto team = std::make_unique<ThreadTeam>(2);
+    auto model = load_model(tiny_model(false), *team), second = std::unique_ptr<const Model>();
+    if (drafts) {
+      options.speculation = Speculation::draft;
+      second = load_model(tiny_model(false), *team);
+    }
+    return std::make_unique<Engine>(std::move(model), std::move(team), options, std::move(second));
+  };
+  const Tokens prompt = tokens_of(100, 4);
+  const auto plain = answer(*engine(false, false), greedy(prompt, 40));
+  const auto drafted = answer(*engine(false), greedy(prompt, 40));
+  EXPECT_GT(drafted->stats.accepted_tokens, 30);
+  answer(*engine(true), greedy(prompt, 40));
+  auto restarted = engine(true);
+  std::vector<std::shared_ptr<Answered>> sinks;
+  for (int i = 0; i < 4; ++i) {
+    sinks.push_back(std::make_shared<Answered>());
+    restarted->submit(greedy(prompt, 40), sinks.back());
+  }
+  for (const auto& sink : sinks) {
+    ASSERT_TRUE(sink->wait());
+    expect_same(*sink, *plain);
+    EXPECT_EQ(sink->stats.cached_tokens, 96);
+    EXPECT_EQ(sink->stats.drafted_tokens, drafted->stats.drafted_tokens);
+    EXPECT_EQ(sink->stats.accepted_tokens, drafted->stats.accepted_tokens);
+  }
+  restarted.reset();
+  // What the one stored the other finds: blocks belong to the model alone.
+  EXPECT_EQ(answer(*engine(true, false), greedy(prompt, 40))->stats.cached_tokens, 96);
+}
+
 TEST_P(Restart, WhatIsDamagedIsComputed) {
   const auto plain = engine_of(latent(), nullptr);
   const Tokens prompt = tokens_of(200, 3, plain->model().vocab_size);

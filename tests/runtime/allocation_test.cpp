@@ -114,6 +114,7 @@ struct Case {
   int n_sequences;
   bool samples;
   bool short_of_blocks;
+  const char* draft_model = nullptr;
 };
 
 class Allocations : public testing::Test {
@@ -122,24 +123,34 @@ class Allocations : public testing::Test {
   ~Allocations() override { refuse = false; }
 
   /// An engine whose prompts take several steps; with blocks for all that run at once, or only for three of them.
-  std::unique_ptr<Engine> engine(const std::string& model, bool short_of_blocks = false) {
-    checkpoint_ = std::make_unique<Checkpoint>(Checkpoint::open(MOEBOX_TEST_DIR "/golden/" + model));
+  std::unique_ptr<Engine> engine(const std::string& model, bool short_of_blocks = false,
+                                 const char* draft_model = nullptr) {
+    const auto open = [](const std::string& name) {
+      return std::make_unique<Checkpoint>(Checkpoint::open(MOEBOX_TEST_DIR "/golden/" + name));
+    };
+    checkpoint_ = open(model);
     auto team = std::make_unique<ThreadTeam>(2);
     ModelOptions model_options;
     model_options.draft_layer = model.ends_with("-mtp");  // which drafts then
-    auto loaded = load_model(*checkpoint_, *team, model_options);
+    auto loaded = load_model(*checkpoint_, *team, model_options), second = std::unique_ptr<const Model>();
     EngineOptions options;
     if (model_options.draft_layer) options.speculation = Speculation::mtp;
+    if (draft_model != nullptr) {
+      options.speculation = Speculation::draft;
+      draft_checkpoint_ = open(draft_model);
+      second = load_model(*draft_checkpoint_, *team, model_options);
+    }
     options.always_draft = true;
     options.context_tokens = 64;
     options.max_sequences = 32;
     options.max_batch_tokens = 48;
-    if (short_of_blocks) options.kv_bytes = loaded->info().kv_block_bytes() * 6;
-    return std::make_unique<Engine>(std::move(loaded), std::move(team), options);
+    const ModelInfo* second_info = second ? &second->info() : nullptr;
+    if (short_of_blocks) options.kv_bytes = EngineOptions::block_bytes(loaded->info(), second_info) * 6;
+    return std::make_unique<Engine>(std::move(loaded), std::move(team), options, std::move(second));
   }
 
  private:
-  std::unique_ptr<Checkpoint> checkpoint_;
+  std::unique_ptr<Checkpoint> checkpoint_, draft_checkpoint_;
 };
 
 class AllocationsOf : public Allocations, public testing::WithParamInterface<Case> {};
@@ -155,13 +166,18 @@ INSTANTIATE_TEST_SUITE_P(Engine, AllocationsOf,
                                          Case{"ManyLatentPreempted", "deepseek/models/tiny-v3", 32, true, true},
                                          Case{"OneDraftedByALayer", "deepseek/models/tiny-v3-mtp", 1, false, false},
                                          Case{"ManyDraftedByALayer", "deepseek/models/tiny-v3-mtp", 32, true, false},
-                                         Case{"ManyDraftedAndPreempted", "deepseek/models/tiny-v3-mtp", 32, true,
-                                              true}),
+                                         Case{"ManyDraftedAndPreempted", "deepseek/models/tiny-v3-mtp", 32, true, true},
+                                         Case{"OneDraftedByAModel", "transformers/models/llama_gqa", 1, false, false,
+                                              "transformers/models/llama_gqa"},
+                                         Case{"ManyDraftedByAModel", "transformers/models/llama_gqa", 32, true, false,
+                                              "deepseek/models/tiny-v3"},
+                                         Case{"ManyDraftedByAModelAndPreempted", "deepseek/models/tiny-v3", 32, true,
+                                              true, "transformers/models/llama_gqa"}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 TEST_P(AllocationsOf, NoneFromTheQueueToTheEnd) {
   const Case& c = GetParam();
-  const auto engine = this->engine(c.model, c.short_of_blocks);
+  const auto engine = this->engine(c.model, c.short_of_blocks, c.draft_model);
   SamplingParams greedy;
   greedy.temperature = 0;
   std::vector<std::shared_ptr<Sink>> sinks;

@@ -12,6 +12,7 @@
 #include "idle_time.h"
 #include "io/checkpoint.h"
 #include "runtime/draft_chooser.h"
+#include "runtime/drafted_answers.h"
 #include "runtime/engine.h"
 #include "spec/edited_model.h"
 #include "speed.h"
@@ -19,7 +20,7 @@
 namespace moebox {
 namespace {
 
-using Ids = std::vector<TokenId>;
+using namespace test;
 
 TEST(NgramDrafter, FindsTheLongestMatchAndTheLatestOfEqualOnes) {
   Ids tokens = {1, 2, 3, 50, 9, 2, 3, 60, 1, 2, 3};
@@ -130,160 +131,10 @@ TEST(DraftChooser, DraftsWhenItPaysAndNotOtherwise) {
 
 // ---- answers ----
 
-struct DraftedAnswer {
-  Ids tokens, accepted;
-  std::vector<float> logprobs, top;
-  std::uint64_t logits = 14695981039346656037u;  // FNV-1a of all that the processor saw
-  FinishReason reason{};
-  GenerationStats stats;
-};
-
-class DraftSink final : public GenerationSink {
- public:
-  bool on_token(const GeneratedToken& token) override {
-    answer.tokens.push_back(token.id);
-    answer.logprobs.push_back(token.logprob);
-    for (const TokenLogprob& entry : token.top) answer.top.push_back(entry.logprob);
-    return !on_each || on_each(static_cast<int>(answer.tokens.size()));
-  }
-  void on_finish(FinishReason reason, const GenerationStats& stats, const Error*) override {
-    answer.reason = reason;
-    answer.stats = stats;
-    done_.set_value();
-  }
-  void wait() { ASSERT_EQ(done_.get_future().wait_for(std::chrono::minutes(2)), std::future_status::ready); }
-
-  DraftedAnswer answer;
-  std::function<bool(int)> on_each;
-
- private:
-  std::promise<void> done_;
-};
-
-/// Remembers the bits of the logits and the tokens that it is told of; a script leaves one token to choose.
-class Witness final : public LogitProcessor {
- public:
-  explicit Witness(DraftedAnswer& answer, Ids script = {}) : answer_(answer), script_(std::move(script)) {}
-  void apply(std::span<float> logits, std::span<const TokenId> tokens) override {
-    const auto mix = [&](std::uint64_t value) { answer_.logits = (answer_.logits ^ value) * 1099511628211u; };
-    mix(tokens.size());
-    for (const TokenId id : tokens) mix(static_cast<std::uint64_t>(id));
-    for (const float logit : logits) {
-      std::uint32_t bits;
-      std::memcpy(&bits, &logit, sizeof bits);
-      mix(bits);
-    }
-    const std::size_t n = answer_.accepted.size();
-    if (script_.empty()) return;
-    const auto chosen = static_cast<std::size_t>(script_[n % script_.size()]);
-    for (std::size_t i = 0; i < logits.size(); ++i)
-      if (i != chosen) logits[i] = -std::numeric_limits<float>::infinity();
-  }
-  void accept(TokenId token) override { answer_.accepted.push_back(token); }
-
- private:
-  DraftedAnswer& answer_;
-  Ids script_;
-};
-
-std::unique_ptr<Engine> make_engine(const Checkpoint& checkpoint, EngineOptions options, Isa isa,
-                                    std::size_t n_blocks) {
-  auto team = std::make_unique<ThreadTeam>(2);
-  ModelOptions model_options;
-  model_options.kernels = &kernel_table(isa);
-  model_options.draft_layer = options.speculation == Speculation::mtp;
-  auto loaded = load_model(checkpoint, *team, model_options);
-  if (n_blocks > 0) options.kv_bytes = loaded->info().kv_block_bytes() * n_blocks;
-  return std::make_unique<Engine>(std::move(loaded), std::move(team), options);
-}
-
-std::unique_ptr<Engine> make_engine(const std::string& model, EngineOptions options, Isa isa,
-                                    std::size_t n_blocks = 0) {
-  static std::map<std::string, Checkpoint> checkpoints;  // they stay open: embeddings are read from them
-  auto found = checkpoints.find(model);
-  if (found == checkpoints.end())
-    found = checkpoints.emplace(model, Checkpoint::open(MOEBOX_TEST_DIR "/golden/" + model)).first;
-  return make_engine(found->second, options, isa, n_blocks);
-}
-
-/// They are published a moment after the last answer's end.
-EngineStats stats_at_rest(Engine& engine) {
-  for (int i = 0; i < 400 && engine.stats().kv_blocks_used != 0; ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  return engine.stats();
-}
-
 EngineOptions with_drafts(EngineOptions options) {
   options.speculation = Speculation::ngram;
   options.always_draft = true;
   return options;
-}
-
-/// Requests of all kinds. Every prompt repeats itself, and so do the answers of models that have learnt nothing.
-GenerationRequest repetitive_request(int index, const ModelInfo& info) {
-  std::mt19937 random(static_cast<unsigned>(index));
-  GenerationRequest request;
-  Ids motif(3 + random() % 5);
-  for (TokenId& id : motif) id = static_cast<TokenId>(random() % static_cast<unsigned>(info.vocab_size));
-  for (unsigned i = 0; i < 8 + random() % 30; ++i) request.prompt.push_back(motif[i % motif.size()]);
-  request.max_new_tokens = 8 + static_cast<int>(random() % 40);
-  SamplingParams& params = request.sampling;
-  params.seed = 77;
-  params.n_logprobs = index % 3;
-  request.choice = index % 4;
-  params.temperature = index % 2 == 0 ? 0.0f : 0.3f;
-  if (index % 5 == 1) {
-    params.repetition_penalty = 1.05f;
-    params.frequency_penalty = 0.1f;
-    params.presence_penalty = 0.1f;
-  }
-  if (index % 5 == 2) params.top_k = 3;
-  if (index % 6 == 5) params.logit_bias = {{motif.front(), 1000.0f}};  // says one token again and again
-  if (index % 4 == 3) request.stop_tokens = {static_cast<TokenId>(random() % static_cast<unsigned>(info.vocab_size))};
-  if (info.moe.n_layers > 0 && index % 3 == 1) request.budget.top_p = 0.6f;
-  return request;
-}
-
-std::vector<DraftedAnswer> answers_of(Engine& engine, int n_requests) {
-  std::vector<std::shared_ptr<DraftSink>> sinks;
-  for (int i = 0; i < n_requests; ++i) {
-    sinks.push_back(std::make_shared<DraftSink>());
-    GenerationRequest request = repetitive_request(i, engine.model());
-    request.processors = {std::make_shared<Witness>(sinks.back()->answer)};
-    engine.submit(std::move(request), sinks.back());
-  }
-  std::vector<DraftedAnswer> answers;
-  for (const auto& sink : sinks) {
-    sink->wait();
-    answers.push_back(std::move(sink->answer));
-  }
-  return answers;
-}
-
-bool equal_floats(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
-}
-
-void expect_same(const std::vector<DraftedAnswer>& answers, const std::vector<DraftedAnswer>& expected) {
-  ASSERT_EQ(answers.size(), expected.size());
-  for (std::size_t i = 0; i < answers.size(); ++i) {
-    SCOPED_TRACE("request " + std::to_string(i));
-    EXPECT_EQ(answers[i].tokens, expected[i].tokens);
-    EXPECT_EQ(answers[i].accepted, expected[i].accepted);
-    EXPECT_EQ(answers[i].logits, expected[i].logits);
-    EXPECT_TRUE(equal_floats(answers[i].logprobs, expected[i].logprobs));
-    EXPECT_TRUE(equal_floats(answers[i].top, expected[i].top));
-    EXPECT_EQ(answers[i].reason, expected[i].reason);
-    EXPECT_EQ(answers[i].stats.generated_tokens, expected[i].stats.generated_tokens);
-    EXPECT_EQ(answers[i].stats.moe.histogram, expected[i].stats.moe.histogram);
-    EXPECT_NEAR(answers[i].stats.moe.dropped_mass, expected[i].stats.moe.dropped_mass, 1e-9);
-  }
-}
-
-int accepted(const std::vector<DraftedAnswer>& answers) {
-  int sum = 0;
-  for (const DraftedAnswer& answer : answers) sum += answer.stats.accepted_tokens;
-  return sum;
 }
 
 class SpeculationOf : public testing::TestWithParam<std::tuple<const char*, Isa>> {};
@@ -552,31 +403,6 @@ TEST_P(MtpSpeculation, ChangesNoBitOfAnyAnswer) {
   EXPECT_GT(accepted(answers), 0);
 }
 
-/// One after another; every prompt holds what was said before it.
-std::vector<DraftedAnswer> turns(Engine& engine, int n_turns, bool share) {
-  std::vector<DraftedAnswer> answers;
-  Ids prompt;
-  for (int i = 0; i < 64; ++i) prompt.push_back(i * 7 % 512);
-  for (int turn = 0; turn < n_turns; ++turn) {
-    const auto sink = std::make_shared<DraftSink>();
-    GenerationRequest request;
-    request.prompt = prompt;
-    request.share_prefix = share;
-    request.sampling.temperature = 0;
-    request.max_new_tokens = 45;
-    request.processors = {std::make_shared<Witness>(sink->answer)};
-    engine.submit(std::move(request), sink);
-    sink->wait();
-    answers.push_back(sink->answer);
-    prompt.insert(prompt.end(), sink->answer.tokens.begin(), sink->answer.tokens.end());
-    // The answer is computed again as prompt before the next turn begins.
-    const std::uint64_t n_again = share ? (prompt.size() - 64) / kv_block_tokens * kv_block_tokens : 0;
-    for (int i = 0; i < 3000 && engine.stats().idle_prompt_tokens < n_again; ++i)
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return answers;
-}
-
 // The layer's part of the cache is shared with the rest of it, and what is drafted afterwards is the same.
 TEST_P(MtpSpeculation, FoundPrefixesDraftLikeComputedOnes) {
   EngineOptions plain;
@@ -616,11 +442,11 @@ int drafts_of_layer(bool right, int n, double drafting_ms, int& n_asked) {
   info.kv = {KvType::f32, 1, 8};
   BlockPool pool(info, 64);
   Scheduler scheduler(pool, {512, 8});
-  DraftChooser chooser({4, 16}, 4);
+  DraftChooser chooser({4, 16}, 4, Speculation::mtp);
   GenerationRequest request;
   request.prompt = {1, 2, 3};
   SequenceList list;
-  list.emplace_back(std::move(request), nullptr, 2000, 4, true);
+  list.emplace_back(std::move(request), nullptr, 2000, 4, Speculation::mtp);
   Sequence& sequence = list.front();
   scheduler.add(std::move(list));
   scheduler.schedule();
@@ -646,7 +472,7 @@ int drafts_of_layer(bool right, int n, double drafting_ms, int& n_asked) {
 TEST(DraftChooser, AsksALayerAsLongAsItPays) {
   int asked = 0;
   EXPECT_GE(drafts_of_layer(true, 200, 0.5, asked), 2);
-  EXPECT_EQ(asked, 200);
+  EXPECT_GE(asked, 196);  // but while steps without drafts are measured
   asked = 0;
   EXPECT_EQ(drafts_of_layer(true, 200, 20, asked), 0);  // right, and too dear
   EXPECT_LT(asked, 40);
