@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Speed of answers with drafts (prompt look-up) against the same answers without: code editing, extraction, plain text, and plain text that is sampled.
+"""Speed of answers with drafts against the same answers without: code editing, extraction, plain text, and plain text that is sampled.
 
-    python3 bench/speculation.py --moebox build/release/moebox MODEL [--rounds 3] [--tokens 160] [--threads 2] [--json FILE]
+    python3 bench/speculation.py --moebox build/release/moebox MODEL [--draft-model SMALL] [--rounds 3] [--tokens 160] [--threads 2] [--json FILE]
+
+Drafts come from look-up in prompt and answer, or, with --draft-model, from that second model.
 
 Two servers answer the same questions in turns, greedy or with the same seed; the answers must be equal. The figure of a task is the median of the rounds' ratios
 of decode speeds (tokens after the first one by the time since it).
@@ -101,31 +103,34 @@ def main():
     parser.add_argument("--tokens", type=int, default=160, help="longest answer")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument("--draft-model", help="a small model of the same vocabulary that drafts")
     parser.add_argument("--json", help="write the figures to this file")
     args = parser.parse_args()
     print(f"load before: {os.getloadavg()[0]:.1f}")
-    off, ngram = (serve(args.moebox, args.model, args.threads, "--context", "2048", "--speculation", kind) for kind in ("off", "ngram"))
+    kind = "draft" if args.draft_model else "ngram"
+    options = ["--draft-model", args.draft_model] if args.draft_model else []
+    off, drafting = (serve(args.moebox, args.model, args.threads, "--context", "2048", "--speculation", *more) for more in (["off"], [kind, *options]))
     figures = {}
     print("task      without   with (tokens/s)   ratio   right/drafted")
     for task in args.tasks.split(","):
-        speeds, ratios = {"off": [], "ngram": []}, []
-        before = counters(ngram)
+        speeds, ratios = {"off": [], kind: []}, []
+        before = counters(drafting)
         for question in TASKS[task]:
             for turn in range(args.rounds + 1):  # the first one fills the prefix cache
-                (expected, slow), (text, fast) = (answer(server, question, args.tokens, SAMPLING.get(task, {})) for server in (off, ngram))
+                (expected, slow), (text, fast) = (answer(server, question, args.tokens, SAMPLING.get(task, {})) for server in (off, drafting))
                 if text != expected:
                     sys.exit(f"{task}: the answers differ:\n{expected}\n----\n{text}")
                 if turn == 0:
                     continue
                 speeds["off"].append(slow)
-                speeds["ngram"].append(fast)
+                speeds[kind].append(fast)
                 ratios.append(fast / slow)
-        right, drafted = (now - then for now, then in zip(counters(ngram), before))
-        figures[task] = {"off": statistics.median(speeds["off"]), "ngram": statistics.median(speeds["ngram"]),
+        right, drafted = (now - then for now, then in zip(counters(drafting), before))
+        figures[task] = {"off": statistics.median(speeds["off"]), kind: statistics.median(speeds[kind]),
                          "ratio": statistics.median(ratios), "accepted": right, "drafted": drafted}
-        print(f"{task:8} {figures[task]['off']:8.1f} {figures[task]['ngram']:8.1f}        {figures[task]['ratio']:8.2f}   {right}/{drafted}", flush=True)
+        print(f"{task:8} {figures[task]['off']:8.1f} {figures[task][kind]:8.1f}        {figures[task]['ratio']:8.2f}   {right}/{drafted}", flush=True)
     off.stop()
-    ngram.stop()
+    drafting.stop()
     write_json(args.json, figures)
 
 

@@ -66,7 +66,7 @@ LanguageModelOptions model_options(const Settings& settings) {
   const std::string speculation = settings.text("speculation");
   options.engine.speculation = speculation == "ngram" ? Speculation::ngram
                                : speculation == "mtp" ? Speculation::mtp
-                                                      : Speculation::off;
+                                                      : Speculation::off;  // `draft`: draft_with()
   options.model.draft_layer = options.engine.speculation == Speculation::mtp;
   options.engine.draft_tokens = static_cast<int>(settings.integer("draft_tokens"));
   options.model.kv_type = kv_type(settings.text("kv_type"));
@@ -76,6 +76,25 @@ LanguageModelOptions model_options(const Settings& settings) {
                                               : PackFileUse::automatic;
   options.model.expert_cache_bytes = settings.size_bytes("expert_cache");
   return options;
+}
+
+std::optional<std::string> draft_model(const Settings& settings) {
+  const auto &kind = settings.value("speculation"), &model = settings.value("draft_model");
+  if (kind.text == "draft") {
+    if (model.text.empty())
+      throw Error(ErrorKind::invalid_argument, "drafts by a second model need one, found none", "--speculation draft",
+                  "name it with --draft-model: a small model of the same family");
+    return model.text;
+  }
+  if (!model.text.empty() && model.origin >= kind.origin)
+    throw Error(ErrorKind::invalid_argument, "a draft model that is not used: drafts are " + kind.text, model.place,
+                "--speculation draft uses it; or leave it out");
+  return std::nullopt;
+}
+
+void draft_with(LanguageModelOptions& options, const std::filesystem::path& draft_model) {
+  options.engine.speculation = Speculation::draft;
+  options.draft_model = draft_model;
 }
 
 SamplingParams sampling_params(const Settings& settings) {

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "cli/context.h"
@@ -21,8 +22,14 @@ std::filesystem::path fetch(const Context& context, Hub& hub, const std::string&
 /// What to do about a model that is not here: a path is to be mended, a name can be fetched.
 std::string not_here_hint(const std::string& model);
 
-/// Thread, context, cache and sampling settings as the engine wants them.
+/// Thread, context, cache and sampling settings as the engine wants them; without the second model that `speculation`
+/// draft takes: who wants it finds it by draft_model().
 LanguageModelOptions model_options(const Settings& settings);
+/// The setting draft_model where `speculation` is draft; else nothing. Throws Error(invalid_argument) for one without
+/// the other, but for a model that waits in a weaker place (the file, say) than that which chose other drafts.
+std::optional<std::string> draft_model(const Settings& settings);
+/// Has the engine draft by a second model.
+void draft_with(LanguageModelOptions& options, const std::filesystem::path& draft_model);
 SamplingParams sampling_params(const Settings& settings);
 /// Gives the settings moe_* what the catalogue says of this model, where nobody set them.
 void apply_catalogue(Settings& settings, const Hub& hub, const std::string& model);

@@ -103,12 +103,15 @@ int run(Context& context, RunOptions options) {
                 "leave the question out, and type it in the chat");
   }
   Hub hub = make_hub(context);
+  const auto second = draft_model(settings);
+  const auto second_path = second ? fetch(context, hub, *second) : std::filesystem::path();
   const auto path = fetch(context, hub, options.model);
   apply_catalogue(context.settings, hub, options.model);
   (void)apply_profile(context.settings, path, context.console);
 
   LanguageModelOptions model_settings = model_options(settings);
   model_settings.engine.max_sequences = 1;
+  if (second) draft_with(model_settings, second_path);
   if (!options.template_file.empty()) model_settings.chat_template = read_all(options.template_file);
   const auto start = std::chrono::steady_clock::now();
   const auto model = LanguageModel::load(path, model_settings);
@@ -170,8 +173,8 @@ void add_run(CLI::App& program, Context& context) {
                 "moe_max_experts", "seed"},
                "Answer");
   add_settings(verb, context,
-               {"context", "threads", "kv_type", "kv_memory", "prefix_cache", "speculation", "draft_tokens",
-                "pack_file", "expert_cache", "isa"},
+               {"context", "threads", "kv_type", "kv_memory", "prefix_cache", "speculation", "draft_model",
+                "draft_tokens", "pack_file", "expert_cache", "isa"},
                "Engine");
   on_chosen(verb, context, [&context, options] { return run(context, *options); });
 }

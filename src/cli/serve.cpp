@@ -15,6 +15,7 @@
 #include "cli/profile.h"
 #include "io/checkpoint.h"
 #include "kv_store/kv_store.h"
+#include "language_model/draft_model.h"
 #include "server/server.h"
 #endif
 
@@ -34,18 +35,24 @@ int serve(const Context&, const ServeOptions&) {
 
 #else
 
-LanguageModelOptions engine_options(const Settings& settings, const std::shared_ptr<BlockStore>& store) {
+/// What all models of the server have in common.
+struct Shared {
+  std::shared_ptr<BlockStore> store;
+  std::optional<std::filesystem::path> draft_model;
+};
+
+LanguageModelOptions engine_options(const Settings& settings, const Shared& shared) {
   LanguageModelOptions options = model_options(settings);
   options.engine.max_sequences = static_cast<int>(settings.integer("server.max_sequences"));
   options.engine.max_queued = static_cast<int>(settings.integer("server.max_queued"));
   options.engine.decode_slowdown = settings.number("server.decode_slowdown");
-  options.engine.store = store;
+  options.engine.store = shared.store;
+  if (shared.draft_model) draft_with(options, *shared.draft_model);
   return options;
 }
 
 /// "name=model" serves a model under another name.
-ServedModel served_model(const Context& context, Hub& hub, const std::string& text,
-                         const std::shared_ptr<BlockStore>& store) {
+ServedModel served_model(const Context& context, Hub& hub, const std::string& text, const Shared& shared) {
   const auto equals = text.find('=');
   const bool named = equals != std::string::npos && equals > 0 && text.find('/') > equals;
   const std::string model = named ? text.substr(equals + 1) : text;
@@ -60,14 +67,16 @@ ServedModel served_model(const Context& context, Hub& hub, const std::string& te
                      .path = path,
                      .aliases = {},
                      .budget = routing_budget(settings)};
-  if (has_profile) served.options = engine_options(settings, store);
+  if (has_profile) served.options = engine_options(settings, shared);
   return served;
 }
 
 /// Models are loaded when they are asked for: what none of them could do must be said before.
-void check_draft_layers(const std::vector<ServedModel>& models, const ModelOptions& options) {
-  if (!options.draft_layer) return;
-  for (const ServedModel& model : models) (void)describe_model(Checkpoint::open(model.path), options);
+void check_drafts(const std::vector<ServedModel>& models, const LanguageModelOptions& options) {
+  for (const ServedModel& model : models) {
+    if (options.model.draft_layer) (void)describe_model(Checkpoint::open(model.path), options.model);
+    if (!options.draft_model.empty()) check_draft_model(model.path, options.draft_model);
+  }
 }
 
 /// nullptr when none is asked for.
@@ -109,10 +118,11 @@ ServerOptions server_options(const Context& context, const ServeOptions& options
   server.allow_open = options.allow_open >= 1;
   server.allow_open_again = options.allow_open >= 2;
   Hub hub = make_hub(context);
-  const auto store = kv_store(settings);
-  for (const std::string& model : options.models) server.models.push_back(served_model(context, hub, model, store));
-  server.model = engine_options(settings, store);
-  check_draft_layers(server.models, server.model.model);
+  Shared shared{kv_store(settings), {}};
+  if (const auto second = draft_model(settings)) shared.draft_model = fetch(context, hub, *second);
+  for (const std::string& model : options.models) server.models.push_back(served_model(context, hub, model, shared));
+  server.model = engine_options(settings, shared);
+  check_drafts(server.models, server.model);
   server.keep_alive = settings.duration("server.keep_alive");
   server.max_loaded_models = count("server.max_loaded_models");
   server.load_at_start = settings.flag("server.load_at_start");
@@ -176,7 +186,7 @@ void add_serve(CLI::App& program, Context& context) {
       verb, context,
       {"server.keep_alive", "server.max_loaded_models", "server.load_at_start", "context", "threads", "kv_type",
        "kv_memory", "prefix_cache", "server.share_prefixes", "server.kv_store", "server.kv_store_size",
-       "server.kv_store_key_file", "speculation", "draft_tokens", "pack_file", "expert_cache", "isa"},
+       "server.kv_store_key_file", "speculation", "draft_model", "draft_tokens", "pack_file", "expert_cache", "isa"},
       "Models");
   add_settings(verb, context, {"moe_top_p", "moe_threshold", "moe_min_experts", "moe_max_experts"},
                "Budget on a token's experts, for requests that bring none");

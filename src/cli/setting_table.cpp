@@ -65,9 +65,12 @@ constexpr std::array table = {
         choice,
         "off",
         "drafts of the next tokens, verified several at once; ngram: what followed the same tokens earlier; mtp: what "
-        "the model's layer for multi-token prediction says, which is left out otherwise",
+        "the model's layer for multi-token prediction says, which is left out otherwise; draft: what a second, smaller "
+        "model says (`draft_model`)",
         {},
-        "off|ngram|mtp"},
+        "off|ngram|mtp|draft"},
+    Setting{"draft_model", text, "",
+            "that second model: a name, file or folder, as of the model itself, with the same vocabulary"},
     Setting{"draft_tokens", integer, "10", "longest draft in tokens; mtp: at most 4", {1, max_draft_tokens}},
     Setting{"isa",
             choice,

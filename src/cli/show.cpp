@@ -15,6 +15,7 @@
 #include "cli/memory_need.h"
 #include "cli/model_source.h"
 #include "io/checkpoint.h"
+#include "language_model/draft_model.h"
 
 namespace moebox::cli {
 namespace {
@@ -154,6 +155,7 @@ nlohmann::ordered_json summary_json(const Hub& hub, const Checkpoint& checkpoint
                         {"context_tokens_trained", memory.trained_context},
                         {"weight_bytes", memory.weight_bytes},
                         {"mapped_bytes", memory.mapped_bytes},
+                        {"draft_weight_bytes", memory.draft_weight_bytes},
                         {"kv_bytes", memory.kv_bytes},
                         {"kv_bytes_per_token", memory.kv_bytes_per_token},
                         {"step_bytes", memory.step_bytes},
@@ -203,6 +205,9 @@ std::string summary_text(const Console& console, const Hub& hub, const Checkpoin
                      memory.context_tokens, memory.kv_bytes_per_token, bytes_text(memory.step_bytes)));
     line("cache", fmt::format("grows up to {}: {} tokens of all sequences together", bytes_text(memory.cache_bytes),
                               memory.cache_tokens));
+    if (memory.draft_weight_bytes > 0)
+      line("draft model", fmt::format("{} of the weights; its part of cache and buffers is counted, too",
+                                      bytes_text(memory.draft_weight_bytes)));
     if (memory.n_mtp_layers > 0)
       line("predicts",
            fmt::format("{} for multi-token prediction, {}",
@@ -239,6 +244,17 @@ std::string tensors_text(const Checkpoint& checkpoint) {
   return out;
 }
 
+/// The second model that would draft, where the settings name one.
+std::optional<Checkpoint> draft_checkpoint(const Hub& hub, const std::filesystem::path& model,
+                                           const Settings& settings) {
+  const auto second = draft_model(settings);
+  if (!second) return std::nullopt;
+  const auto path = hub.find(*second);
+  if (!path) throw Error(ErrorKind::not_found, "is not here", *second, not_here_hint(*second));
+  check_draft_model(model, *path);
+  return Checkpoint::open(*path);
+}
+
 int show(const Context& context, const ShowOptions& options) {
   const Hub hub = make_hub(context);
   const auto path = hub.find(options.model);
@@ -246,9 +262,11 @@ int show(const Context& context, const ShowOptions& options) {
     throw Error(ErrorKind::not_found, "is not here", options.model, not_here_hint(options.model));
   }
   const Checkpoint checkpoint = Checkpoint::open(*path);
+  const std::optional<Checkpoint> draft = draft_checkpoint(hub, *path, context.settings);
+  const auto need = [&] { return memory_need(checkpoint, context.settings, draft ? &*draft : nullptr); };
   const Console& console = context.console;
   if (options.json) {
-    const MemoryNeed memory = memory_need(checkpoint, context.settings);
+    const MemoryNeed memory = need();
     console.out(json_text(summary_json(hub, checkpoint, options, memory), 2) + "\n");
     return exit_ok;
   }
@@ -266,7 +284,7 @@ int show(const Context& context, const ShowOptions& options) {
     console.out(out);
   }
   if (!options.chat_template && !options.tensors && !options.metadata) {
-    console.out(summary_text(console, hub, checkpoint, options, memory_need(checkpoint, context.settings)));
+    console.out(summary_text(console, hub, checkpoint, options, need()));
   }
   return exit_ok;
 }
@@ -287,7 +305,8 @@ void add_show(CLI::App& program, Context& context) {
   verb->add_flag("--metadata", options->metadata, "every metadata key with its value in full, arrays cut");
   verb->add_flag("--json", options->json,
                  "print a JSON object; with --metadata also the arrays in full, with --tensors the tensors");
-  add_settings(verb, context, {"context", "kv_type", "kv_memory", "expert_cache", "speculation", "threads"});
+  add_settings(verb, context,
+               {"context", "kv_type", "kv_memory", "expert_cache", "speculation", "draft_model", "threads"});
   on_chosen(verb, context, [&context, options] { return show(context, *options); });
 }
 

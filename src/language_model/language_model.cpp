@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "chat/text_stream.h"
+#include "language_model/draft_model.h"
 
 namespace moebox {
 namespace {
@@ -59,6 +60,10 @@ std::shared_ptr<LanguageModel> LanguageModel::load(const std::filesystem::path& 
     else if (ChatTemplate::available(checkpoint))
       result->template_.emplace(ChatTemplate::load(checkpoint, *result->tokenizer_));
   }
+  if (options.engine.speculation == Speculation::draft) {
+    result->draft_checkpoint_.emplace(Checkpoint::open(options.draft_model));
+    check_draft_model(result->tokenizer_.get(), describe_model(checkpoint).vocab_size, *result->draft_checkpoint_);
+  }
   auto team = std::make_unique<ThreadTeam>(options.engine.n_threads);
   auto model = load_model(checkpoint, *team, options.model);
   if (result->tokenizer_ && result->tokenizer_->vocab_size() > model->info().vocab_size)
@@ -66,9 +71,13 @@ std::shared_ptr<LanguageModel> LanguageModel::load(const std::filesystem::path& 
                 "the tokenizer has " + std::to_string(result->tokenizer_->vocab_size()) +
                     " tokens and the model only " + std::to_string(model->info().vocab_size),
                 checkpoint.path().string());
+  std::unique_ptr<const Model> draft_model;
+  if (result->draft_checkpoint_)
+    draft_model = load_model(*result->draft_checkpoint_, *team, draft_model_options(options.model));
   EngineOptions engine = options.engine;
   engine.model_identity = std::to_string(checkpoint.file_bytes()) + ' ' + std::to_string(checkpoint.identity());
-  result->engine_ = std::make_unique<Engine>(std::move(model), std::move(team), std::move(engine));
+  result->engine_ =
+      std::make_unique<Engine>(std::move(model), std::move(team), std::move(engine), std::move(draft_model));
   return result;
 }
 

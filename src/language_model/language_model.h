@@ -20,7 +20,8 @@ namespace moebox {
 struct LanguageModelOptions {
   EngineOptions engine;
   ModelOptions model;
-  std::string chat_template;  // replaces the file's own when not empty
+  std::string chat_template;          // replaces the file's own when not empty
+  std::filesystem::path draft_model;  // of Speculation::draft
 };
 
 struct TextRequest {
@@ -77,6 +78,7 @@ class LanguageModel {
   explicit LanguageModel(Checkpoint checkpoint) : checkpoint_(std::move(checkpoint)) {}
 
   Checkpoint checkpoint_;
+  std::optional<Checkpoint> draft_checkpoint_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::optional<ChatTemplate> template_;
   std::unique_ptr<Engine> engine_;
