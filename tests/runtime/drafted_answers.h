@@ -7,6 +7,7 @@
 #include <limits>
 #include <map>
 #include <random>
+#include <thread>
 
 #include <gtest/gtest.h>
 
@@ -175,9 +176,12 @@ inline int accepted(const std::vector<DraftedAnswer>& answers) {
   return sum;
 }
 
-/// One after another; every prompt holds what was said before it.
+/// One after another; every prompt holds what was said before it. An engine's first conversation waits for the idle
+/// time in which answers become prompt where roles matter, so that what is found does not depend on speed.
 inline std::vector<DraftedAnswer> turns(Engine& engine, int n_turns, bool share) {
   std::vector<DraftedAnswer> answers;
+  const bool idles = share && engine.model().roles_matter && engine.stats().idle_prompt_tokens == 0;
+  std::uint64_t n_idle = 0;
   Ids prompt;
   for (int i = 0; i < 64; ++i) prompt.push_back(i * 7 % engine.model().vocab_size);
   for (int turn = 0; turn < n_turns; ++turn) {
@@ -191,7 +195,11 @@ inline std::vector<DraftedAnswer> turns(Engine& engine, int n_turns, bool share)
     engine.submit(std::move(request), sink);
     sink->wait();
     answers.push_back(sink->answer);
+    const std::size_t n_blocks = prompt.size() / kv_block_tokens;
     prompt.insert(prompt.end(), sink->answer.tokens.begin(), sink->answer.tokens.end());
+    n_idle += idles ? (prompt.size() / kv_block_tokens - n_blocks) * kv_block_tokens : 0;
+    for (int i = 0; i < 3000 && engine.stats().idle_prompt_tokens < n_idle; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   return answers;
 }
