@@ -129,7 +129,8 @@ TEST(HostileGguf, RanksAndHeadsOfADeepseek) {
   expect_key_refused(v3, attention + "head_count", minus_one);
   expect_key_refused(v3, attention + "layer_norm_rms_epsilon", 0.0f);
   expect_key_refused(v3, "deepseek2.rope.dimension_count", 15u, "rope");
-  expect_key_refused(v3, "deepseek2.block_count", 1u << 20);
+  for (const std::uint32_t n_layers : {0u, 1u << 20, minus_one})
+    expect_key_refused(v3, "deepseek2.block_count", n_layers);
   expect_key_refused(v3, "deepseek2.embedding_length", 1u << 30);
 }
 
