@@ -6,6 +6,7 @@
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
+#include <sys/stat.h>
 
 #include "cli/command.h"
 #include "cli/exit_code.h"
@@ -22,6 +23,20 @@ struct Row {
   bool here = false;
 };
 
+/// A model of the catalogue that is not in the store: to be fetched, or a path of this machine.
+Row row_outside(const Hub& hub, const CatalogueEntry& entry) {
+  Row row{.name = entry.name, .size_bytes = entry.size_bytes};
+  const auto path = hub.find(entry.name);
+  if (!path) return row;
+  row.here = true;
+  row.path = path->string();
+  struct stat status{};
+  if (::stat(row.path.c_str(), &status) != 0) return row;
+  row.modified_unix = status.st_mtime;
+  if (S_ISREG(status.st_mode)) row.size_bytes = static_cast<std::uint64_t>(status.st_size);
+  return row;
+}
+
 std::vector<Row> collect(const Hub& hub, bool all) {
   std::vector<Row> rows;
   for (const StoredModel& stored : hub.list()) {
@@ -37,7 +52,7 @@ std::vector<Row> collect(const Hub& hub, bool all) {
   for (const CatalogueEntry& entry : hub.catalogue()) {
     const auto known = row_of.find(entry.name);
     if (known == row_of.end() && !all) continue;
-    if (known == row_of.end()) rows.push_back(Row{.name = entry.name, .size_bytes = entry.size_bytes});
+    if (known == row_of.end()) rows.push_back(row_outside(hub, entry));
     Row& row = known == row_of.end() ? rows.back() : rows[known->second];
     row.licence = entry.licence;
     row.description = entry.description;

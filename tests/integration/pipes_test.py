@@ -141,6 +141,11 @@ class PipesTest(ProgramTest):
         self.assertRegex(self.run_program("list", "--all")[0], r"smollm2-360m-instruct +\? +no")
         names = self.run_program("list", "--all", "--names")[0].split()
         self.assertEqual(names, [model["name"] for model in models])
+        catalogue = self.write("c.json", json.dumps({"format": 1, "models": [{"name": "ours", "source": "ours.gguf"}, {"name": "gone", "source": "./gone.gguf"}]}))
+        file = self.write("ours.gguf", "12345")
+        found = {model["name"]: model for model in json.loads(self.run_program("list", "--all", "--json", MOEBOX_CATALOGUE=catalogue)[0])}
+        self.assertEqual((found["ours"]["here"], found["ours"]["path"], found["ours"]["size_bytes"]), (True, file, 5))
+        self.assertFalse(found["gone"]["here"])
         out, err = self.run_program("list", MOEBOX_STORE=self.path("empty"))
         self.assertEqual(out, "")
         self.assertIn("moebox list --all", err)
