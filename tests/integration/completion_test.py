@@ -99,6 +99,7 @@ class CompletionTest(ProgramTest):
                  "bindkey '^I' list-choices; print rea''dy")
         zsh.expect("ready")
         for typed, expected in self.TYPED:
+            zsh.expect(r"\x1b\[\?2004h")  # its editor reads: before, the terminal itself would take Ctrl-U, and the line with it
             zsh.send(typed + "\t\x15")
             zsh.line("print do''ne")
             seen = zsh.expect("(.*)done\r").group(1)
