@@ -173,9 +173,12 @@ void write_pack(const std::filesystem::path& path, const PackHeader& header, con
   std::memcpy(buffer.data(), &header, sizeof header);
   out.write(buffer.first(PackHeader::room_bytes));
   std::vector<std::uint64_t> checksums(static_cast<std::size_t>(header.n_blocks));
-  for (const WeightSection& section : plan.sections()) {
-    if (progress && !progress(section.offset, plan.total_bytes()))
+  const auto tell = [&](std::uint64_t done) {
+    if (progress && !progress(done, plan.total_bytes()))
       throw Error(ErrorKind::cancelled, "packing was stopped", path.string());
+  };
+  for (const WeightSection& section : plan.sections()) {
+    tell(section.offset);
     const std::size_t end = checked_align(section.offset + section.bytes, section_alignment);
     const std::span content = buffer.first(end - section.offset);
     std::memset(content.data(), 0, content.size());
@@ -199,6 +202,7 @@ void write_pack(const std::filesystem::path& path, const PackHeader& header, con
   out.write(std::as_bytes(std::span(checksums)));
   const std::uint64_t digest = table_digest(header, checksums);
   out.write(std::as_bytes(std::span(&digest, 1)));
+  tell(plan.total_bytes());
   out.commit();
 }
 

@@ -34,7 +34,9 @@ class PackTest(ProgramTest):
         expected = self.logits("--pack-file", "off")[0]
         self.assertFalse(self.pack_file()["usable"])
         self.assertIn("moebox pack", self.run_program("show", self.model)[0])
-        self.assertEqual(json.loads(self.run_program("pack", self.model, "--json")[0])["path"], self.file)
+        out, error = self.run_program("pack", self.model, "--json")
+        self.assertEqual(json.loads(out)["path"], self.file)
+        self.assertTrue(error.endswith("  100 %\n"), error)
         self.assertTrue(self.pack_file()["usable"])
         found, error = self.logits(MOEBOX_LOG_LEVEL="info")
         self.assertEqual(found, expected)
