@@ -73,9 +73,13 @@ class Serving:
 
     def metric(self, name, headers=None):
         """The sum of a metric over its labels."""
+        return self.metrics([name], headers)[name]
+
+    def metrics(self, names, headers=None):
+        """{name: the sum over its labels}, all of one moment."""
         text = self.get("/metrics", headers)[1]
-        values = re.findall(rf"^{re.escape(name)}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
-        return sum(float(value) for value in values)
+        values = {name: re.findall(rf"^{re.escape(name)}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE) for name in names}
+        return {name: sum(map(float, found)) for name, found in values.items()}
 
     def resident_bytes(self):
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
