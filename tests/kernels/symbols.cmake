@@ -1,19 +1,19 @@
-# cmake -DNM=... -DLIBRARY=... -P symbols.cmake: fails when an instruction set's flags could leak out of its files.
+# cmake -DNM=... -DLIBRARY=... -DFILES=a|b -DFUNCTION=... -P symbols.cmake: fails when an instruction set's flags could leak out of its files.
 # The linker keeps one copy of an inline function that several files define. Were that copy compiled for AVX-512, a machine without
 # it would stop there. So every shared (weak) symbol in an object of isa/ must belong to that instruction set's own namespace.
 execute_process(COMMAND ${NM} --demangle --print-file-name --defined-only ${LIBRARY} OUTPUT_VARIABLE symbols RESULT_VARIABLE failed)
 if(failed)
   message(FATAL_ERROR "nm could not read ${LIBRARY}")
 endif()
-string(REGEX MATCHALL "[^\n]*:(quantize|matmul|attention|lanes|lanes_rounded|vector|probe)\\.cpp\\.o:[^\n]* [WVu] [^\n]*" shared "${symbols}")
+string(REGEX MATCHALL "[^\n]*:(${FILES})\\.cpp\\.o:[^\n]* [WVu] [^\n]*" shared "${symbols}")
 list(LENGTH shared n_shared)
-string(REGEX MATCHALL "[^\n]* T moebox::(scalar|avx2|avx512|avx512_bf16|neon|neon_dotprod)::matmul\\([^\n]*" matmuls "${symbols}")
-list(LENGTH matmuls n_matmuls)
-if(n_matmuls LESS 2)
-  message(FATAL_ERROR "expected a matmul for scalar and at least one more instruction set, found ${n_matmuls}")
+string(REGEX MATCHALL "[^\n]* T moebox::(train_ops::)?(scalar|avx2|avx512|avx512_bf16|neon|neon_dotprod)::${FUNCTION}\\([^\n]*" functions "${symbols}")
+list(LENGTH functions n_functions)
+if(n_functions LESS 2)
+  message(FATAL_ERROR "expected ${FUNCTION}() for scalar and at least one more instruction set, found ${n_functions}")
 endif()
 foreach(symbol IN LISTS shared)
-  if(NOT symbol MATCHES " [WVu] ([^(]* )?moebox::(scalar|avx2|avx512|avx512_bf16|neon|neon_dotprod)::")
+  if(NOT symbol MATCHES " [WVu] ([^(]* )?moebox::(train_ops::)?(scalar|avx2|avx512|avx512_bf16|neon|neon_dotprod)::")
     message(SEND_ERROR "this inline function may be linked from a file with instruction set flags: ${symbol}")
   endif()
 endforeach()

@@ -65,6 +65,7 @@ MOEBOX_OP Floats add(Floats a, Floats b) { return {_mm512_add_ps(a.v, b.v)}; }
 MOEBOX_OP Floats sub(Floats a, Floats b) { return {_mm512_sub_ps(a.v, b.v)}; }
 MOEBOX_OP Floats mul(Floats a, Floats b) { return {_mm512_mul_ps(a.v, b.v)}; }
 MOEBOX_OP Floats div(Floats a, Floats b) { return {_mm512_div_ps(a.v, b.v)}; }
+MOEBOX_OP Floats square_root(Floats a) { return {_mm512_sqrt_ps(a.v)}; }
 MOEBOX_OP Floats fma(Floats a, Floats b, Floats c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 MOEBOX_OP Floats fnma(Floats a, Floats b, Floats c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }
 MOEBOX_OP Floats maximum(Floats a, Floats b) { return {_mm512_max_ps(a.v, b.v)}; }
@@ -140,6 +141,9 @@ MOEBOX_OP Ints widen_int8(const void* p) {
 }
 MOEBOX_OP void store_int8(std::int8_t* p, Ints a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a.v));
+}
+MOEBOX_OP void store_int16(void* p, Ints a) {
+  _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtepi32_epi16(a.v));
 }
 MOEBOX_OP Floats to_floats(Ints a) { return {_mm512_cvtepi32_ps(a.v)}; }
 MOEBOX_OP Ints bits(Floats a) { return {_mm512_castps_si512(a.v)}; }

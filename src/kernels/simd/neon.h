@@ -116,6 +116,9 @@ MOEBOX_OP Floats mul(Floats a, Floats b) {
 MOEBOX_OP Floats div(Floats a, Floats b) {
   return {{vdivq_f32(a.v[0], b.v[0]), vdivq_f32(a.v[1], b.v[1]), vdivq_f32(a.v[2], b.v[2]), vdivq_f32(a.v[3], b.v[3])}};
 }
+MOEBOX_OP Floats square_root(Floats a) {
+  return {{vsqrtq_f32(a.v[0]), vsqrtq_f32(a.v[1]), vsqrtq_f32(a.v[2]), vsqrtq_f32(a.v[3])}};
+}
 MOEBOX_OP Floats fma(Floats a, Floats b, Floats c) {
   return {{vfmaq_f32(c.v[0], a.v[0], b.v[0]), vfmaq_f32(c.v[1], a.v[1], b.v[1]), vfmaq_f32(c.v[2], a.v[2], b.v[2]),
            vfmaq_f32(c.v[3], a.v[3], b.v[3])}};
@@ -258,6 +261,10 @@ MOEBOX_OP void store_int8(std::int8_t* p, Ints a) {
   const int16x8_t low = vcombine_s16(vmovn_s32(a.v[0]), vmovn_s32(a.v[1]));
   const int16x8_t high = vcombine_s16(vmovn_s32(a.v[2]), vmovn_s32(a.v[3]));
   vst1q_s8(p, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
+}
+MOEBOX_OP void store_int16(void* p, Ints a) {
+  const int16x4_t quarters[4] = {vmovn_s32(a.v[0]), vmovn_s32(a.v[1]), vmovn_s32(a.v[2]), vmovn_s32(a.v[3])};
+  std::memcpy(p, quarters, sizeof quarters);
 }
 MOEBOX_OP Floats to_floats(Ints a) {
   return {{vcvtq_f32_s32(a.v[0]), vcvtq_f32_s32(a.v[1]), vcvtq_f32_s32(a.v[2]), vcvtq_f32_s32(a.v[3])}};

@@ -110,6 +110,10 @@ MOEBOX_OP Floats div(Floats a, Floats b) {
   Floats r;
   MOEBOX_EACH(16, r.lane[i] = a.lane[i] / b.lane[i]);
 }
+MOEBOX_OP Floats square_root(Floats a) {
+  Floats r;
+  MOEBOX_EACH(16, r.lane[i] = __builtin_sqrtf(a.lane[i]));
+}
 /// a * b + c and c - a * b, rounded once.
 MOEBOX_OP Floats fma(Floats a, Floats b, Floats c) {
   Floats r;
@@ -259,6 +263,12 @@ MOEBOX_OP Ints widen_int8(const void* p) {
 /// Lanes of -128 .. 127 as 16 bytes.
 MOEBOX_OP void store_int8(std::int8_t* p, Ints a) {
   for (int i = 0; i < 16; ++i) p[i] = static_cast<std::int8_t>(a.lane[i]);
+}
+/// The low 16 bits of each lane.
+MOEBOX_OP void store_int16(void* p, Ints a) {
+  std::uint16_t h[16];
+  for (int i = 0; i < 16; ++i) h[i] = static_cast<std::uint16_t>(a.lane[i]);
+  std::memcpy(p, h, sizeof h);
 }
 MOEBOX_OP Floats to_floats(Ints a) {
   Floats r;

@@ -1,0 +1,149 @@
+// Speed of the trainer's operators on the shapes of a small mixture-of-experts model, beside the machine's limits,
+// which are measured in the same run: GFLOP/s for products, GB/s for what reads and writes memory.
+//   train_ops_bench [--shape small|large] [--threads N] [--only NAME] [--seconds S]
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "train/ops/compute.h"
+#include "train/ops/linear.h"
+
+namespace {
+
+using namespace moebox;
+using namespace moebox::train_ops;
+
+struct Options {
+  bool large = false;
+  int threads = 0;
+  std::string only;
+  double seconds = 0.3;
+};
+
+/// Of the two models of docs/training-ops.md.
+struct Shape {
+  std::int64_t tokens, hidden, dense_width, expert_width, n_experts, top_k, heads, qk_dim, v_dim, q_rank, kv_rank,
+      vocab;
+};
+constexpr Shape small{2048, 384, 1024, 256, 16, 2, 6, 64, 64, 192, 128, 8192};
+constexpr Shape large{2048, 1024, 2816, 512, 32, 2, 16, 64, 64, 512, 256, 8192};
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+class Bench {
+ public:
+  Bench(Compute& compute, const Options& options) : compute_(compute), options_(options) {
+    limit_f32_ = limit(compute.kernels.probe_f32);
+    limit_bf16_ = limit(compute.kernels.probe_bf16);
+    std::printf("%s, %d threads: limits %.0f GFLOP/s f32, %.0f bf16\n", std::string(name(compute.kernels.isa)).c_str(),
+                compute.workers.size(), limit_f32_, limit_bf16_);
+  }
+
+  /// The median of runs within the time.
+  double seconds(const std::function<void()>& work) {
+    work();
+    std::vector<double> times;
+    const double begin = now();
+    do {
+      const double start = now();
+      work();
+      times.push_back(now() - start);
+    } while (now() - begin < options_.seconds || times.size() < 3);
+    std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2), times.end());
+    return times[times.size() / 2];
+  }
+
+  template <class T>
+  void product(const std::string& what, double multiply_adds, const std::function<void()>& work) {
+    if (what.find(options_.only) == std::string::npos) return;
+    const double limit = sizeof(T) == 4 ? limit_f32_ : limit_bf16_, time = seconds(work);
+    const double speed = 2e-9 * multiply_adds / time;
+    std::printf("  %-44s %s %9.3f ms %8.1f GFLOP/s %5.1f %%\n", what.c_str(), sizeof(T) == 4 ? "f32 " : "bf16",
+                1e3 * time, speed, 100 * speed / limit);
+  }
+
+  void memory(const std::string& what, const char* type, double bytes, const std::function<void()>& work) {
+    if (what.find(options_.only) == std::string::npos) return;
+    const double time = seconds(work);
+    std::printf("  %-44s %s %9.3f ms %8.1f GB/s\n", what.c_str(), type, 1e3 * time, 1e-9 * bytes / time);
+  }
+
+ private:
+  double limit(std::int64_t (*probe)(int)) {
+    double best = 0;
+    for (int i = 0; i < 5; ++i) {
+      std::atomic<std::int64_t> done{0};
+      const double start = now();
+      for_each_task(compute_.workers, 16L * compute_.workers.size(), [&](std::int64_t, int) { done += probe(100000); });
+      best = std::max(best, 1e-9 * static_cast<double>(done) / (now() - start));
+    }
+    return best;
+  }
+
+  Compute& compute_;
+  const Options& options_;
+  double limit_f32_, limit_bf16_;
+};
+
+template <class T>
+std::vector<T> values(std::int64_t n, float size = 1) {
+  std::vector<T> all(static_cast<std::size_t>(n));
+  std::uint32_t state = 12345;
+  for (T& v : all) {
+    state = state * 1664525 + 1013904223;
+    const float x = size * (static_cast<float>(state >> 8) * 0x1p-23f - 1);
+    if constexpr (sizeof(T) == 4)
+      v = x;
+    else
+      v = to_bfloat16(x);
+  }
+  return all;
+}
+
+template <class T>
+void linear(Bench& bench, Compute& compute, std::int64_t m, std::int64_t n, std::int64_t k) {
+  const std::string shape = std::to_string(m) + " x " + std::to_string(k) + " -> " + std::to_string(n);
+  const auto x = values<T>(m * k), w = values<T>(n * k), dy = values<T>(m * n);
+  std::vector<T> y(dy.size()), dx(x.size());
+  std::vector<float> dw(w.size());
+  const double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+  const Rows<const T> x_rows(x.data(), m, k), w_rows(w.data(), n, k), dy_rows(dy.data(), m, n);
+  bench.product<T>("linear forward " + shape, work,
+                   [&] { linear_forward(compute, x_rows, w_rows, Rows<T>(y.data(), m, n)); });
+  bench.product<T>("linear dx " + shape, work,
+                   [&] { linear_input_gradient(compute, dy_rows, w_rows, Rows<T>(dx.data(), m, k)); });
+  bench.product<T>("linear dw " + shape, work,
+                   [&] { linear_weight_gradient(compute, dy_rows, x_rows, dw.data(), false); });
+}
+
+template <class T>
+void all(Bench& bench, Compute& compute, const Shape& s) {
+  linear<T>(bench, compute, s.tokens, s.hidden, s.heads * s.v_dim);
+  linear<T>(bench, compute, s.tokens, 2 * s.dense_width, s.hidden);
+  linear<T>(bench, compute, s.tokens, s.q_rank + s.kv_rank + 32, s.hidden);
+}
+
+}  // namespace
+
+int main(int n_arguments, char** arguments) {
+  Options options;
+  for (int i = 1; i + 1 < n_arguments; i += 2) {
+    const std::string_view option = arguments[i], value = arguments[i + 1];
+    if (option == "--shape") options.large = value == "large";
+    if (option == "--threads") options.threads = std::atoi(arguments[i + 1]);
+    if (option == "--only") options.only = value;
+    if (option == "--seconds") options.seconds = std::atof(arguments[i + 1]);
+  }
+  TeamWorkers workers(options.threads);
+  Compute compute(workers);
+  Bench bench(compute, options);
+  const Shape& shape = options.large ? large : small;
+  all<float>(bench, compute, shape);
+  all<BFloat16>(bench, compute, shape);
+  return 0;
+}
