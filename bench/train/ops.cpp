@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "train/ops/compute.h"
+#include "train/ops/experts.h"
 #include "train/ops/linear.h"
 
 namespace {
@@ -121,11 +122,42 @@ void linear(Bench& bench, Compute& compute, std::int64_t m, std::int64_t n, std:
                    [&] { linear_weight_gradient(compute, dy_rows, x_rows, dw.data(), false); });
 }
 
+// `skew`: half of the rows go to one expert.
+template <class T>
+void experts(Bench& bench, Compute& compute, const Shape& s, bool skew) {
+  const std::int64_t n_slots = s.tokens * s.top_k;
+  std::vector<std::int64_t> ids;
+  for (std::int64_t slot = 0; slot < n_slots; ++slot)
+    ids.push_back(skew && slot % 2 == 0 ? 0 : slot * 2654435761 % 4294967291 % s.n_experts);
+  const ExpertPlan plan = plan_experts(ids.data(), s.tokens, s.top_k, s.n_experts);
+  const auto x = values<T>(s.tokens * s.hidden), d_out = values<T>(s.tokens * s.hidden);
+  const auto gate_up = values<T>(s.n_experts * 2 * s.expert_width * s.hidden, 0.05f);
+  const auto down = values<T>(s.n_experts * s.hidden * s.expert_width, 0.05f);
+  const auto weights = values<float>(n_slots);
+  const ExpertWeights<T> matrices{s.hidden, s.expert_width, gate_up.data(), down.data()};
+  std::vector<T> saved(static_cast<std::size_t>(n_slots * 2 * s.expert_width)), out(x.size()), dx(x.size());
+  std::vector<float> d_weights(weights.size()), d_gate_up(gate_up.size()), d_down(down.size());
+  const Rows<const T> x_rows(x.data(), s.tokens, s.hidden), d_rows(d_out.data(), s.tokens, s.hidden);
+  const double work = 3.0 * static_cast<double>(n_slots * s.hidden * s.expert_width);
+  const std::string what = skew ? "half of the rows to one" : "evenly";
+  bench.product<T>("experts forward, " + what, work, [&] {
+    experts_forward(compute, plan, matrices, x_rows, weights.data(), saved.data(),
+                    Rows<T>(out.data(), s.tokens, s.hidden));
+  });
+  const ExpertGradients<T> gradients{
+      {dx.data(), s.tokens, s.hidden}, d_weights.data(), d_gate_up.data(), d_down.data(), false};
+  bench.product<T>("experts backward, " + what, 2 * work, [&] {
+    experts_backward(compute, plan, matrices, x_rows, weights.data(), saved.data(), d_rows, gradients);
+  });
+}
+
 template <class T>
 void all(Bench& bench, Compute& compute, const Shape& s) {
   linear<T>(bench, compute, s.tokens, s.hidden, s.heads * s.v_dim);
   linear<T>(bench, compute, s.tokens, 2 * s.dense_width, s.hidden);
   linear<T>(bench, compute, s.tokens, s.q_rank + s.kv_rank + 32, s.hidden);
+  experts<T>(bench, compute, s, false);
+  experts<T>(bench, compute, s, true);
 }
 
 }  // namespace
