@@ -22,7 +22,7 @@ struct ConvertOptions {
   bool keep_mtp = true;        // where there is one: the layer that predicts a further token; false is for folders
   bool whole_kv_b = false;     // DeepSeek with kv_b as one tensor, as older files have it
   int n_threads = 0;           // 0: the processors that this process may use
-  ConvertProgress progress;
+  ConvertProgress progress{};
 };
 
 struct ConvertedTensor {

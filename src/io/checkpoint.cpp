@@ -63,6 +63,7 @@ struct Checkpoint::State {
 
   void open_gguf();
   void open_hugging_face();
+  void read_config(const fs::path& file);
 
   std::span<const std::byte> map(const fs::path& file) {
     mapped.emplace_back(file);
@@ -123,11 +124,14 @@ void Checkpoint::State::open_gguf() {
   check_count(metadata, "split.tensors.count", tensors.size(), path);
 }
 
-void Checkpoint::State::open_hugging_face() {
+void Checkpoint::State::read_config(const fs::path& file) {
   format = Format::hugging_face;
-  config = read_json_file(path / "config.json");
-  if (!config.is_object())
-    throw Error(ErrorKind::invalid_file, "expected a JSON object", (path / "config.json").string());
+  config = read_json_file(file);
+  if (!config.is_object()) throw Error(ErrorKind::invalid_file, "expected a JSON object", file.string());
+}
+
+void Checkpoint::State::open_hugging_face() {
+  read_config(path / "config.json");
   const HfFiles found = find_safetensors(path);
   for (std::size_t i = 0; i < found.paths.size(); ++i) {
     const fs::path& file = found.paths[i];
@@ -171,6 +175,13 @@ Checkpoint Checkpoint::open(const fs::path& path) {
     state->open_gguf();
     state->build_index();
   }
+  return Checkpoint(std::move(state));
+}
+
+Checkpoint Checkpoint::describe(const fs::path& config_json) {
+  auto state = std::make_unique<State>();
+  state->path = config_json;
+  state->read_config(config_json);
   return Checkpoint(std::move(state));
 }
 

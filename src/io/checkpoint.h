@@ -28,6 +28,8 @@ class Checkpoint {
   /// Opens a .gguf file (any one of a split set opens all), or a Hugging Face folder (config.json, *.safetensors).
   /// Every offset, size, shape and type has been checked against the files when it returns. Throws Error.
   static Checkpoint open(const std::filesystem::path& path);
+  /// A model that has no weights yet: a Hugging Face config.json alone. There are no tensors. Throws Error.
+  static Checkpoint describe(const std::filesystem::path& config_json);
 
   Checkpoint(Checkpoint&&) noexcept;
   Checkpoint& operator=(Checkpoint&&) noexcept;

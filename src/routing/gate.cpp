@@ -81,6 +81,28 @@ void pick(const GateSpec& spec, GateScratch& scratch) noexcept {
   }
 }
 
+/// From the largest weight to the smallest, a NaN last.
+void sort_by_weight(std::span<ChosenExpert> picked) noexcept {
+  std::sort(picked.begin(), picked.end(), [](const ChosenExpert& a, const ChosenExpert& b) {
+    const bool a_nan = std::isnan(a.weight), b_nan = std::isnan(b.weight);
+    if (a_nan != b_nan) return b_nan;
+    if (!a_nan && a.weight != b.weight) return a.weight > b.weight;
+    return a.expert < b.expert;
+  });
+}
+
+/// Normalised and scaled, by ascending expert. `kept` is the sum of the scores in `picked`, in its order.
+void write_weights(const GateSpec& spec, std::span<const ChosenExpert> picked, float kept,
+                   std::span<ChosenExpert> chosen) noexcept {
+  for (std::size_t i = 0; i < picked.size(); ++i) {
+    float weight = picked[i].weight;
+    if (spec.normalize) weight /= kept + 1e-20f;
+    chosen[i] = {picked[i].expert, weight * spec.scale};
+  }
+  std::sort(chosen.begin(), chosen.begin() + static_cast<std::ptrdiff_t>(picked.size()),
+            [](const ChosenExpert& a, const ChosenExpert& b) { return a.expert < b.expert; });
+}
+
 [[noreturn]] void refuse_gate(const char* field, const std::string& expected, const std::string& found,
                               const std::string& where) {
   throw Error(ErrorKind::invalid_file, "expected " + expected + ", found " + found, where + ": " + field);
@@ -139,12 +161,7 @@ GateChoice choose_experts(const GateSpec& spec, std::span<const float> logits, s
 
   // The budget takes experts in the order of their weights, which a bias may have left in another order.
   const auto picked = std::span(scratch.picked);
-  std::sort(picked.begin(), picked.end(), [](const ChosenExpert& a, const ChosenExpert& b) {
-    const bool a_nan = std::isnan(a.weight), b_nan = std::isnan(b.weight);
-    if (a_nan != b_nan) return b_nan;
-    if (!a_nan && a.weight != b.weight) return a.weight > b.weight;
-    return a.expert < b.expert;
-  });
+  sort_by_weight(picked);
   for (std::size_t i = 0; i < picked.size(); ++i) scratch.weights[i] = picked[i].weight;
   GateChoice result;
   result.n_experts = kept_experts(budget, scratch.weights);
@@ -158,14 +175,20 @@ GateChoice choose_experts(const GateSpec& spec, std::span<const float> logits, s
   if (result.n_experts == spec.top_k) kept = total;
   result.dropped_share = result.n_experts == spec.top_k || !(total > 0) ? 0.0f : 1.0f - kept / total;
 
-  for (int i = 0; i < result.n_experts; ++i) {
-    float weight = picked[index_of(i)].weight;
-    if (spec.normalize) weight /= kept + 1e-20f;
-    chosen[index_of(i)] = {picked[index_of(i)].expert, weight * spec.scale};
-  }
-  std::sort(chosen.begin(), chosen.begin() + result.n_experts,
-            [](const ChosenExpert& a, const ChosenExpert& b) { return a.expert < b.expert; });
+  write_weights(spec, picked.first(index_of(result.n_experts)), kept, chosen);
   return result;
+}
+
+void weigh_experts(const GateSpec& spec, std::span<const float> logits, GateScratch& scratch,
+                   std::span<ChosenExpert> chosen) noexcept {
+  score_experts(spec.score, logits, scratch.scores);
+  const auto picked = std::span(scratch.picked).first(chosen.size());
+  for (std::size_t i = 0; i < chosen.size(); ++i)
+    picked[i] = {chosen[i].expert, scratch.scores[index_of(chosen[i].expert)]};
+  sort_by_weight(picked);
+  float kept = 0;
+  for (const ChosenExpert& one : picked) kept += one.weight;
+  write_weights(spec, picked, kept, chosen);
 }
 
 }  // namespace moebox

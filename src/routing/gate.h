@@ -38,7 +38,7 @@ struct GateSpec {
   GroupScore group_score = GroupScore::best;
   bool normalize = false;  // weights are divided by their sum (norm_topk_prob)
   float scale = 1.0f;      // then multiplied by this (routed_scaling_factor)
-  GateAttentionSpec attention;
+  GateAttentionSpec attention{};
 };
 
 /// What a format calls a gate's numbers: DeepSeek's config.json, where nothing else is said.
@@ -86,5 +86,11 @@ struct GateScratch {
 /// to the lower id; a NaN is chosen last. Allocates nothing.
 GateChoice choose_experts(const GateSpec& spec, std::span<const float> logits, std::span<const float> bias,
                           const RoutingBudget& budget, GateScratch& scratch, std::span<ChosenExpert> chosen) noexcept;
+
+/// Gives the experts of an earlier choice, `chosen` (at most top_k, different ones), the weights that follow from
+/// `logits`, with the bits that choose_experts() would give them: for who computes a forward again and must not route
+/// again. Allocates nothing.
+void weigh_experts(const GateSpec& spec, std::span<const float> logits, GateScratch& scratch,
+                   std::span<ChosenExpert> chosen) noexcept;
 
 }  // namespace moebox

@@ -1,0 +1,42 @@
+// AdamW (Loshchilov and Hutter 2019) over a model's weights, by torch's fused step.
+#pragma once
+
+#include <cstdint>
+
+#include "train/weights.h"
+
+namespace moebox::train {
+
+struct AdamWOptions {
+  double beta1 = 0.9, beta2 = 0.95;
+  double epsilon = 1e-8;
+  double weight_decay = 0.1;  // of matrices; norms and biases do not decay
+};
+
+class AdamW {
+ public:
+  /// `weights` must outlive this object.
+  AdamW(const WeightSet& weights, const AdamWOptions& options);
+
+  /// One step with the gradients that are there. A weight without one stays as it is, and so do its moments.
+  void step(double learning_rate);
+  void clear_gradients();
+  std::int64_t n_steps() const noexcept { return n_steps_; }
+
+ private:
+  struct Group {
+    double weight_decay;
+    std::vector<Tensor> weights, means, squares, steps;
+  };
+
+  const AdamWOptions options_;
+  std::vector<Group> groups_;
+  std::int64_t n_steps_ = 0;
+};
+
+/// The Euclidean length of all gradients together; not finite when one of them holds a NaN or an infinity.
+double gradient_norm(const WeightSet& weights);
+/// Multiplies all gradients.
+void scale_gradients(const WeightSet& weights, double factor);
+
+}  // namespace moebox::train

@@ -1,0 +1,77 @@
+#include "train/feed_forward.h"
+
+#include <cmath>
+
+#include "base/error.h"
+#include "train/attention.h"
+#include "train/experts.h"
+#include "train/gate.h"
+#include "train/projection.h"
+#include "train/swiglu.h"
+
+namespace moebox::train {
+namespace {
+
+Tensor dense(const DenseWeights& weights, const Tensor& x) {
+  return project(swiglu(project(x, weights.gate_up, weights.gate_up_bias)), weights.down, weights.down_bias);
+}
+
+/// What the router's matrix multiplies, in float32: the token's row, or what the gate's attention says of it.
+Tensor router_input(const MoeWeights& weights, const Tensor& x, const Pass& pass) {
+  const Tensor rows = x.to(at::kFloat);
+  if (!weights.router_q.defined()) return rows;
+  const GateAttentionSpec& spec = weights.gate.attention;
+  const auto heads = [&](const Tensor& matrix) { return pass.heads(project(rows, matrix), spec.n_heads); };
+  return pass.rows(attention(heads(weights.router_q), heads(weights.router_k), heads(weights.router_v), pass.documents,
+                             1.0 / std::sqrt(static_cast<double>(spec.head_dim))));
+}
+
+Tensor moe(const MoeWeights& weights, const Tensor& x, int layer, Pass& pass) {
+  const Tensor logits = project(router_input(weights, x, pass), weights.router);
+  const std::size_t index = pass.routing.size();
+  const Tensor fixed = pass.fixed_ids.empty() ? Tensor() : pass.fixed_ids.at(index);
+  const GateOutput chosen = apply_gate(weights.gate, logits, weights.bias, pass.budget, pass.valid, fixed);
+  pass.routing.push_back({layer, weights.gate, logits, chosen.ids, chosen.dropped_share, weights.bias});
+  Tensor sum = experts(x, chosen.ids, chosen.weights, weights.gate_up, weights.down);
+  if (!weights.shared.gate_up.defined()) return sum;
+  const Tensor shared = dense(weights.shared, x);
+  if (!weights.shared_gate.defined()) return sum + shared;
+  return sum + at::sigmoid(project(x, weights.shared_gate)) * shared;
+}
+
+}  // namespace
+
+FeedForward add_dense(WeightSet& weights, int layer, bool bias) {
+  FeedForward added;
+  added.dense.gate_up = weights.add({"ffn_gate", "ffn_up"}, layer);
+  added.dense.down = weights.add({"ffn_down"}, layer);
+  if (!bias) return added;
+  added.dense.gate_up_bias = weights.add({"ffn_gate_bias", "ffn_up_bias"}, layer);
+  added.dense.down_bias = weights.add({"ffn_down_bias"}, layer);
+  return added;
+}
+
+FeedForward add_moe(WeightSet& weights, int layer, const GateSpec& gate, int shared_intermediate_size,
+                    bool shared_gate) {
+  FeedForward added;
+  MoeWeights& moe = added.moe;
+  moe.gate = gate;
+  moe.router = weights.add({"router"}, layer);
+  moe.bias = weights.add({"router_bias"}, layer);
+  moe.router_q = weights.add({"router_q"}, layer);
+  moe.router_k = weights.add({"router_k"}, layer);
+  moe.router_v = weights.add({"router_v"}, layer);
+  moe.gate_up = weights.add_experts({"expert_gate", "expert_up"}, layer, gate.n_experts);
+  moe.down = weights.add_experts({"expert_down"}, layer, gate.n_experts);
+  if (shared_intermediate_size == 0) return added;
+  moe.shared.gate_up = weights.add({"shared_gate", "shared_up"}, layer);
+  moe.shared.down = weights.add({"shared_down"}, layer);
+  if (shared_gate) moe.shared_gate = weights.add({"shared_expert_gate"}, layer);
+  return added;
+}
+
+Tensor feed_forward(const FeedForward& weights, const Tensor& x, int layer, Pass& pass) {
+  return weights.moe.gate.n_experts > 0 ? moe(weights.moe, x, layer, pass) : dense(weights.dense, x);
+}
+
+}  // namespace moebox::train

@@ -1,0 +1,71 @@
+// What a person asks for: one TOML file, read strictly and checked whole before anything is loaded. It knows no
+// tensors.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "routing/budget.h"
+#include "train/schedule.h"
+
+namespace moebox::train {
+
+struct ModelRecipe {
+  std::filesystem::path config;      // config.json: sizes of a model that begins with random weights; or
+  std::filesystem::path checkpoint;  // a folder or a GGUF file that it begins with
+  std::filesystem::path tokenizer;   // a folder: its files go with the exported model
+  std::uint64_t seed = 0;            // of random weights
+  double deviation = 0.02;           // of random weights
+  bool further_tokens = false;       // train the layers that predict further tokens
+};
+
+struct DataRecipe {
+  std::filesystem::path folder;  // shards
+  std::int64_t sequence_tokens = 0;
+  std::int64_t sequences = 0;   // of a step, all its parts together
+  std::int64_t accumulate = 1;  // parts of a step, one after the other: they divide the sequences
+  std::uint64_t seed = 0;
+};
+
+struct LossRecipe {
+  double balance = 0.0;    // weight of the sequence-wise balance loss
+  double z = 0.0;          // of the z-loss
+  double further = 0.1;    // of the loss of further tokens
+  double bias_rate = 0.0;  // step of the gate's correction bias; 0: it stays
+  std::int64_t chunk_tokens = 512;
+};
+
+struct OptimizerRecipe {
+  double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.1;
+  double clip = 1.0;     // longest gradient; 0: any
+  int max_skipped = 10;  // steps one behind the other without a finite gradient; then training ends
+};
+
+struct OutputRecipe {
+  std::filesystem::path folder;  // the run: log, model
+  bool bf16 = false;             // type of the exported folder
+  std::string gguf;              // a type of `moebox convert`; empty: no GGUF
+  std::int64_t log_every = 10;   // steps between lines of progress
+};
+
+struct Recipe {
+  ModelRecipe model;
+  DataRecipe data;
+  LossRecipe loss;
+  RoutingBudget budget;
+  OptimizerRecipe optimizer;
+  Schedule schedule;  // the number of steps is in it
+  OutputRecipe output;
+  bool bf16 = false;  // type of the products
+  int threads = 0;    // 0: all processors
+};
+
+/// Throws Error(invalid_argument) that names the key, its line, and what it could be: for an unknown key, another type,
+/// a number out of range, a required key that is missing, and keys that do not go together. Paths are relative to the
+/// recipe's folder.
+Recipe parse_recipe(const std::string& text, const std::filesystem::path& file);
+/// The same from a file. Throws Error(not_found) or Error(io), too.
+Recipe read_recipe(const std::filesystem::path& file);
+
+}  // namespace moebox::train

@@ -1,0 +1,93 @@
+#include "train/weights.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace moebox::train {
+namespace {
+
+WeightKind kind_of(std::string_view role) {
+  if (role == "router_bias") return WeightKind::statistic;
+  if (role.ends_with("_norm")) return WeightKind::norm;
+  if (role.ends_with("_bias")) return WeightKind::bias;
+  return WeightKind::matrix;
+}
+
+}  // namespace
+
+Tensor part_of(const Tensor& whole, const WeightPart& part) {
+  const Tensor matrix = part.expert < 0 ? whole : whole.select(0, part.expert);
+  return matrix.narrow(0, part.first_row, part.shape.front());
+}
+
+WeightSet::WeightSet(std::vector<TensorRule> rules, const at::Device& device)
+    : rules_(std::move(rules)), device_(device) {}
+
+const TensorRule& WeightSet::rule(std::string_view role) const {
+  const auto found =
+      std::find_if(rules_.begin(), rules_.end(), [&](const TensorRule& rule) { return rule.role == role; });
+  if (found == rules_.end()) throw Error(ErrorKind::internal, "no rule for the tensor role " + std::string(role));
+  return *found;
+}
+
+Tensor WeightSet::add(std::initializer_list<std::string_view> roles, int layer) { return add_weight(roles, layer, 0); }
+
+Tensor WeightSet::add_experts(std::initializer_list<std::string_view> roles, int layer, int n_experts) {
+  return add_weight(roles, layer, n_experts);
+}
+
+Tensor WeightSet::add_weight(std::initializer_list<std::string_view> roles, int layer, int n_experts) {
+  Weight weight;
+  weight.kind = kind_of(*roles.begin());
+  std::int64_t rows = 0;
+  std::vector<std::int64_t> shape;
+  for (const std::string_view role : roles) {
+    const TensorRule& wanted = rule(role);
+    if (!wanted.present) return {};
+    for (int expert = n_experts > 0 ? 0 : -1; expert < n_experts; ++expert) {
+      weight.parts.push_back({tensor_name(wanted.hf, layer, expert), wanted.role, layer, expert, rows, wanted.shape});
+      if (n_experts == 0) break;
+    }
+    rows += wanted.shape.front();
+    shape = wanted.shape;
+  }
+  shape.front() = rows;
+  if (n_experts > 0) shape.insert(shape.begin(), n_experts);
+  weight.values = at::empty(shape, at::TensorOptions(device_).dtype(at::kFloat));
+  if (weight.kind != WeightKind::statistic) weight.values.requires_grad_(true);
+  weights_.push_back(std::move(weight));
+  return weights_.back().values;
+}
+
+std::vector<Tensor> WeightSet::trained() const {
+  std::vector<Tensor> trained;
+  for (const Weight& weight : weights_)
+    if (weight.kind != WeightKind::statistic) trained.push_back(weight.values);
+  return trained;
+}
+
+std::int64_t WeightSet::n_parameters() const {
+  std::int64_t n = 0;
+  for (const Weight& weight : weights_) n += weight.values.numel();
+  return n;
+}
+
+std::int64_t WeightSet::n_active(int n_layers, int n_experts, int top_k, bool tied_embeddings) const {
+  std::int64_t n = 0;
+  for (const Weight& weight : weights_) {
+    const WeightPart& part = weight.parts.front();
+    if (part.layer >= n_layers || (part.role == "embedding" && !tied_embeddings)) continue;
+    n += part.expert < 0 ? weight.values.numel() : weight.values.numel() / n_experts * top_k;
+  }
+  return n;
+}
+
+std::pair<const Weight*, const WeightPart*> WeightSet::find(std::string_view name) const {
+  for (const Weight& weight : weights_)
+    for (const WeightPart& part : weight.parts)
+      if (part.name == name) return {&weight, &part};
+  throw Error(ErrorKind::not_found, "the model has no weight of this name", std::string(name));
+}
+
+}  // namespace moebox::train

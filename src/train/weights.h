@@ -1,0 +1,73 @@
+// A model's weights by the names of spec's table: what the layers multiply by, what files hold, and what an optimiser
+// steps. A weight may be several tensors of a file, one behind the other: gate and up as one product, all experts of a
+// layer as one stack.
+#pragma once
+
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "spec/tensor_table.h"
+#include "train/torch.h"
+
+namespace moebox::train {
+
+enum class WeightKind {
+  matrix,  // embeddings and stacks of experts, too
+  norm,
+  bias,
+  statistic  // no gradient: the correction bias of a gate, which a rule of its own moves
+};
+
+/// One tensor of a Hugging Face folder.
+struct WeightPart {
+  std::string name;        // "model.layers.3.mlp.experts.5.up_proj.weight"
+  std::string_view role;   // in spec's table
+  int layer, expert;       // -1: of none
+  std::int64_t first_row;  // in the weight, or in the expert's matrix of it
+  std::vector<std::int64_t> shape;
+};
+
+struct Weight {
+  WeightKind kind;
+  /// float32: (rows, columns), (rows), or (n_experts, rows, columns). A leaf that asks for its gradient, unless it is a
+  /// statistic.
+  Tensor values;
+  std::vector<WeightPart> parts;  // by role, then by expert
+};
+
+/// The part's rows of `whole`, which has the weight's shape (values, gradient, a moment): a view.
+Tensor part_of(const Tensor& whole, const WeightPart& part);
+
+class WeightSet {
+ public:
+  /// `rules` is spec's table with the names and shapes of a Hugging Face folder.
+  WeightSet(std::vector<TensorRule> rules, const at::Device& device);
+
+  /// The tensors of these roles, one behind the other. Undefined where the model has none of them. `layer` is -1
+  /// outside the layers. Values are undetermined until they are loaded or drawn.
+  Tensor add(std::initializer_list<std::string_view> roles, int layer = -1);
+  /// The same of every expert: (n_experts, rows of all roles, columns).
+  Tensor add_experts(std::initializer_list<std::string_view> roles, int layer, int n_experts);
+
+  const std::vector<Weight>& all() const noexcept { return weights_; }
+  /// Those that have a gradient.
+  std::vector<Tensor> trained() const;
+  std::int64_t n_parameters() const;
+  /// Of the first `n_layers` layers and the output matrix, what one token multiplies: of the experts those that it
+  /// chooses, of the embedding nothing, unless it is the output matrix as well.
+  std::int64_t n_active(int n_layers, int n_experts, int top_k, bool tied_embeddings) const;
+  /// The part with this name; throws Error(not_found).
+  std::pair<const Weight*, const WeightPart*> find(std::string_view name) const;
+
+ private:
+  Tensor add_weight(std::initializer_list<std::string_view> roles, int layer, int n_experts);
+  const TensorRule& rule(std::string_view role) const;
+
+  std::vector<TensorRule> rules_;
+  at::Device device_;
+  std::vector<Weight> weights_;
+};
+
+}  // namespace moebox::train
