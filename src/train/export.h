@@ -9,9 +9,9 @@
 namespace moebox::train {
 
 struct ExportOptions {
-  bool bf16 = false;                // the folder's type; otherwise F32
-  std::filesystem::path tokenizer;  // a folder whose tokenizer's files are copied; empty: there are none
-  bool replace = false;             // a folder that is there already
+  bool bf16 = false;                  // the folder's type; otherwise F32
+  std::filesystem::path tokenizer{};  // a folder whose tokenizer's files are copied; empty: there are none
+  bool replace = false;               // a folder that is there already
 };
 
 /// Writes config.json, model.safetensors and the tokenizer's files. The folder appears under its name when it is

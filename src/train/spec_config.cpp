@@ -45,14 +45,15 @@ void set_gate_attention(nlohmann::json& json, const GateAttentionSpec& attention
 /// How a class of the Llama kind calls itself and its number of experts.
 struct ClassNames {
   std::string_view hf_class, model_type, n_experts;
+  bool one_bias = false;  // attention_bias says of q, k, v and the output projection together
 };
 constexpr ClassNames llama_classes[] = {
-    {"LlamaForCausalLM", "llama", ""},
+    {"LlamaForCausalLM", "llama", "", true},
     {"MixtralForCausalLM", "mixtral", "num_local_experts"},
     {"Qwen2ForCausalLM", "qwen2", ""},
-    {"Qwen3ForCausalLM", "qwen3", ""},
+    {"Qwen3ForCausalLM", "qwen3", "", true},
     {"Qwen2MoeForCausalLM", "qwen2_moe", "num_experts"},
-    {"Qwen3MoeForCausalLM", "qwen3_moe", "num_experts"},
+    {"Qwen3MoeForCausalLM", "qwen3_moe", "num_experts", true},
     {"OlmoeForCausalLM", "olmoe", "num_experts"},
 };
 
@@ -128,6 +129,8 @@ nlohmann::json llama_config(const LlamaSpec& spec, std::string_view hf_class) {
   const auto found = std::find_if(std::begin(llama_classes), std::end(llama_classes),
                                   [&](const ClassNames& names) { return names.hf_class == hf_class; });
   if (found == std::end(llama_classes)) refuse("the class " + std::string(hf_class));
+  if (found->one_bias && spec.qkv_bias != spec.output_bias)
+    refuse("biases of q, k and v without one of the output projection, for the class " + std::string(hf_class));
   nlohmann::json json = {
       {"architectures", {hf_class}},
       {"model_type", found->model_type},
