@@ -10,13 +10,13 @@ namespace {
 
 class ExpertOps : public TrainOps {};
 
-struct Sizes {
+struct ExpertSizes {
   int tokens, top_k, experts, hidden, width;
 };
 
 // A problem in double: numbers that T can hold.
 struct Problem {
-  Sizes s;
+  ExpertSizes s;
   std::vector<std::int64_t> ids;
   std::vector<double> x, weights, gate_up, down, d_out;
 
@@ -25,14 +25,14 @@ struct Problem {
 
 double silu(double x) { return x / (1 + std::exp(-x)); }
 
-struct Result {
+struct PlainExperts {
   std::vector<double> out, dx, d_weights, d_gate_up, d_down;
   double objective = 0;  // sum of out * d_out
 };
 
-Result plain(const Problem& p) {
+PlainExperts plain_experts(const Problem& p) {
   const auto [tokens, top_k, experts, hidden, width] = p.s;
-  Result r;
+  PlainExperts r;
   r.out.resize(p.x.size()), r.dx.resize(p.x.size()), r.d_weights.resize(p.weights.size());
   r.d_gate_up.resize(p.gate_up.size()), r.d_down.resize(p.down.size());
   const auto at = [](auto& v, std::int64_t i) -> auto& { return v[static_cast<std::size_t>(i)]; };
@@ -74,7 +74,7 @@ struct Operands {
   std::vector<float> weights;
   Problem problem;
 
-  Operands(Random& random, Sizes s, const std::function<std::int64_t(int)>& choose) {
+  Operands(Random& random, ExpertSizes s, const std::function<std::int64_t(int)>& choose) {
     x = random_values<T>(random, s.tokens * s.hidden);
     const float size = 1 / std::sqrt(static_cast<float>(s.hidden));
     gate_up = random_values<T>(random, s.experts * 2 * s.width * s.hidden, size);
@@ -100,8 +100,8 @@ struct Outputs {
 };
 
 template <class T>
-Outputs<T> run(ops::Compute& compute, const Operands<T>& o, float before = std::nanf("")) {
-  const Sizes s = o.problem.s;
+Outputs<T> run_experts(ops::Compute& compute, const Operands<T>& o, float before = std::nanf("")) {
+  const ExpertSizes s = o.problem.s;
   const ops::ExpertPlan plan = ops::plan_experts(o.problem.ids.data(), s.tokens, s.top_k, s.experts);
   const ops::ExpertWeights<T> weights{s.hidden, s.width, o.gate_up.data(), o.down.data()};
   Outputs<T> r{unwritten<T>(s.tokens * s.hidden), unwritten<T>(s.tokens * s.hidden),
@@ -119,7 +119,7 @@ Outputs<T> run(ops::Compute& compute, const Operands<T>& o, float before = std::
 
 // Five roundings of stored values on the way to the weights' gradients in BF16; sums of floats else.
 template <class T>
-void expect_equal_to(const Outputs<T>& found, const Result& expected) {
+void expect_equal_to(const Outputs<T>& found, const PlainExperts& expected) {
   const double limit = sizeof(T) == 4 ? 4e-6 : 5 * 0x1p-8;
   EXPECT_LT(distance(found.out, expected.out), limit);
   EXPECT_LT(distance(found.dx, expected.dx), limit);
@@ -128,13 +128,13 @@ void expect_equal_to(const Outputs<T>& found, const Result& expected) {
   EXPECT_LT(distance(found.d_down, expected.d_down), limit);
 }
 
-struct Case {
+struct ExpertCase {
   const char* name;
-  Sizes sizes;
+  ExpertSizes sizes;
   std::function<std::int64_t(int slot, Random& random)> choose;
 };
-const std::vector<Case>& cases() {
-  static const std::vector<Case> all = {
+const std::vector<ExpertCase>& cases() {
+  static const std::vector<ExpertCase> all = {
       {"uniform", {40, 2, 5, 48, 32}, [](int, Random& random) { return random.below(5); }},
       {"tails", {33, 3, 7, 37, 19}, [](int, Random& random) { return random.below(7); }},
       {"one expert has nearly all", {600, 1, 4, 20, 18}, [](int slot, Random&) { return slot % 50 == 0 ? 3 : 1; }},
@@ -147,24 +147,24 @@ const std::vector<Case>& cases() {
 }
 
 template <class T>
-Operands<T> operands(const Case& c, std::uint64_t seed) {
+Operands<T> operands(const ExpertCase& c, std::uint64_t seed) {
   Random random(seed), choices(seed + 1);
   return {random, c.sizes, [&](int slot) { return c.choose(slot, choices); }};
 }
 
 TEST_P(ExpertOps, EqualThePlainLoop) {
-  for (const Case& c : cases()) {
+  for (const ExpertCase& c : cases()) {
     SCOPED_TRACE(c.name);
     const auto floats = operands<float>(c, 3);
-    expect_equal_to(run(compute_, floats), plain(floats.problem));
+    expect_equal_to(run_experts(compute_, floats), plain_experts(floats.problem));
     const auto bfloats = operands<BFloat16>(c, 3);
-    expect_equal_to(run(compute_, bfloats), plain(bfloats.problem));
+    expect_equal_to(run_experts(compute_, bfloats), plain_experts(bfloats.problem));
   }
 }
 
 TEST_P(ExpertOps, GradientsAreAddedOnRequest) {
   const auto o = operands<float>(cases()[3], 5);
-  const Outputs<float> from_nothing = run(compute_, o), to_two = run(compute_, o, 2.0f);
+  const Outputs<float> from_nothing = run_experts(compute_, o), to_two = run_experts(compute_, o, 2.0f);
   for (std::size_t i = 0; i < to_two.d_down.size(); ++i) ASSERT_EQ(to_two.d_down[i], 2 + from_nothing.d_down[i]);
   for (std::size_t i = 0; i < to_two.d_gate_up.size(); ++i)
     ASSERT_EQ(to_two.d_gate_up[i], 2 + from_nothing.d_gate_up[i]);
@@ -172,8 +172,8 @@ TEST_P(ExpertOps, GradientsAreAddedOnRequest) {
 
 TEST_P(ExpertOps, ExpertsWithoutTokensHaveGradientZero) {
   const auto o = operands<BFloat16>(cases()[2], 5);
-  const Outputs<BFloat16> found = run(compute_, o);
-  const Sizes s = o.problem.s;
+  const Outputs<BFloat16> found = run_experts(compute_, o);
+  const ExpertSizes s = o.problem.s;
   for (const int expert : {0, 2}) {
     const auto first = found.d_down.begin() + expert * s.hidden * s.width;
     EXPECT_TRUE(std::all_of(first, first + s.hidden * s.width, [](float v) { return v == 0; })) << expert;
@@ -183,9 +183,9 @@ TEST_P(ExpertOps, ExpertsWithoutTokensHaveGradientZero) {
 TEST_P(ExpertOps, TheSameBitsOnAnyNumberOfThreads) {
   for (const int c : {1, 2}) {
     const auto floats = operands<float>(cases()[static_cast<std::size_t>(c)], 9);
-    expect_same_bits(GetParam(), [&](ops::Compute& compute) { return run(compute, floats).bytes(); });
+    expect_same_bits(GetParam(), [&](ops::Compute& compute) { return run_experts(compute, floats).bytes(); });
     const auto bfloats = operands<BFloat16>(cases()[static_cast<std::size_t>(c)], 9);
-    expect_same_bits(GetParam(), [&](ops::Compute& compute) { return run(compute, bfloats).bytes(); });
+    expect_same_bits(GetParam(), [&](ops::Compute& compute) { return run_experts(compute, bfloats).bytes(); });
   }
 }
 
@@ -202,14 +202,14 @@ MOEBOX_FOR_ALL_ISAS(ExpertOps);
 TEST(ExpertReference, GradientsEqualFiniteDifferences) {
   Problem p =
       operands<float>({"", {3, 2, 3, 4, 3}, [](int, Random& random) { return random.below(4) - 1; }}, 11).problem;
-  const Result r = plain(p);
+  const PlainExperts r = plain_experts(p);
   const auto check = [&](std::vector<double>& values, const std::vector<double>& gradients) {
     for (std::size_t i = 0; i < values.size(); ++i) {
       const double old = values[i], step = 1e-5;
       values[i] = old + step;
-      const double above = plain(p).objective;
+      const double above = plain_experts(p).objective;
       values[i] = old - step;
-      const double below = plain(p).objective;
+      const double below = plain_experts(p).objective;
       values[i] = old;
       ASSERT_NEAR((above - below) / (2 * step), gradients[i], 1e-7) << i;
     }

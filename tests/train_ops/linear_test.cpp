@@ -8,12 +8,13 @@ namespace {
 
 class LinearOps : public TrainOps {};
 
-struct Shape {
+struct LinearShape {
   int rows, in, out;
 };
 // Nothing at all, one of each, tails of every kind, several chunks of rows, sums in several parts.
-constexpr Shape shapes[] = {{0, 5, 3},    {1, 1, 1},     {3, 2, 5},      {7, 17, 33},  {5, 64, 64},   {13, 31, 16},
-                            {64, 33, 65}, {97, 100, 70}, {530, 19, 100}, {4, 2100, 9}, {9, 1025, 17}, {2, 0, 4}};
+constexpr LinearShape linear_shapes[] = {{0, 5, 3},      {1, 1, 1},    {3, 2, 5},     {7, 17, 33},
+                                         {5, 64, 64},    {13, 31, 16}, {64, 33, 65},  {97, 100, 70},
+                                         {530, 19, 100}, {4, 2100, 9}, {9, 1025, 17}, {2, 0, 4}};
 
 struct Sums {
   std::vector<double> value, size;  // sum a b, sum |a b|
@@ -42,7 +43,7 @@ std::vector<double> tolerance(const Sums& sums, int k, double result_rounding) {
 }
 
 template <class T>
-void check(ops::Compute& compute, Random& random, Shape s) {
+void check_linear(ops::Compute& compute, Random& random, LinearShape s) {
   const auto x = random_values<T>(random, s.rows * s.in), w = random_values<T>(random, s.out * s.in);
   const auto dy = random_values<T>(random, s.rows * s.out);
   const auto at = [](const std::vector<T>& v, int columns) {
@@ -74,15 +75,15 @@ void check(ops::Compute& compute, Random& random, Shape s) {
 }
 
 TEST_P(LinearOps, EqualsThePlainSums) {
-  for (const Shape& shape : shapes) {
+  for (const LinearShape& shape : linear_shapes) {
     SCOPED_TRACE(std::to_string(shape.rows) + " " + std::to_string(shape.in) + " " + std::to_string(shape.out));
-    check<float>(compute_, random_, shape);
-    check<BFloat16>(compute_, random_, shape);
+    check_linear<float>(compute_, random_, shape);
+    check_linear<BFloat16>(compute_, random_, shape);
   }
 }
 
 template <class T>
-std::vector<std::byte> all_bits(ops::Compute& compute, Shape s) {
+std::vector<std::byte> linear_bits(ops::Compute& compute, LinearShape s) {
   Random random(7);
   const auto x = random_values<T>(random, s.rows * s.in), w = random_values<T>(random, s.out * s.in);
   const auto dy = random_values<T>(random, s.rows * s.out);
@@ -97,9 +98,9 @@ std::vector<std::byte> all_bits(ops::Compute& compute, Shape s) {
 }
 
 TEST_P(LinearOps, TheSameBitsOnAnyNumberOfThreads) {
-  for (const Shape shape : {Shape{61, 2101, 37}, Shape{530, 18, 67}}) {
-    expect_same_bits(GetParam(), [&](ops::Compute& compute) { return all_bits<float>(compute, shape); });
-    expect_same_bits(GetParam(), [&](ops::Compute& compute) { return all_bits<BFloat16>(compute, shape); });
+  for (const LinearShape shape : {LinearShape{61, 2101, 37}, LinearShape{530, 18, 67}}) {
+    expect_same_bits(GetParam(), [&](ops::Compute& compute) { return linear_bits<float>(compute, shape); });
+    expect_same_bits(GetParam(), [&](ops::Compute& compute) { return linear_bits<BFloat16>(compute, shape); });
   }
 }
 

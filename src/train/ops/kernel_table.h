@@ -185,13 +185,13 @@ struct RowKernels {
 
 // ---- the optimiser ----
 
+/// optimiser.h says what happens; all factors are computed there, in double.
 struct AdamWStep {
   float *weights, *gradients, *m, *v;
   BFloat16* copy;  // or null
   std::int64_t n;
-  float learning_rate, beta1, beta2, epsilon, weight_decay;
-  float correction1, correction2;  // 1 - beta^step
-  float gradient_scale;
+  float beta1, rest1, beta2, rest2, epsilon, gradient_scale;
+  float keep, step, root;  // 1 - lr * decay; lr / (1 - beta1^step); 1 / sqrt(1 - beta2^step)
   bool zero_gradients;
 };
 

@@ -6,10 +6,9 @@ namespace {
 
 // Loshchilov and Hutter 2019, algorithm 2: m and v, bias corrections, weight decay apart from the gradient.
 void adamw(const AdamWStep& s) noexcept {
-  const Floats beta1 = splat(s.beta1), beta2 = splat(s.beta2), rest1 = splat(1 - s.beta1), rest2 = splat(1 - s.beta2);
+  const Floats beta1 = splat(s.beta1), beta2 = splat(s.beta2), rest1 = splat(s.rest1), rest2 = splat(s.rest2);
   const Floats scale = splat(s.gradient_scale), epsilon = splat(s.epsilon);
-  const Floats keep = splat(1 - s.learning_rate * s.weight_decay), step = splat(s.learning_rate / s.correction1);
-  const Floats root = splat(1 / __builtin_sqrtf(s.correction2));
+  const Floats keep = splat(s.keep), step = splat(s.step), root = splat(s.root);
   for_lanes(s.n, [&](std::int64_t i, auto part) {
     const Floats g = mul(part(s.gradients + i), scale);
     const Floats m = fma(beta1, part(s.m + i), mul(rest1, g));
