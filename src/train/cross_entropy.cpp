@@ -55,9 +55,7 @@ struct CrossEntropy : torch::autograd::Function<CrossEntropy> {
 
 Tensor cross_entropy(const Tensor& rows, const Tensor& head, const Tensor& targets, std::int64_t chunk) {
   const Tensor chosen = targets.ne(no_target).nonzero().squeeze(1);
-  if (chosen.size(0) == 0)
-    throw Error(ErrorKind::invalid_argument, "no token of the batch has a target: there is nothing to learn from it",
-                "loss mask", "look at what the data masks: an assistant's turn may be missing, or cut off");
+  if (chosen.size(0) == 0) refuse_empty_mask();
   const Tensor wanted = targets.index_select(0, chosen);
   const auto lowest = wanted.min().item<std::int64_t>(), highest = wanted.max().item<std::int64_t>();
   if (lowest < 0 || highest >= head.size(0))
@@ -67,6 +65,11 @@ Tensor cross_entropy(const Tensor& rows, const Tensor& head, const Tensor& targe
                 "targets", "the data were made with another tokenizer");
   const bool needs_gradients = at::GradMode::is_enabled() && (rows.requires_grad() || head.requires_grad());
   return CrossEntropy::apply(rows.index_select(0, chosen), head, wanted, chunk, needs_gradients);
+}
+
+void refuse_empty_mask() {
+  throw Error(ErrorKind::invalid_argument, "no token of the batch has a target: there is nothing to learn from it",
+              "loss mask", "look at what the data masks: an assistant's turn may be missing, or cut off");
 }
 
 }  // namespace moebox::train

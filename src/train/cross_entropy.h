@@ -14,4 +14,7 @@ inline constexpr std::int64_t no_target = -100;
 /// there. Throws Error(invalid_argument) when no token has a target, or one is outside the vocabulary.
 Tensor cross_entropy(const Tensor& rows, const Tensor& head, const Tensor& targets, std::int64_t chunk = 512);
 
+/// What is thrown where no token has a target.
+[[noreturn]] void refuse_empty_mask();
+
 }  // namespace moebox::train

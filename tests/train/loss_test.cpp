@@ -75,22 +75,22 @@ TEST_P(SmallModel, PackedDocumentsDoNotSeeEachOther) {
   packed.targets = at::cat({next(a), next(b), at::full({1, 4}, no_target, at::kLong)}, 1);
   packed.documents = at::cat({at::zeros({1, 9}), at::ones({1, 7}), at::full({1, 4}, -1)}, 1).to(at::kInt);
   const auto together = load();
-  const Loss loss = compute_loss(*together, packed, together->forward(packed, {}), {.further_weight = 0});
+  const Loss loss = compute_loss(*together, packed, together->forward(packed, {}), {.further_weight = 0.5});
   loss.total.backward();
   const auto apart = load();
   double sum = 0;
   std::int64_t n_tokens = 0;
-  std::vector<Tensor> loads;
   for (const Tensor& tokens : {a, b}) {
     const Batch one{tokens, next(tokens), {}};
     const ForwardResult result = apart->forward(one, {});
-    const Loss part = compute_loss(*apart, one, result, {.further_weight = 0}, loss.n_targets);
+    const Loss part = compute_loss(*apart, one, result, {.further_weight = 0.5}, count(packed));
     part.total.backward();
     sum += part.total.item<double>();
     n_tokens += tokens.numel();
   }
   EXPECT_NEAR(loss.total.item<double>(), sum, 1e-6 * sum);
-  EXPECT_EQ(loss.n_targets, n_tokens - 2);
+  EXPECT_EQ(count(packed).n_targets, n_tokens - 2);
+  EXPECT_EQ(count(packed).n_tokens, n_tokens);
   for (std::size_t i = 0; i < together->weights().all().size(); ++i) {
     const Weight &x = together->weights().all()[i], &y = apart->weights().all()[i];
     if (!x.values.grad().defined() || !y.values.grad().defined()) continue;
@@ -140,19 +140,24 @@ INSTANTIATE_TEST_SUITE_P(Train, SmallModel,
 
 /// Gradients of two halves of a batch add up to those of the whole.
 TEST(Loss, AccumulatesToTheWholeBatch) {
-  const Checkpoint checkpoint = Checkpoint::open(golden_dir() / "train/models/deepseek_v3");
-  const auto whole = make_model(checkpoint, {}), halves = make_model(checkpoint, {});
+  const Checkpoint checkpoint = Checkpoint::open(golden_dir() / "train/models/deepseek_v3_mtp");
+  const auto whole = make_model(checkpoint, {.further_tokens = true}),
+             halves = make_model(checkpoint, {.further_tokens = true});
   Batch batch;
   batch.tokens = (at::arange(64, at::kLong) * 29).remainder(96).reshape({4, 16});
   batch.targets = shifted(batch.tokens);
   batch.targets.narrow(0, 0, 1).fill_(no_target);  // halves with unequal numbers of targets
-  const LossOptions options{.balance_weight = 0.0, .z_weight = 0.0};
+  const LossOptions options{.balance_weight = 0.1, .z_weight = 0.01};
   const Loss loss = compute_loss(*whole, batch, whole->forward(batch, {}), options);
   loss.total.backward();
+  double sum = 0;
   for (const std::int64_t first : {0, 2}) {
     const Batch half{batch.tokens.narrow(0, first, 2), batch.targets.narrow(0, first, 2), {}};
-    compute_loss(*halves, half, halves->forward(half, {}), options, loss.n_targets).total.backward();
+    const Loss part = compute_loss(*halves, half, halves->forward(half, {}), options, count(batch));
+    part.total.backward();
+    sum += part.total.item<double>();
   }
+  EXPECT_NEAR(sum, loss.total.item<double>(), 1e-6 * sum);
   for (std::size_t i = 0; i < whole->weights().all().size(); ++i) {
     const Tensor &x = halves->weights().all()[i].values.grad(), &y = whole->weights().all()[i].values.grad();
     if (y.defined()) {

@@ -144,13 +144,14 @@ class Trained:
 
     def cross_entropy(self, rows, targets):
         logits = self.model.lm_head(rows)
-        return F.cross_entropy(logits.flatten(0, 1).to(self.dtype), targets.flatten(), ignore_index=-100)
+        return F.cross_entropy(logits.flatten(0, 1).to(self.dtype), targets.flatten(), ignore_index=-100, reduction="sum")
 
     def loss(self, tokens, labels):
         model = self.model.model
         shifted = F.pad(labels[:, 1:], (0, 1), value=-100)
+        n_targets = (shifted != -100).sum()
         if not self.mtp:
-            return self.cross_entropy(model(tokens, use_cache=False).last_hidden_state, shifted)
+            return self.cross_entropy(model(tokens, use_cache=False).last_hidden_state, shifted) / n_targets
         layers = model.layers
         model.layers, model.config.num_hidden_layers = layers[:-1], self.layer
         rows = model(tokens, use_cache=False).last_hidden_state
@@ -163,7 +164,7 @@ class Trained:
         mask = torch.full((n, n), float("-inf"), dtype=self.dtype).triu(1)[None, None]
         said = self.mtp_layer(pairs, attention_mask=mask, position_ids=places, position_embeddings=model.rotary_emb(pairs, places))
         said = self.norm("shared_head.norm.weight", said[0] if isinstance(said, tuple) else said)
-        return self.cross_entropy(rows, shifted) + MTP_WEIGHT * self.cross_entropy(said, shifted[:, 1:])
+        return (self.cross_entropy(rows, shifted) + MTP_WEIGHT * self.cross_entropy(said, shifted[:, 1:])) / n_targets
 
     def gradients(self):
         """By the names of the folder: a tensor for each expert."""

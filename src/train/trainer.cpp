@@ -1,0 +1,103 @@
+#include "train/trainer.h"
+
+#include <cmath>
+#include <string>
+
+#include "base/error.h"
+#include "train/balance.h"
+#include "train/gate.h"
+
+namespace moebox::train {
+namespace {
+
+Batch part_of_batch(const Batch& batch, std::int64_t first, std::int64_t n) {
+  const auto rows = [&](const Tensor& x) { return x.defined() ? x.narrow(0, first, n) : x; };
+  return {rows(batch.tokens), rows(batch.targets), rows(batch.documents)};
+}
+
+void add_load(const LayerRouting& layer, std::size_t index, std::vector<LayerLoad>& loads) {
+  const Tensor load = expert_load(layer.ids, layer.gate.n_experts).cpu();
+  const auto* tokens = load.const_data_ptr<std::int64_t>();
+  if (index == loads.size())
+    loads.push_back({layer.layer, std::vector<std::int64_t>(static_cast<std::size_t>(layer.gate.n_experts))});
+  for (std::size_t i = 0; i < loads[index].tokens.size(); ++i) loads[index].tokens[i] += tokens[i];
+}
+
+}  // namespace
+
+Trainer::Trainer(const Model& model, const TrainerOptions& options)
+    : model_(model), options_(options), optimizer_(model.weights(), options.adamw) {
+  if (options.bias_rate == 0.0) return;
+  for (const Weight& weight : model.weights().all())
+    if (weight.kind == WeightKind::statistic) return;
+  throw Error(ErrorKind::invalid_argument, "the model's gates have no correction bias that could be moved",
+              "loss.bias_rate", "leave it out, or balance by loss.balance");
+}
+
+void Trainer::learn_part(const Batch& part, const BatchCounts& whole, StepReport& report) {
+  const ForwardResult result = model_.forward(part, options_.forward);
+  const Loss loss = compute_loss(model_, part, result, options_.loss, whole);
+  if (loss.total.requires_grad()) loss.total.backward();  // a dense model's part may have nothing to learn
+  report.loss += loss.total.item<double>();
+  report.cross_entropy += loss.cross_entropy.item<double>();
+  report.further.resize(loss.further.size());
+  for (std::size_t i = 0; i < loss.further.size(); ++i) report.further[i] += loss.further[i].item<double>();
+  report.balance += loss.balance.item<double>();
+  report.z += loss.z.item<double>();
+  biases_.clear();
+  for (std::size_t i = 0; i < result.routing.size(); ++i) {
+    add_load(result.routing[i], i, report.loads);
+    biases_.push_back(result.routing[i].bias);
+  }
+}
+
+void Trainer::move_biases(const StepReport& report) {
+  if (options_.bias_rate == 0.0) return;
+  for (std::size_t i = 0; i < biases_.size(); ++i) {
+    if (!biases_[i].defined()) continue;
+    const auto& tokens = report.loads[i].tokens;
+    const Tensor load = at::empty({static_cast<std::int64_t>(tokens.size())}, at::kLong);
+    std::copy(tokens.begin(), tokens.end(), load.mutable_data_ptr<std::int64_t>());
+    update_correction_bias(biases_[i], load.to(biases_[i].device()), options_.bias_rate);
+  }
+}
+
+StepReport Trainer::step(const Batch& batch) {
+  if (batch.tokens.dim() != 2 || batch.n_sequences() % options_.accumulate != 0)
+    throw Error(ErrorKind::invalid_argument,
+                "expected a number of sequences that " + std::to_string(options_.accumulate) + " divides, found " +
+                    std::to_string(batch.n_sequences()),
+                "data.accumulate");
+  StepReport report;
+  report.step = n_done_ + 1;
+  report.learning_rate = options_.schedule.rate(n_done_);
+  const BatchCounts whole = count(batch);
+  report.n_targets = whole.n_targets;
+  report.n_tokens = whole.n_tokens;
+  const std::int64_t n = batch.n_sequences() / options_.accumulate;
+  for (std::int64_t first = 0; first < batch.n_sequences(); first += n)
+    learn_part(part_of_batch(batch, first, n), whole, report);
+  report.gradient_norm = gradient_norm(model_.weights());
+  report.skipped = !std::isfinite(report.gradient_norm) || !std::isfinite(report.loss);
+  ++n_done_;
+  if (report.skipped) {
+    ++n_skipped_;
+    optimizer_.clear_gradients();
+    if (++n_skipped_in_a_row_ > options_.max_skipped)
+      throw Error(ErrorKind::resource,
+                  std::to_string(n_skipped_in_a_row_) +
+                      " steps in a row had a loss or a gradient that is no finite number: this does not recover",
+                  "step " + std::to_string(report.step),
+                  "a lower optimizer.learning_rate or a longer warm-up may help");
+    return report;
+  }
+  n_skipped_in_a_row_ = 0;
+  if (options_.clip > 0 && report.gradient_norm > options_.clip)
+    scale_gradients(model_.weights(), options_.clip / report.gradient_norm);
+  optimizer_.step(report.learning_rate);
+  optimizer_.clear_gradients();
+  move_biases(report);
+  return report;
+}
+
+}  // namespace moebox::train

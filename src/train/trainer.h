@@ -1,0 +1,68 @@
+// One training step after the other: a batch in parts, gradients added up, checked, clipped, stepped; the gates' bias
+// moved. It knows no files, no terminal and no clock.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "train/adamw.h"
+#include "train/loss.h"
+#include "train/schedule.h"
+
+namespace moebox::train {
+
+struct TrainerOptions {
+  Schedule schedule;
+  AdamWOptions adamw;
+  LossOptions loss;
+  ForwardOptions forward{};
+  std::int64_t accumulate = 1;  // parts that a batch's sequences are taken in; they divide it
+  double clip = 1.0;            // longest gradient; 0: any
+  double bias_rate = 0.0;       // step of the gates' correction bias; 0: it stays
+  int max_skipped = 10;         // steps in a row without a finite gradient
+};
+
+/// Of one layer with experts, in one step.
+struct LayerLoad {
+  int layer;
+  std::vector<std::int64_t> tokens;  // (n_experts): tokens that each has got
+};
+
+struct StepReport {
+  std::int64_t step = 0;      // from 1
+  std::int64_t n_tokens = 0;  // without padding
+  std::int64_t n_targets = 0;
+  double loss = 0, cross_entropy = 0;
+  std::vector<double> further;  // of the layers that predict further tokens
+  double balance = 0, z = 0;    // 0 without experts
+  double gradient_norm = 0;     // before clipping
+  double learning_rate = 0;
+  bool skipped = false;  // loss or gradient was not finite: nothing was changed
+  std::vector<LayerLoad> loads;
+};
+
+class Trainer {
+ public:
+  /// `model` must outlive this object. Throws Error(invalid_argument) for options that the model does not have.
+  Trainer(const Model& model, const TrainerOptions& options);
+
+  /// Learns from `batch`. Throws Error(invalid_argument) for a batch that is none, or whose sequences cannot be taken
+  /// in so many parts; Error(resource) when max_skipped steps in a row had to be skipped.
+  StepReport step(const Batch& batch);
+  bool done() const noexcept { return n_done_ >= options_.schedule.steps; }
+  std::int64_t n_done() const noexcept { return n_done_; }
+  std::int64_t n_skipped() const noexcept { return n_skipped_; }
+
+ private:
+  void learn_part(const Batch& part, const BatchCounts& whole, StepReport& report);
+  void move_biases(const StepReport& report);
+
+  const Model& model_;
+  const TrainerOptions options_;
+  AdamW optimizer_;
+  std::vector<Tensor> biases_;  // of the layers with experts, as routing has them; undefined: none
+  std::int64_t n_done_ = 0, n_skipped_ = 0;
+  int n_skipped_in_a_row_ = 0;
+};
+
+}  // namespace moebox::train
