@@ -10,9 +10,15 @@
 #include <string_view>
 #include <vector>
 
+#include "train/ops/attention.h"
 #include "train/ops/compute.h"
+#include "train/ops/cross_entropy.h"
 #include "train/ops/experts.h"
 #include "train/ops/linear.h"
+#include "train/ops/norm.h"
+#include "train/ops/optimiser.h"
+#include "train/ops/rope.h"
+#include "train/ops/swiglu.h"
 
 namespace {
 
@@ -151,6 +157,89 @@ void experts(Bench& bench, Compute& compute, const Shape& s, bool skew) {
   });
 }
 
+// Multiply-adds of the visible pairs alone: what a block computes beyond these counts as lost.
+template <class T>
+void attention(Bench& bench, Compute& compute, const Shape& s, std::int64_t length) {
+  const std::int64_t n = s.tokens, h = s.heads;
+  const auto q = values<T>(n * h * s.qk_dim), k = values<T>(n * h * s.qk_dim), v = values<T>(n * h * s.v_dim), d = v;
+  std::vector<T> out(v.size()), dq(q.size()), dk(k.size()), dv(v.size());
+  std::vector<float> log_sum_exp(static_cast<std::size_t>(n * h));
+  const auto first = first_visible(nullptr, n / length, length);
+  const Attention<T> operands{
+      {q.data(), n, h, s.qk_dim}, {k.data(), n, h, s.qk_dim}, {v.data(), n, h, s.v_dim}, first.data(), 0.125f};
+  const Heads<T> out_heads(out.data(), n, h, s.v_dim);
+  const double pairs = static_cast<double>(n * h) * static_cast<double>(length + 1) / 2;
+  const std::string what = ", documents of " + std::to_string(length);
+  bench.product<T>("attention forward" + what, pairs * static_cast<double>(s.qk_dim + s.v_dim),
+                   [&] { attention_forward(compute, operands, out_heads, log_sum_exp.data()); });
+  bench.product<T>("attention backward" + what, pairs * static_cast<double>(3 * s.qk_dim + 2 * s.v_dim), [&] {
+    attention_backward<T>(compute, operands, out_heads, log_sum_exp.data(), {d.data(), n, h, s.v_dim},
+                          {{dq.data(), n, h, s.qk_dim}, {dk.data(), n, h, s.qk_dim}, {dv.data(), n, h, s.v_dim}});
+  });
+}
+
+template <class T>
+void loss(Bench& bench, Compute& compute, const Shape& s) {
+  const auto rows = values<T>(s.tokens * s.hidden), head = values<T>(s.vocab * s.hidden, 0.05f);
+  std::vector<std::int64_t> targets;
+  for (std::int64_t i = 0; i < s.tokens; ++i) targets.push_back(i * 7919 % s.vocab);
+  std::vector<T> d_rows(rows.size());
+  std::vector<float> d_head(head.size());
+  const CrossEntropy<T> operands{{rows.data(), s.tokens, s.hidden}, {head.data(), s.vocab, s.hidden}, targets.data()};
+  bench.product<T>(
+      "head and cross entropy, both passes", 3.0 * static_cast<double>(s.tokens * s.hidden * s.vocab),
+      [&] { cross_entropy(compute, operands, Rows<T>(d_rows.data(), s.tokens, s.hidden), d_head.data(), false); });
+}
+
+template <class T>
+void row_by_row(Bench& bench, Compute& compute, const Shape& s) {
+  const char* type = sizeof(T) == 4 ? "f32 " : "bf16";
+  const std::int64_t n = s.tokens, hidden = s.hidden, width = s.dense_width;
+  const auto size = static_cast<double>(sizeof(T));
+  const auto x = values<float>(n * hidden), weight = values<float>(hidden);
+  const auto dy = values<T>(n * hidden);
+  std::vector<T> y(dy.size());
+  std::vector<float> dx(x.size()), rstd(static_cast<std::size_t>(n)), dw(weight.size());
+  const Rows<const float> x_rows(x.data(), n, hidden);
+  bench.memory("norm forward", type, static_cast<double>(n * hidden) * (4 + size), [&] {
+    rms_norm_forward(compute, x_rows, weight.data(), 1e-6f, Rows<T>(y.data(), n, hidden), rstd.data());
+  });
+  bench.memory("norm backward", type, static_cast<double>(n * hidden) * (8 + size), [&] {
+    rms_norm_backward(compute, Rows<const T>(dy.data(), n, hidden), x_rows, weight.data(), rstd.data(),
+                      Rows<float>(dx.data(), n, hidden), dw.data(), false);
+  });
+  const auto gate_up = values<T>(n * 2 * width), d_out = values<T>(n * width);
+  std::vector<T> out(d_out.size()), d_gate_up(gate_up.size());
+  const Rows<const T> gate_up_rows(gate_up.data(), n, 2 * width);
+  bench.memory("swiglu forward", type, static_cast<double>(n * width) * 3 * size,
+               [&] { swiglu_forward(compute, gate_up_rows, Rows<T>(out.data(), n, width)); });
+  bench.memory("swiglu backward", type, static_cast<double>(n * width) * 5 * size, [&] {
+    swiglu_backward(compute, Rows<const T>(d_out.data(), n, width), gate_up_rows,
+                    Rows<T>(d_gate_up.data(), n, 2 * width));
+  });
+  const auto q = values<T>(n * s.heads * s.qk_dim);
+  std::vector<T> turned(q.size());
+  const auto angles = values<float>(256 * 16);
+  for (const bool interleaved : {true, false}) {
+    bench.memory(interleaved ? "rope of neighbours" : "rope of halves", type, static_cast<double>(q.size()) * 2 * size,
+                 [&] {
+                   rope<T>(compute, {angles.data(), angles.data(), 256, 16, interleaved}, nullptr, false,
+                           {q.data(), n, s.heads, s.qk_dim}, {turned.data(), n, s.heads, s.qk_dim});
+                 });
+  }
+}
+
+void optimiser(Bench& bench, Compute& compute) {
+  const std::int64_t n = 35'000'000;
+  auto weights = values<float>(n), gradients = values<float>(n), m = values<float>(n), v = values<float>(n);
+  for (float& x : v) x = x * x;
+  std::vector<BFloat16> copy(weights.size());
+  bench.memory("adamw, 35 million weights, copy in bf16", "f32 ", static_cast<double>(n) * 30,
+               [&] { adamw(compute, {1e-3}, n, weights.data(), gradients.data(), m.data(), v.data(), copy.data()); });
+  bench.memory("sum of squares", "f32 ", static_cast<double>(n) * 4,
+               [&] { sum_squares(compute, gradients.data(), n); });
+}
+
 template <class T>
 void all(Bench& bench, Compute& compute, const Shape& s) {
   linear<T>(bench, compute, s.tokens, s.hidden, s.heads * s.v_dim);
@@ -158,6 +247,10 @@ void all(Bench& bench, Compute& compute, const Shape& s) {
   linear<T>(bench, compute, s.tokens, s.q_rank + s.kv_rank + 32, s.hidden);
   experts<T>(bench, compute, s, false);
   experts<T>(bench, compute, s, true);
+  attention<T>(bench, compute, s, 256);
+  attention<T>(bench, compute, s, 2048);
+  loss<T>(bench, compute, s);
+  row_by_row<T>(bench, compute, s);
 }
 
 }  // namespace
@@ -177,5 +270,6 @@ int main(int n_arguments, char** arguments) {
   const Shape& shape = options.large ? large : small;
   all<float>(bench, compute, shape);
   all<BFloat16>(bench, compute, shape);
+  optimiser(bench, compute);
   return 0;
 }

@@ -50,8 +50,9 @@ struct ProductKernels {
     return elements_per_unit == 2 ? (k + 1) / 2 : (k + 1) / 2 * 2;
   }
   /// Whether rows of k elements, `stride` apart, can be read as units where they are.
-  bool reads_in_place(std::int64_t k, std::int64_t stride) const noexcept {
-    return sizeof(T) == 4 || (elements_per_unit == 2 && k % 2 == 0 && stride % 2 == 0);
+  bool reads_in_place(const T* rows, std::int64_t k, std::int64_t stride) const noexcept {
+    if (sizeof(T) == 4) return true;
+    return elements_per_unit == 2 && k % 2 == 0 && stride % 2 == 0 && reinterpret_cast<std::uintptr_t>(rows) % 4 == 0;
   }
 
   void (*multiply)(const Product<T>& product) noexcept = nullptr;
@@ -172,6 +173,8 @@ struct RowKernels {
   /// out (n) = the sum of so many rows of floats, in their order.
   void (*sum_rows)(const float* data, std::int64_t stride, const std::int32_t* rows, int n_rows, std::int64_t n,
                    T* out) noexcept = nullptr;
+  /// The same for n_rows rows in a row.
+  void (*sum_every)(const float* data, std::int64_t stride, int n_rows, std::int64_t n, T* out) noexcept = nullptr;
   /// The first 2 * half values of a head, rotated; backward: by minus the angles. in == out is allowed.
   void (*rope)(const T* in, const float* cos, const float* sin, int half, bool interleaved, bool backward,
                T* out) noexcept = nullptr;

@@ -17,7 +17,7 @@ std::vector<RowChunk> cut_rows(std::span<const std::int64_t> first_row) {
 template <class T>
 Left as_units(Compute& compute, ScratchUse& scratch, Rows<const T> x) {
   const ProductKernels<T>& kernels = compute.kernels.product<T>();
-  if (kernels.reads_in_place(x.n_columns, x.stride))
+  if (kernels.reads_in_place(x.data, x.n_columns, x.stride))
     return {reinterpret_cast<const Unit*>(x.data), x.stride / kernels.elements_per_unit};
   const std::int64_t units = kernels.units(x.n_columns);
   Unit* copy = scratch.take<Unit>(units * x.n_rows);

@@ -51,6 +51,15 @@ void sum_rows(const float* data, std::int64_t stride, const std::int32_t* rows, 
   });
 }
 
+template <class T>
+void sum_every(const float* data, std::int64_t stride, int n_rows, std::int64_t n, T* out) noexcept {
+  for_lanes(n, [&](std::int64_t i, auto part) {
+    Floats sum = splat(0);
+    for (int r = 0; r < n_rows; ++r) sum = add(sum, part(data + r * stride + i));
+    part(out + i, sum);
+  });
+}
+
 // x' = x cos - y sin, y' = x sin + y cos.
 MOEBOX_OP void rotate(Floats& x, Floats& y, Floats cos, Floats sin) {
   const Floats turned = fnma(y, sin, mul(x, cos));
@@ -151,6 +160,7 @@ void add_rows(RowKernels<T>& kernels) {
   kernels.swiglu = swiglu<T>;
   kernels.swiglu_backward = swiglu_backward<T>;
   kernels.sum_rows = sum_rows<T>;
+  kernels.sum_every = sum_every<T>;
   kernels.rope = rope<T>;
   kernels.cross_entropy = cross_entropy<T>;
   kernels.scale_row = scale_row<T>;
