@@ -29,12 +29,11 @@
 namespace moebox::train_ops {
 namespace {
 
-// `products` has product.cpp, `simd` the other files.
-#define MOEBOX_ADD_TABLE(name, simd, products)  \
+#define MOEBOX_ADD_TABLE(name, simd)            \
   {                                             \
     KernelTable& table = tables.emplace_back(); \
     table.isa = Isa::name;                      \
-    products::add_product_kernels(table);       \
+    simd::add_product_kernels(table);           \
     simd::add_row_kernels(table);               \
     simd::add_norm_kernels(table);              \
     simd::add_softmax_kernels(table);           \
@@ -48,15 +47,15 @@ struct Tables {
   Tables() {
     const CpuFeatures cpu = detect_cpu();
     (void)cpu;
-    MOEBOX_ADD_TABLE(scalar, scalar, scalar)
+    MOEBOX_ADD_TABLE(scalar, scalar)
 #if defined(MOEBOX_HAVE_AVX512)
-    if (cpu.avx2) MOEBOX_ADD_TABLE(avx2, avx2, avx2)
-    if (cpu.avx512) MOEBOX_ADD_TABLE(avx512, avx512, avx512)
-    if (cpu.avx512_bf16) MOEBOX_ADD_TABLE(avx512_bf16, avx512, avx512_bf16)
+    if (cpu.avx2) MOEBOX_ADD_TABLE(avx2, avx2)
+    if (cpu.avx512) MOEBOX_ADD_TABLE(avx512, avx512)
+    if (cpu.avx512_bf16) MOEBOX_ADD_TABLE(avx512_bf16, avx512_bf16)
 #endif
 #if defined(MOEBOX_HAVE_NEON)
-    if (cpu.neon) MOEBOX_ADD_TABLE(neon, neon, neon)
-    if (cpu.neon_dotprod) MOEBOX_ADD_TABLE(neon_dotprod, neon, neon)
+    if (cpu.neon) MOEBOX_ADD_TABLE(neon, neon)
+    if (cpu.neon_dotprod) MOEBOX_ADD_TABLE(neon_dotprod, neon)
 #endif
     for (const KernelTable& table : tables) isas.push_back(table.isa);
   }

@@ -2,7 +2,7 @@
 // the operators (linear.h ...) cut the work and own the memory. None of them allocates, throws or logs.
 //
 // Every float operation is written out and happens in the same order on every instruction set, so their results are
-// equal bit for bit, with one exception: AVX-512's dot products of BF16 take denormal numbers for zero.
+// equal bit for bit, with one exception: AVX-512's instructions for BF16 take denormal numbers for zero.
 #pragma once
 
 #include <cstdint>

@@ -67,6 +67,13 @@ MOEBOX_OP void rotate(Floats& x, Floats& y, Floats cos, Floats sin) {
   x = turned;
 }
 
+// The same for pairs that are neighbours in 32 values in a row.
+MOEBOX_OP void rotate_neighbours(Floats& x, Floats& y, Floats cos, Floats sin) {
+  deinterleave(x, y);
+  rotate(x, y, cos, sin);
+  interleave(x, y);
+}
+
 template <class T>
 void rope(const T* in, const float* cos, const float* sin, int half, bool interleaved, bool backward, T* out) noexcept {
   for_lanes(half, [&](std::int64_t i, auto part) {
@@ -78,15 +85,18 @@ void rope(const T* in, const float* cos, const float* sin, int half, bool interl
       part(out + half + i, y);
       return;
     }
-    // 32 values in a row: the second register may be a part, and the first one then is, too, or whole.
-    const int n = half - static_cast<int>(i) < 16 ? 2 * (half - static_cast<int>(i)) : 32;
-    const int first = n < 16 ? n : 16, second = n - first;
-    Floats x = read_first(in + 2 * i, first), y = second > 0 ? read_first(in + 2 * i + 16, second) : splat(0);
-    deinterleave(x, y);
-    rotate(x, y, c, s);
-    interleave(x, y);
-    write_first(out + 2 * i, x, first);
-    if (second > 0) write_first(out + 2 * i + 16, y, second);
+    if constexpr (part.whole) {
+      Floats x = read(in + 2 * i), y = read(in + 2 * i + 16);
+      rotate_neighbours(x, y, c, s);
+      write(out + 2 * i, x);
+      write(out + 2 * i + 16, y);
+    } else {
+      const int first = part.n < 8 ? 2 * part.n : 16, second = 2 * part.n - first;
+      Floats x = read_first(in + 2 * i, first), y = read_first(in + 2 * i + 16, second);
+      rotate_neighbours(x, y, c, s);
+      write_first(out + 2 * i, x, first);
+      write_first(out + 2 * i + 16, y, second);
+    }
   });
 }
 

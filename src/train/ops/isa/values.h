@@ -28,16 +28,24 @@ MOEBOX_OP Floats read_first(const BFloat16* p, int n) {
 }
 
 MOEBOX_OP void write(float* p, Floats a) { store(p, a); }
+#if defined(MOEBOX_COMPILE_AVX512_BF16)
+// One instruction, which takes denormal numbers for zero.
+MOEBOX_OP void write(BFloat16* p, Floats a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(a.v));
+}
+#else
 MOEBOX_OP void write(BFloat16* p, Floats a) { store_int16(p, bfloat_bits(a)); }
+#endif
 MOEBOX_OP void write_first(float* p, Floats a, int n) { store_first(p, a, n); }
 MOEBOX_OP void write_first(BFloat16* p, Floats a, int n) {
   std::uint16_t lanes[16];
-  store_int16(lanes, bfloat_bits(a));
+  write(reinterpret_cast<BFloat16*>(lanes), a);
   for (int i = 0; i < n; ++i) p[i].bits = lanes[i];
 }
 
 /// Calls step(i, part) for i = 0, 16, ... with 16 lanes, and for what is left; part(p) reads there, part(p, a) writes.
 struct WholePart {
+  static constexpr bool whole = true;
   template <class T>
   MOEBOX_OP Floats operator()(const T* p) const {
     return read(p);
@@ -49,6 +57,7 @@ struct WholePart {
   MOEBOX_OP Floats masked(Floats a) const { return a; }
 };
 struct LastPart {
+  static constexpr bool whole = false;
   int n;
   template <class T>
   MOEBOX_OP Floats operator()(const T* p) const {
