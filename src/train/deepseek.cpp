@@ -66,6 +66,7 @@ class DeepseekModel : public Model {
   std::int64_t n_active_parameters() const override {
     return weights_.n_active(spec_.n_layers, spec_.gate.n_experts, spec_.gate.top_k, spec_.tied_embeddings);
   }
+  int max_experts_per_token() const override { return spec_.gate.top_k; }
 
  private:
   DeepseekLayer add_layer(int layer) {

@@ -65,6 +65,7 @@ class LlamaModel : public Model {
     return weights_.n_active(spec_.n_layers, spec_.experts.gate.n_experts, spec_.experts.gate.top_k,
                              spec_.tied_embeddings);
   }
+  int max_experts_per_token() const override { return std::max(1, spec_.experts.gate.top_k); }
 
  private:
   LlamaLayer add_layer(int layer) {

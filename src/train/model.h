@@ -72,6 +72,8 @@ class Model {
   virtual const WeightSet& weights() const = 0;
   /// Of the weights, those that a token multiplies: all but the experts that it does not choose, and the embedding.
   virtual std::int64_t n_active_parameters() const = 0;
+  /// What the model's gates take without a budget; 1 for a dense model.
+  virtual int max_experts_per_token() const = 0;
 };
 
 struct ModelOptions {

@@ -1,0 +1,192 @@
+// Whole runs: what stands in the folder afterwards, what is refused before anything is loaded, what a line of progress
+// says.
+#include "train/run.h"
+
+#include <filesystem>
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "models/golden_data.h"
+#include "train/progress.h"
+#include "train/train_testing.h"
+
+namespace moebox::train::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Sequences that count on: there is something to learn, and no file to read.
+class Counting : public BatchSource {
+ public:
+  Counting(std::int64_t sequences, std::int64_t length, std::int64_t vocabulary = 96)
+      : sequences_(sequences), length_(length), vocabulary_(vocabulary) {}
+
+  Batch next() override {
+    Batch batch;
+    batch.tokens =
+        (at::arange(sequences_, at::kLong).unsqueeze(1) * 17 + at::arange(length_, at::kLong).unsqueeze(0) + n_++)
+            .remainder(vocabulary_);
+    batch.targets = shifted(batch.tokens);
+    return batch;
+  }
+  std::int64_t vocabulary_size() const override { return vocabulary_; }
+  std::int64_t n_tokens() const override { return 1000; }
+  std::string digest() const override { return "counting"; }
+
+ private:
+  std::int64_t sequences_, length_, vocabulary_, n_ = 0;
+};
+
+class Runs : public ::testing::Test {
+ protected:
+  Runs() : folder_(fs::temp_directory_path() / ("moebox_run_" + std::to_string(::getpid()))) {
+    fs::create_directories(folder_);
+    recipe_.model.config = golden_dir() / "train/models/deepseek_v3/config.json";
+    recipe_.model.seed = 5;
+    recipe_.data = {.folder = {}, .sequence_tokens = 16, .sequences = 4, .accumulate = 2};
+    recipe_.loss.bias_rate = 1e-3;
+    recipe_.schedule = {.steps = 5, .warmup_steps = 1, .learning_rate = 3e-3};
+    recipe_.output.folder = folder_ / "run";
+    recipe_.output.gguf = "F32";
+  }
+  ~Runs() override { fs::remove_all(folder_); }
+
+  TrainingRun begin() const {
+    return {recipe_, std::make_unique<Counting>(recipe_.data.sequences, recipe_.data.sequence_tokens)};
+  }
+
+  void expect_refused(const std::string& part) {
+    try {
+      begin();
+      ADD_FAILURE() << "it began in spite of " << part;
+    } catch (const Error& error) {
+      const std::string all = std::string(error.what()) + error.where();
+      EXPECT_NE(all.find(part), std::string::npos) << all;
+    }
+  }
+
+  const fs::path folder_;
+  Recipe recipe_;
+};
+
+TEST_F(Runs, LeaveALogAndAModelThatTheEngineReads) {
+  TrainingRun run = begin();
+  EXPECT_EQ(run.plan().architecture, "deepseek_v3");
+  EXPECT_EQ(run.plan().tokens_per_step, 64);
+  EXPECT_EQ(run.plan().memory_bytes, run.plan().n_parameters * 16);
+  double loss = 0;
+  while (!run.done()) loss = run.step().cross_entropy;
+  EXPECT_EQ(run.save(), folder_ / "run/model");
+
+  std::ifstream log(folder_ / "run/train.log.jsonl");
+  std::vector<nlohmann::json> lines;
+  for (std::string line; std::getline(log, line);) lines.push_back(nlohmann::json::parse(line));
+  ASSERT_EQ(lines.size(), 6U);
+  EXPECT_EQ(lines[0].at("data"), "counting");
+  EXPECT_EQ(lines[0].at("config").at("model_type"), "deepseek_v3");
+  for (int step = 1; step <= 5; ++step) {
+    const auto& line = lines[static_cast<std::size_t>(step)];
+    EXPECT_EQ(line.at("step"), step);
+    EXPECT_EQ(line.at("tokens"), 64);
+    EXPECT_EQ(line.at("load").size(), 2U);
+    EXPECT_TRUE(line.at("loss").is_number());
+  }
+  EXPECT_DOUBLE_EQ(lines[5].at("cross_entropy"), loss);
+
+  // The model that was trained, not the one that it began with: its loss in the engine is the next step's.
+  const std::vector<TokenId> tokens = {10, 11, 12, 13, 14, 15, 16, 17};
+  const std::vector<int> all = {0, 1, 2, 3, 4, 5, 6, 7};
+  const at::NoGradGuard no_gradient;
+  Batch batch;
+  batch.tokens = at::arange(10, 18, at::kLong).unsqueeze(0);
+  const Tensor logits = at::mm(run.model().forward(batch, {}).rows, run.model().head().t()).contiguous();
+  for (const char* name : {"model", "model.gguf"}) {
+    moebox::test::LoadedModel loaded(folder_ / "run" / name, KvType::f32, 1);
+    EXPECT_LE(moebox::test::relative_rms(moebox::test::logits_at(loaded, tokens, all, 8),
+                                         {logits.const_data_ptr<float>(), static_cast<std::size_t>(logits.numel())}),
+              1e-5);
+  }
+}
+
+TEST_F(Runs, AreTheSameTwice) {
+  recipe_.output.gguf.clear();
+  std::vector<Tensor> first;
+  {
+    TrainingRun run = begin();
+    while (!run.done()) run.step();
+    for (const Weight& weight : run.model().weights().all()) first.push_back(weight.values.detach().clone());
+  }
+  recipe_.output.folder = folder_ / "again";
+  TrainingRun run = begin();
+  while (!run.done()) run.step();
+  for (std::size_t i = 0; i < first.size(); ++i)
+    EXPECT_TRUE(same_bits(first[i], run.model().weights().all()[i].values.detach()));
+}
+
+TEST_F(Runs, GoOnFromWhatAnotherOneWrote) {
+  {
+    TrainingRun run = begin();
+    while (!run.done()) run.step();
+    run.save();
+  }
+  for (const char* name : {"model", "model.gguf"}) {
+    recipe_.model = {};
+    recipe_.model.checkpoint = folder_ / "run" / name;
+    recipe_.output.folder = folder_ / (std::string("from_") + name);
+    TrainingRun run = begin();
+    EXPECT_TRUE(run.plan().from_checkpoint);
+    EXPECT_FALSE(run.step().skipped);
+  }
+}
+
+TEST_F(Runs, AreRefusedByName) {
+  const Recipe good = recipe_;
+  recipe_.data.sequence_tokens = 65;
+  expect_refused("data.sequence_tokens");
+  recipe_ = good;
+  recipe_.budget.max_experts = 4;  // the model takes 3
+  expect_refused("moe.max_experts");
+  recipe_ = good;
+  recipe_.model.tokenizer = folder_;
+  expect_refused("model.tokenizer");
+  recipe_ = good;
+  EXPECT_THROW(TrainingRun(recipe_, std::make_unique<Counting>(4, 16, 97)), Error);  // another vocabulary
+  EXPECT_FALSE(fs::exists(recipe_.output.folder)) << "nothing may be there before all is checked";
+  begin();
+  expect_refused("output.folder");
+}
+
+TEST(Progress, SaysHowFarItIs) {
+  Progress progress(100);
+  StepReport report;
+  report.n_tokens = 1000;
+  report.gradient_norm = 0.5;
+  report.learning_rate = 3e-4;
+  report.loads = {{1, {30, 10, 20, 0}}};
+  for (std::int64_t step = 1; step <= 4; ++step) {
+    report.step = step;
+    report.cross_entropy = static_cast<double>(step);
+    report.skipped = step == 4;
+    progress.add(report, 2.0);
+  }
+  EXPECT_EQ(
+      progress.line(),
+      "step 4/100  loss 2.0000  gradient 0.5  rate 0.0003  500 tokens/s  3:12 left  experts 2.00x, 1 idle  1 skipped");
+  progress.next_window();
+  report.step = 5;
+  report.skipped = false;
+  report.loads.clear();
+  progress.add(report, 1.0);
+  EXPECT_EQ(progress.line(), "step 5/100  loss 4.0000  gradient 0.5  rate 0.0003  1000 tokens/s  2:51 left  1 skipped");
+}
+
+TEST(Progress, WritesDurations) {
+  EXPECT_EQ(duration_text(7.6), "8 s");
+  EXPECT_EQ(duration_text(125), "2:05");
+  EXPECT_EQ(duration_text(4050), "1:07:30");
+}
+
+}  // namespace
+}  // namespace moebox::train::test
