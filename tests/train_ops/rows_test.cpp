@@ -1,5 +1,6 @@
 // What is done row by row: norm, RoPE, SwiGLU, against their definitions in double, whose gradients are checked by
 // finite differences.
+#include "train/ops/latent_keys.h"
 #include "train/ops/norm.h"
 #include "train/ops/rope.h"
 #include "train/ops/swiglu.h"
@@ -246,6 +247,59 @@ TEST_P(RowOps, RopeRefusesPositionsWithoutAngles) {
   EXPECT_THROW(ops::rope<float>(compute_, {angles.data(), angles.data(), 1, 4, false}, nullptr, false,
                                 {x.data(), 1, 2, 7}, {x.data(), 1, 2, 7}),
                Error);
+}
+
+TEST_P(RowOps, RopeLeavesWhatStandsBeforeTheRotatedPart) {
+  const std::vector<float> x = random_values<float>(random_, 10), cos = {0, 0}, sin = {1, 1};
+  std::vector<float> y(10);
+  ops::rope<float>(compute_, {cos.data(), sin.data(), 1, 2, true, 3}, nullptr, false, {x.data(), 1, 1, 10},
+                   {y.data(), 1, 1, 10});
+  EXPECT_EQ(y, (std::vector<float>{x[0], x[1], x[2], -x[4], x[3], -x[6], x[5], x[7], x[8], x[9]}));
+}
+
+template <class T>
+std::vector<std::byte> check_latent_keys(ops::Compute& compute, std::int64_t tokens, std::int64_t heads,
+                                         std::int64_t own, std::int64_t shared) {
+  Random random(5);
+  const auto kv = random_values<T>(random, tokens * heads * (own + 3)),
+             rope = random_values<T>(random, tokens * shared);
+  const auto d_keys = random_values<T>(random, tokens * heads * (own + shared));
+  auto keys = unwritten<T>(tokens * heads * (own + shared)), d_kv = kv, d_rope = unwritten<T>(tokens * shared);
+  ops::latent_keys_forward<T>(compute, {kv.data(), tokens, heads, own, heads * (own + 3), own + 3},
+                              {rope.data(), tokens, 1, shared}, {keys.data(), tokens, heads, own + shared});
+  ops::latent_keys_backward<T>(compute, {d_keys.data(), tokens, heads, own + shared},
+                               {d_kv.data(), tokens, heads, own, heads * (own + 3), own + 3},
+                               {d_rope.data(), tokens, 1, shared});
+  const auto at = [](const std::vector<T>& v, std::int64_t i) { return value_of(v[static_cast<std::size_t>(i)]); };
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    for (std::int64_t i = 0; i < heads * (own + shared); ++i) {
+      const std::int64_t h = i / (own + shared), d = i % (own + shared), row = (t * heads + h) * (own + 3);
+      EXPECT_EQ(at(keys, t * heads * (own + shared) + i), d < own ? at(kv, row + d) : at(rope, t * shared + d - own));
+      if (d < own) {
+        EXPECT_EQ(at(d_kv, row + d), at(d_keys, t * heads * (own + shared) + i));
+      }
+    }
+    for (std::int64_t d = 0; d < shared; ++d) {
+      double sum = 0, size = 0;
+      for (std::int64_t h = 0; h < heads; ++h) {
+        const double v = at(d_keys, (t * heads + h) * (own + shared) + own + d);
+        sum += v, size += std::abs(v);
+      }
+      EXPECT_NEAR(at(d_rope, t * shared + d), sum,
+                  static_cast<double>(heads) * unit * size + rounding<T> * std::abs(sum));
+    }
+  }
+  std::vector<std::byte> bytes;
+  append(bytes, keys), append(bytes, d_kv), append(bytes, d_rope);
+  return bytes;
+}
+
+TEST_P(RowOps, LatentKeysHaveAPartThatAllHeadsShare) {
+  check_latent_keys<float>(compute_, 0, 2, 4, 4);
+  check_latent_keys<float>(compute_, 1, 1, 16, 8);
+  check_latent_keys<BFloat16>(compute_, 3, 4, 5, 18);
+  expect_same_bits(GetParam(),
+                   [](ops::Compute& compute) { return check_latent_keys<BFloat16>(compute, 70, 3, 7, 33); });
 }
 
 MOEBOX_FOR_ALL_ISAS(RowOps);

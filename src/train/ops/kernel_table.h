@@ -173,8 +173,9 @@ struct RowKernels {
   /// out (n) = the sum of so many rows of floats, in their order.
   void (*sum_rows)(const float* data, std::int64_t stride, const std::int32_t* rows, int n_rows, std::int64_t n,
                    T* out) noexcept = nullptr;
-  /// The same for n_rows rows in a row.
+  /// The same for n_rows rows in a row, of floats or stored values.
   void (*sum_every)(const float* data, std::int64_t stride, int n_rows, std::int64_t n, T* out) noexcept = nullptr;
+  void (*sum_stored)(const T* data, std::int64_t stride, int n_rows, std::int64_t n, T* out) noexcept = nullptr;
   /// The first 2 * half values of a head, rotated; backward: by minus the angles. in == out is allowed.
   void (*rope)(const T* in, const float* cos, const float* sin, int half, bool interleaved, bool backward,
                T* out) noexcept = nullptr;

@@ -8,12 +8,8 @@ namespace {
 
 #if defined(MOEBOX_COMPILE_AVX512_BF16)
 constexpr bool has_pairs = true;
-MOEBOX_OP Floats dot_pairs(Floats sum, Ints a, Ints b) {
-  return {_mm512_dpbf16_ps(sum.v, (__m512bh)a.v, (__m512bh)b.v)};
-}
 #else
 constexpr bool has_pairs = false;
-MOEBOX_OP Floats dot_pairs(Floats sum, Ints, Ints) { return sum; }
 #endif
 
 #if defined(MOEBOX_COMPILE_AVX512) || defined(MOEBOX_COMPILE_AVX512_BF16)
@@ -32,10 +28,10 @@ constexpr bool widened = !has_pairs && sizeof(T) == 2;
 
 template <class T>
 MOEBOX_OP Floats multiply_add(Ints a, Ints b, Floats sum) {
-  if constexpr (paired<T>)
-    return dot_pairs(sum, a, b);
-  else
-    return fma(from_bits(a), from_bits(b), sum);
+#if defined(MOEBOX_COMPILE_AVX512_BF16)
+  if constexpr (paired<T>) return {_mm512_dpbf16_ps(sum.v, (__m512bh)a.v, (__m512bh)b.v)};
+#endif
+  return fma(from_bits(a), from_bits(b), sum);
 }
 
 template <class T>

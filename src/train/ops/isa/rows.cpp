@@ -51,8 +51,8 @@ void sum_rows(const float* data, std::int64_t stride, const std::int32_t* rows, 
   });
 }
 
-template <class T>
-void sum_every(const float* data, std::int64_t stride, int n_rows, std::int64_t n, T* out) noexcept {
+template <class In, class T>
+void sum_every(const In* data, std::int64_t stride, int n_rows, std::int64_t n, T* out) noexcept {
   for_lanes(n, [&](std::int64_t i, auto part) {
     Floats sum = splat(0);
     for (int r = 0; r < n_rows; ++r) sum = add(sum, part(data + r * stride + i));
@@ -170,7 +170,8 @@ void add_rows(RowKernels<T>& kernels) {
   kernels.swiglu = swiglu<T>;
   kernels.swiglu_backward = swiglu_backward<T>;
   kernels.sum_rows = sum_rows<T>;
-  kernels.sum_every = sum_every<T>;
+  kernels.sum_every = sum_every<float, T>;
+  kernels.sum_stored = sum_every<T, T>;
   kernels.rope = rope<T>;
   kernels.cross_entropy = cross_entropy<T>;
   kernels.scale_row = scale_row<T>;
