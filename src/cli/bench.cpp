@@ -11,12 +11,12 @@
 #include "base/error.h"
 #include "base/thread_team.h"
 #include "cli/bench_engine.h"
-#include "cli/command.h"
 #include "cli/exit_code.h"
 #include "cli/json_text.h"
 #include "cli/measured_tokens.h"
 #include "cli/model_source.h"
 #include "cli/moe_sweep.h"
+#include "cli/verbs.h"
 #include "kernels/limits.h"
 
 namespace moebox::cli {

@@ -1,4 +1,4 @@
-// The verbs: each is one file, and adds its options to the program's command line.
+// What the verbs of all programs of the house are made of.
 #pragma once
 
 #include <functional>
@@ -20,25 +20,5 @@ void on_chosen(CLI::App* verb, Context& context, std::function<int()> run, bool 
 /// One option for each key, described by the table of settings.
 void add_settings(CLI::App* verb, Context& context, std::initializer_list<std::string_view> keys,
                   const std::string& group = "");
-
-/// All verbs, in the order of the overview.
-void add_verbs(CLI::App& program, Context& context);
-
-void add_run(CLI::App& program, Context& context);
-void add_serve(CLI::App& program, Context& context);
-void add_pull(CLI::App& program, Context& context);
-void add_list(CLI::App& program, Context& context);
-void add_rm(CLI::App& program, Context& context);
-void add_show(CLI::App& program, Context& context);
-void add_convert(CLI::App& program, Context& context);
-void add_pack(CLI::App& program, Context& context);
-void add_optimize(CLI::App& program, Context& context);
-void add_bench(CLI::App& program, Context& context);
-void add_tokenize(CLI::App& program, Context& context);
-void add_perplexity(CLI::App& program, Context& context);
-void add_logits(CLI::App& program, Context& context);
-void add_config(CLI::App& program, Context& context);
-void add_completion(CLI::App& program, Context& context);
-void add_version(CLI::App& program, Context& context);
 
 }  // namespace moebox::cli

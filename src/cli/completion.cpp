@@ -7,8 +7,9 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
-#include "cli/command.h"
+#include "cli/companion.h"
 #include "cli/exit_code.h"
+#include "cli/verbs.h"
 #include "convert/recipe.h"
 
 namespace moebox::cli {
@@ -83,6 +84,10 @@ std::vector<VerbShape> shapes(const CLI::App& program) {
         shape.options.push_back(option_shape(*option));
     }
     shape.positional = positional_kind(*verb, shape.choices);
+    if (const Companion* companion = find_companion(shape.name); companion != nullptr && !companion->actions.empty()) {
+      shape.positional = Kind::choice;
+      shape.choices = split(std::string(companion->actions), '|');
+    }
     verbs.push_back(std::move(shape));
   }
   return verbs;

@@ -6,10 +6,10 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "cli/command.h"
 #include "cli/exit_code.h"
 #include "cli/json_text.h"
 #include "cli/nearest.h"
+#include "cli/verbs.h"
 
 namespace moebox::cli {
 namespace {

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "cli/console.h"
 #include "cli/messages.h"
@@ -24,9 +25,10 @@ struct Context {
   Console console;
   Settings settings;
   const Messages* text = &messages(Language::english);
-  const CLI::App* program = nullptr;  // the whole command line, for completion
-  std::string settings_file;          // --config
-  Action action;                      // set by the verb that was chosen
+  const CLI::App* program = nullptr;   // the whole command line, for completion
+  std::vector<std::string> arguments;  // as they were written, without the program's name
+  std::string settings_file;           // --config
+  Action action;                       // set by the verb that was chosen
 };
 
 }  // namespace moebox::cli

@@ -8,12 +8,12 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "cli/command.h"
 #include "cli/exit_code.h"
 #include "cli/interrupts.h"
 #include "cli/json_text.h"
 #include "cli/model_source.h"
 #include "cli/progress.h"
+#include "cli/verbs.h"
 #include "convert/recipe.h"
 
 namespace moebox::cli {

@@ -5,11 +5,11 @@
 
 #include "base/checked.h"
 #include "base/error.h"
-#include "cli/command.h"
 #include "cli/evaluation.h"
 #include "cli/exit_code.h"
 #include "cli/model_source.h"
 #include "cli/token_ids.h"
+#include "cli/verbs.h"
 #include "cli/writable.h"
 #include "io/npy.h"
 

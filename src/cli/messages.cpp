@@ -22,12 +22,12 @@ constexpr Messages english = {
   moebox tokenize MODEL TEXT    text to token ids, and back
   moebox perplexity MODEL FILE  how well a model predicts a text
   moebox logits MODEL --ids ... the logits of given tokens as a NumPy file
+  moebox data, tokenizer ...    shards of tokens for training; a new tokenizer
   moebox config                 every setting, its value, and why
   moebox completion SHELL       completion for bash, zsh or fish
   moebox version                version and instruction sets
 
 MODEL is a name of 'list --all', a .gguf file, a folder, or hf:owner/repo/FILE.
-
   moebox run smollm2-135m-instruct "Why is the sky blue?"
 
 'moebox VERB --help' tells more of each.
@@ -84,12 +84,12 @@ constexpr Messages chinese = {
   moebox tokenize MODEL TEXT    文本与词元编号互相转换
   moebox perplexity MODEL FILE  模型对文本的困惑度
   moebox logits MODEL --ids ... 给定词元的 logits，存为 NumPy 文件
+  moebox data, tokenizer ...    为训练准备词元分片；训练新的分词器
   moebox config                 所有设置、取值及其来源
   moebox completion SHELL       bash、zsh 或 fish 的命令补全
   moebox version                版本与指令集
 
 MODEL：'list --all' 中的名称、.gguf 文件、目录，或 hf:owner/repo/FILE。
-
   moebox run qwen2.5-coder-0.5b-instruct "天空为什么是蓝色的？"
 
 'moebox VERB --help' 给出每个命令的说明。

@@ -11,7 +11,6 @@
 
 #include "base/error.h"
 #include "base/thread_team.h"
-#include "cli/command.h"
 #include "cli/exit_code.h"
 #include "cli/interrupts.h"
 #include "cli/json_text.h"
@@ -22,6 +21,7 @@
 #include "cli/profile.h"
 #include "cli/progress.h"
 #include "cli/text_score.h"
+#include "cli/verbs.h"
 #include "convert/convert.h"
 
 namespace moebox::cli {

@@ -6,12 +6,12 @@
 
 #include "base/error.h"
 #include "base/thread_team.h"
-#include "cli/command.h"
 #include "cli/exit_code.h"
 #include "cli/interrupts.h"
 #include "cli/json_text.h"
 #include "cli/model_source.h"
 #include "cli/progress.h"
+#include "cli/verbs.h"
 #include "io/checkpoint.h"
 #include "models/model.h"
 

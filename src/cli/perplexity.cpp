@@ -6,13 +6,13 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
-#include "cli/command.h"
 #include "cli/evaluation.h"
 #include "cli/exit_code.h"
 #include "cli/json_text.h"
 #include "cli/measured_tokens.h"
 #include "cli/model_source.h"
 #include "cli/text_score.h"
+#include "cli/verbs.h"
 
 namespace moebox::cli {
 namespace {

@@ -4,9 +4,9 @@
 #include <system_error>
 
 #include "base/error.h"
-#include "cli/command.h"
 #include "cli/exit_code.h"
 #include "cli/model_source.h"
+#include "cli/verbs.h"
 #include "models/packing.h"
 
 namespace moebox::cli {
@@ -31,8 +31,9 @@ int rm(const Context& context, const std::vector<std::string>& models) {
 }  // namespace
 
 void add_rm(CLI::App& program, Context& context) {
-  CLI::App* verb = add_verb(program, "rm", "Remove models from the store, their pack files, and what interrupted pulls left of them",
-                            "moebox rm smollm2-135m-instruct");
+  CLI::App* verb =
+      add_verb(program, "rm", "Remove models from the store, their pack files, and what interrupted pulls left of them",
+               "moebox rm smollm2-135m-instruct");
   auto models = std::make_shared<std::vector<std::string>>();
   verb->add_option("MODEL", *models, "a name of 'moebox list'")->required()->type_name("");
   add_settings(verb, context, {"store"});

@@ -13,11 +13,11 @@
 #include "cli/answer.h"
 #include "cli/answer_printer.h"
 #include "cli/chat.h"
-#include "cli/command.h"
 #include "cli/exit_code.h"
 #include "cli/json_text.h"
 #include "cli/model_source.h"
 #include "cli/profile.h"
+#include "cli/verbs.h"
 
 namespace moebox::cli {
 namespace {

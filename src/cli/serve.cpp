@@ -2,8 +2,8 @@
 #include <memory>
 
 #include "base/error.h"
-#include "cli/command.h"
 #include "cli/exit_code.h"
+#include "cli/verbs.h"
 
 #if !defined(MOEBOX_EDGE)
 #include <cstdlib>

@@ -62,6 +62,9 @@ struct FileSetting {
   Form form = Form::plain;
   int line = 0;
 };
+/// Every part of a dotted key is a table in a table, and toml++ destroys those by recursion: a key of a hundred
+/// thousand parts would exhaust the stack. Throws Error(invalid_argument) with file and line.
+void refuse_long_keys(const std::string& text, const std::string& name);
 /// Parses TOML: keys at the top and one level of tables, and the names of tables without keys. Whether a value fits its
 /// key is the caller's business. Throws Error(invalid_argument) with file and line.
 std::vector<FileSetting> parse_settings_file(const std::string& text, const std::string& name);

@@ -33,31 +33,6 @@ std::size_t string_end(const std::string& text, std::size_t begin) {
   return text.size();
 }
 
-/// Every part of a dotted key is a table in a table, and toml++ destroys those by recursion: a key of a hundred
-/// thousand parts would exhaust the stack.
-void refuse_long_keys(const std::string& text, const std::string& name) {
-  constexpr int most_dots = 8;
-  constexpr std::string_view ends_of_keys = "\n=,[]{}";
-  std::ptrdiff_t line = 1;
-  int dots = 0;
-  for (std::size_t i = 0; i < text.size();) {
-    const std::size_t begin = i;
-    if (text[i] == '"' || text[i] == '\'') {
-      i = string_end(text, i);
-    } else if (text[i] == '#') {
-      i = std::min(text.find('\n', i), text.size());
-    } else {
-      dots = text[i] == '.' ? dots + 1 : ends_of_keys.find(text[i]) != std::string_view::npos ? 0 : dots;
-      ++i;
-    }
-    if (dots > most_dots)
-      throw Error(ErrorKind::invalid_argument, "expected a key such as server.port, found one of many parts",
-                  fmt::format("{}:{}", name, line));
-    line += std::count(text.begin() + static_cast<std::ptrdiff_t>(begin), text.begin() + static_cast<std::ptrdiff_t>(i),
-                       '\n');
-  }
-}
-
 FileSetting read_value(const toml::node& node, std::string key) {
   FileSetting setting{.key = std::move(key), .line = static_cast<int>(node.source().begin.line)};
   if (const auto* text = node.as_string()) {
@@ -84,6 +59,29 @@ FileSetting read_value(const toml::node& node, std::string key) {
 }
 
 }  // namespace
+
+void refuse_long_keys(const std::string& text, const std::string& name) {
+  constexpr int most_dots = 8;
+  constexpr std::string_view ends_of_keys = "\n=,[]{}";
+  std::ptrdiff_t line = 1;
+  int dots = 0;
+  for (std::size_t i = 0; i < text.size();) {
+    const std::size_t begin = i;
+    if (text[i] == '"' || text[i] == '\'') {
+      i = string_end(text, i);
+    } else if (text[i] == '#') {
+      i = std::min(text.find('\n', i), text.size());
+    } else {
+      dots = text[i] == '.' ? dots + 1 : ends_of_keys.find(text[i]) != std::string_view::npos ? 0 : dots;
+      ++i;
+    }
+    if (dots > most_dots)
+      throw Error(ErrorKind::invalid_argument, "expected a key such as server.port, found one of many parts",
+                  fmt::format("{}:{}", name, line));
+    line += std::count(text.begin() + static_cast<std::ptrdiff_t>(begin), text.begin() + static_cast<std::ptrdiff_t>(i),
+                       '\n');
+  }
+}
 
 std::vector<FileSetting> parse_settings_file(const std::string& text, const std::string& name) {
   refuse_long_keys(text, name);

@@ -9,11 +9,11 @@
 
 #include "base/error.h"
 #include "chat/chat_template.h"
-#include "cli/command.h"
 #include "cli/exit_code.h"
 #include "cli/json_text.h"
 #include "cli/memory_need.h"
 #include "cli/model_source.h"
+#include "cli/verbs.h"
 #include "io/checkpoint.h"
 #include "language_model/draft_model.h"
 

@@ -6,11 +6,11 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
-#include "cli/command.h"
 #include "cli/exit_code.h"
 #include "cli/json_text.h"
 #include "cli/model_source.h"
 #include "cli/token_ids.h"
+#include "cli/verbs.h"
 #include "io/checkpoint.h"
 #include "tokenizer/tokenizer.h"
 

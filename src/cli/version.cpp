@@ -6,9 +6,9 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
-#include "cli/command.h"
 #include "cli/exit_code.h"
 #include "cli/json_text.h"
+#include "cli/verbs.h"
 #include "kernels/kernels.h"
 
 namespace moebox::cli {
@@ -50,8 +50,6 @@ int print_version(const Context& context, bool json) {
 }
 
 }  // namespace
-
-std::string_view version_number() { return MOEBOX_VERSION; }
 
 std::string version_line() {
   const auto isas = available_isas();

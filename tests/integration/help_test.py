@@ -5,7 +5,7 @@ import unittest
 
 from program import ProgramTest
 
-VERBS = ["run", "serve", "pull", "list", "rm", "show", "convert", "pack", "bench", "optimize", "tokenize", "perplexity", "logits", "config", "completion", "version"]
+VERBS = ["run", "serve", "pull", "list", "rm", "show", "convert", "pack", "bench", "optimize", "tokenize", "perplexity", "logits", "data", "tokenizer", "config", "completion", "version"]
 
 
 def columns(line):
@@ -21,7 +21,7 @@ class HelpTest(ProgramTest):
             self.assertLessEqual(len(out.splitlines()), 24)
             self.assertEqual([line for line in out.splitlines() if columns(line) > 80], [])
             for verb in VERBS:
-                self.assertRegex(out, rf"\n  moebox {verb} ")
+                self.assertRegex(out, rf"\n  moebox (\w+, )*{verb}[ ,]")
         self.assertEqual(self.run_program("--help")[0], out)
         self.assertEqual(self.run_program("-h")[0], out)
 
