@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -32,19 +33,33 @@ std::optional<DType> dtype_from_safetensors(std::string_view name) noexcept {
   return std::nullopt;
 }
 
+std::optional<IntegerTensor::Type> integer_type(std::string_view name) noexcept {
+  using enum IntegerTensor::Type;
+  if (name == "U8") return u8;
+  if (name == "U16") return u16;
+  if (name == "U32") return u32;
+  if (name == "I64") return i64;
+  return std::nullopt;
+}
+
 /// What the header says of one tensor.
 struct Entry {
   TensorView view;  // without data
+  IntegerTensor::Type integer{};
   std::array<std::size_t, 2> offsets{};
 };
+
+/// What the tensors of a file may be: a model's weights, or whole numbers.
+enum class Content { weights, integers };
 
 /// Reads the header as it is parsed, without building a document: every event that the format does not allow is an
 /// error.
 class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
  public:
-  explicit HeaderReader(const std::string& where) : where_(where) {}
+  HeaderReader(Content content, const std::string& where) : content_(content), where_(where) {}
 
   std::vector<Entry> take() { return std::move(entries_); }
+  std::map<std::string, std::string> take_metadata() { return std::move(metadata_); }
 
   bool null() override { unexpected("null"); }
   bool boolean(bool) override { unexpected("a boolean"); }
@@ -68,15 +83,10 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
 
   bool string(string_t& value) override {
     if (state_ == State::metadata_value) {
+      if (content_ == Content::integers) metadata_[metadata_key_] = value;  // nobody asks for a model's
       state_ = State::in_metadata;
     } else if (state_ == State::dtype) {
-      const auto dtype = dtype_from_safetensors(value);
-      if (!dtype) {
-        throw Error(ErrorKind::unsupported,
-                    "moebox reads safetensors of F32, F16, BF16 and F8_E4M3, found " + quote(value), place(),
-                    "take the model in one of these types, or as GGUF");
-      }
-      entry_.view.dtype = *dtype;
+      read_type(value);
       state_ = State::in_tensor;
     } else {
       unexpected("a string");
@@ -104,6 +114,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
         break;
       case State::in_metadata:
         if (!metadata_keys_.insert(value).second) twice(value);
+        metadata_key_ = value;
         state_ = State::metadata_value;
         break;
       case State::in_tensor:
@@ -174,6 +185,23 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   }
   [[noreturn]] void twice(std::string_view key) const { invalid("the key " + quote(key) + " occurs twice"); }
 
+  void read_type(std::string_view type) {
+    if (content_ == Content::weights) {
+      const auto dtype = dtype_from_safetensors(type);
+      if (!dtype)
+        throw Error(ErrorKind::unsupported,
+                    "moebox reads safetensors of F32, F16, BF16 and F8_E4M3, found " + quote(type), place(),
+                    "take the model in one of these types, or as GGUF");
+      entry_.view.dtype = *dtype;
+    } else {
+      const auto integer = integer_type(type);
+      if (!integer)
+        throw Error(ErrorKind::invalid_file, "expected whole numbers (U8, U16, U32 or I64), found " + quote(type),
+                    place(), "is this a model, or another program's file?");
+      entry_.integer = *integer;
+    }
+  }
+
   void start_entry(const std::string& name) {
     name_.clear();
     if (name == "__metadata__") {
@@ -218,6 +246,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     name_.clear();
   }
 
+  const Content content_;
   const std::string& where_;
   State state_ = State::start;
   std::vector<Entry> entries_;
@@ -226,20 +255,16 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   std::size_t n_offsets_ = 0;
   bool has_dtype_ = false, has_shape_ = false, has_offsets_ = false, has_metadata_ = false;
   std::set<std::string> metadata_keys_;
+  std::string metadata_key_;  // the last one
+  std::map<std::string, std::string> metadata_;
 };
 
-std::vector<Entry> read_header(std::string_view header, const std::string& where) {
-  // The format wants '{' at once; trailing spaces pad the header.
-  if (!header.starts_with('{'))
-    throw Error(ErrorKind::invalid_file, "the header must start with '{'", where, damaged_file_advice);
-  HeaderReader reader(where);
-  nlohmann::json::sax_parse(header, &reader);
-  return reader.take();
-}
+struct Parts {
+  std::string_view header;
+  std::span<const std::byte> data;
+};
 
-}  // namespace
-
-std::vector<TensorView> parse_safetensors(std::span<const std::byte> bytes, const std::string& where) {
+Parts take_apart(std::span<const std::byte> bytes, const std::string& where) {
   ByteReader reader(bytes, where);
   const auto header_bytes = reader.number<std::uint64_t>("the header's length");
   if (header_bytes > max_header_bytes || header_bytes > reader.remaining()) {
@@ -250,8 +275,19 @@ std::vector<TensorView> parse_safetensors(std::span<const std::byte> bytes, cons
         where, "check that this is a safetensors file; it may be cut short: fetch it again");
   }
   const auto header = reader.take(static_cast<std::size_t>(header_bytes), "the header");
-  const auto data = bytes.subspan(reader.position());
-  std::vector<Entry> entries = read_header({reinterpret_cast<const char*>(header.data()), header.size()}, where);
+  // The format wants '{' at once; trailing spaces pad the header.
+  if (header.empty() || header.front() != std::byte{'{'})
+    throw Error(ErrorKind::invalid_file, "the header must start with '{'", where, damaged_file_advice);
+  return {{reinterpret_cast<const char*>(header.data()), header.size()}, bytes.subspan(reader.position())};
+}
+
+}  // namespace
+
+std::vector<TensorView> parse_safetensors(std::span<const std::byte> bytes, const std::string& where) {
+  const auto [header, data] = take_apart(bytes, where);
+  HeaderReader header_reader(Content::weights, where);
+  nlohmann::json::sax_parse(header, &header_reader);
+  std::vector<Entry> entries = header_reader.take();
 
   std::vector<TensorView> tensors;
   std::vector<TensorExtent> extents;
@@ -280,6 +316,60 @@ std::vector<TensorView> parse_safetensors(std::span<const std::byte> bytes, cons
     ordered.back().data = data.subspan(extent.begin, extent.end - extent.begin);
   }
   return ordered;
+}
+
+int IntegerTensor::element_bytes() const noexcept {
+  switch (type) {
+    case Type::u8:
+      return 1;
+    case Type::u16:
+      return 2;
+    case Type::u32:
+      return 4;
+    case Type::i64:
+      return 8;
+  }
+  return 0;
+}
+
+IntegerFile parse_integer_safetensors(std::span<const std::byte> bytes, const std::string& where) {
+  const auto [header, data] = take_apart(bytes, where);
+  HeaderReader header_reader(Content::integers, where);
+  nlohmann::json::sax_parse(header, &header_reader);
+  const std::vector<Entry> entries = header_reader.take();
+
+  std::vector<TensorView> names;  // for the checks' messages
+  std::vector<TensorExtent> extents;
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const Entry& entry = entries[i];
+    const std::string place = where + ": tensor " + quote(entry.view.name);
+    IntegerTensor tensor{.type = entry.integer};
+    std::size_t n_bytes = static_cast<std::size_t>(tensor.element_bytes());
+    for (int d = 0; d < entry.view.rank; ++d)
+      n_bytes =
+          checked_mul(n_bytes, checked_cast<std::size_t>(entry.view.shape[static_cast<std::size_t>(d)], place), place);
+    const auto [begin, end] = entry.offsets;
+    if (begin > end || end - begin != n_bytes)
+      throw Error(ErrorKind::invalid_file,
+                  fmt::format("{} of {} bytes each takes {} bytes, but data_offsets are {} .. {}",
+                              shape_text(entry.view), tensor.element_bytes(), n_bytes, begin, end),
+                  place, damaged_file_advice);
+    extents.push_back({i, begin, end});
+    names.push_back(entry.view);
+  }
+  check_unique_names(names, where);
+  check_layout(extents, names, data.size(), true, where);
+
+  IntegerFile file{.metadata = header_reader.take_metadata(), .tensors = {}, .data = data};
+  for (const TensorExtent& extent : extents) {
+    const Entry& entry = entries[extent.tensor];
+    const auto shape = entry.view.shape.begin();
+    file.tensors.push_back({.name = entry.view.name,
+                            .type = entry.integer,
+                            .shape = {shape, shape + entry.view.rank},
+                            .data = data.subspan(extent.begin, extent.end - extent.begin)});
+  }
+  return file;
 }
 
 }  // namespace moebox
