@@ -1,0 +1,54 @@
+// Builds a data set: records of all sources -> documents -> filters -> tokens -> shards and manifest. Many threads work
+// on records, one at a time reads them and one writes, in order: the result is the same bytes for any number of
+// threads.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "chat/chat_template.h"
+#include "data/build/counts.h"
+#include "data/build/document.h"
+#include "data/build/source.h"
+#include "data/dataset.h"
+#include "tokenizer/tokenizer.h"
+
+namespace moebox::data {
+
+struct BuildOptions {
+  std::vector<SourceOptions> sources;
+  std::shared_ptr<const Tokenizer> tokenizer;
+  std::optional<TokenId> end_token;
+  std::shared_ptr<const ChatTemplate> chat_template;  // where a source has messages
+  std::filesystem::path out;                          // a folder that is not there yet
+  bool replace = false;                               // of an earlier data set at `out`
+  std::int64_t shard_tokens = std::int64_t{1} << 24;
+  double held_out = 0;  // share of the documents that goes to the split held_out, by their content
+  RecordLimits limits;
+  InvalidUtf8 invalid_utf8 = InvalidUtf8::replace;
+  bool exact_duplicates = true;     // dropped
+  nlohmann::ordered_json settings;  // for the manifest: what a person asked for
+  int n_threads = 0;
+  /// Gets bytes read and bytes of all files, now and then, from any thread, one at a time; false ends the work with
+  /// Error(cancelled).
+  std::function<bool(std::uint64_t, std::uint64_t)> progress = {};
+  /// Opens the sources of a format that this library does not read itself.
+  std::function<std::unique_ptr<RecordReader>(const SourceOptions&, const RecordLimits&)> open_other = {};
+};
+
+struct BuildResult {
+  Manifest manifest;
+  std::vector<Counts> counts;  // of each domain, in the manifest's order
+};
+
+/// Writes the shards and the manifest into a folder beside `out`, which then takes that name: an interrupted or failed
+/// build leaves nothing of itself, and the earlier data as they were. Throws Error that names option or file.
+BuildResult build_dataset(const BuildOptions& options);
+
+}  // namespace moebox::data

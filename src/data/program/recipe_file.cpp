@@ -1,0 +1,134 @@
+#include "data/program/recipe_file.h"
+
+#include <algorithm>
+#include <map>
+
+#include "base/error.h"
+#include "cli/console.h"
+#include "cli/settings.h"
+#include "data/program/toml_table.h"
+
+namespace moebox::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t max_recipe_bytes = std::size_t{1} << 20;
+
+/// A size such as "8MiB", in bytes.
+std::size_t size_of(TomlTable& table, const char* key, std::size_t fallback) {
+  const std::string text = table.text(key, "");
+  if (text.empty()) return fallback;
+  static constexpr std::pair<std::string_view, std::size_t> units[] = {
+      {"kB", 1000},  {"MB", 1000 * 1000},  {"GB", 1000ull * 1000 * 1000},
+      {"KiB", 1024}, {"MiB", 1024 * 1024}, {"GiB", 1024ull * 1024 * 1024}};
+  for (const auto& [unit, factor] : units) {
+    if (!text.ends_with(unit)) continue;
+    const std::string digits = text.substr(0, text.size() - unit.size());
+    if (digits.empty() || digits.size() > 6 ||
+        !std::ranges::all_of(digits, [](char c) { return c >= '0' && c <= '9'; }))
+      break;
+    const std::size_t bytes = std::stoull(digits) * factor;
+    if (bytes >= 1000 && bytes <= 250ull * 1000 * 1000) return bytes;
+  }
+  table.refuse(key, "a size from 1kB to 250MB such as 8MiB");
+}
+
+fs::path beside(const fs::path& recipe, const std::string& path) {
+  return fs::path(path).is_absolute() ? fs::path(path) : recipe.parent_path() / path;
+}
+
+SourceOptions read_source(const toml::table& node, const fs::path& recipe) {
+  TomlTable table(node, recipe.string(), "source");
+  const std::vector<std::string> patterns = table.texts("path");
+  const std::size_t format = table.choice("format", 4, {"text", "jsonl", "code", "parquet"});
+  SourceOptions source;
+  source.unit = static_cast<TextUnit>(table.choice("document", 0, {"file", "line", "blank_line"}));
+  source.messages = table.text("messages", "");
+  source.field = table.text("field", "text");
+  source.domain = table.text("domain", "text");
+  source.level = static_cast<Level>(table.choice("level", 0, {"general", "domain", "synthetic"}));
+  source.weight = table.number("weight", 0, 1e9);
+  table.finish();
+  if (patterns.empty()) table.refuse("path", "a file, a folder or a pattern");
+  for (const std::string& pattern : patterns) {
+    const auto files = find_files(beside(recipe, pattern).string(), format == 2);
+    source.files.insert(source.files.end(), files.begin(), files.end());
+  }
+  source.format = format < 4 ? static_cast<SourceFormat>(format) : format_of(source.files.front());
+  if (!source.messages.empty() && source.format != SourceFormat::jsonl)
+    table.refuse("messages", "nothing: only JSONL has messages");
+  return source;
+}
+
+}  // namespace
+
+Recipe read_recipe(const fs::path& path) {
+  const std::string text = cli::read_all(path.string(), max_recipe_bytes);
+  cli::refuse_long_keys(text, path.string());
+  toml::table document;
+  try {
+    document = toml::parse(text);
+  } catch (const toml::parse_error& error) {
+    throw Error(ErrorKind::invalid_argument, fmt::format("is not valid TOML: {}", error.description()),
+                fmt::format("{}:{}", path.string(), error.source().begin.line));
+  }
+  Recipe recipe;
+  BuildOptions& options = recipe.options;
+  TomlTable table(document, path.string(), "");
+  recipe.tokenizer = table.text("tokenizer", "");
+  recipe.end_token = table.text("end_token", "");
+  if (const std::string out = table.text("out", ""); !out.empty()) options.out = beside(path, out);
+  options.shard_tokens = table.integer("shard_tokens", options.shard_tokens, 1000, std::int64_t{1} << 30);
+  options.held_out = table.number("held_out", 0, 0.5).value_or(0);
+  options.limits.document_bytes = size_of(table, "max_document", options.limits.document_bytes);
+  options.limits.line_bytes = size_of(table, "max_line", options.limits.line_bytes);
+  const auto sources = table.tables("source");
+  const toml::table* filters = table.table("filters");
+  table.finish();
+  if (filters != nullptr) {
+    TomlTable filter(*filters, path.string(), "filters");
+    options.invalid_utf8 = static_cast<InvalidUtf8>(filter.choice("invalid_utf8", 0, {"replace", "drop"}));
+    options.exact_duplicates = filter.flag("exact_duplicates", true);
+    filter.finish();
+  }
+  for (const toml::table* source : sources) options.sources.push_back(read_source(*source, path));
+  if (options.sources.empty()) table.refuse("source", "at least one [[source]]");
+  return recipe;
+}
+
+nlohmann::ordered_json recipe_settings(const Recipe& recipe) {
+  const BuildOptions& options = recipe.options;
+  nlohmann::ordered_json sources = nlohmann::ordered_json::array();
+  for (const SourceOptions& source : options.sources) {
+    nlohmann::ordered_json files = nlohmann::ordered_json::array();
+    for (const fs::path& file : source.files) files.push_back(file.filename().string());
+    constexpr std::string_view formats[] = {"text", "jsonl", "code", "parquet"};
+    sources.push_back(
+        {{"domain", source.domain}, {"format", formats[static_cast<std::size_t>(source.format)]}, {"files", files}});
+  }
+  return {{"tokenizer", recipe.tokenizer},
+          {"shard_tokens", options.shard_tokens},
+          {"held_out", options.held_out},
+          {"max_document", options.limits.document_bytes},
+          {"max_line", options.limits.line_bytes},
+          {"invalid_utf8", options.invalid_utf8 == InvalidUtf8::drop ? "drop" : "replace"},
+          {"exact_duplicates", options.exact_duplicates},
+          {"sources", sources}};
+}
+
+Recipe recipe_of(const std::vector<std::string>& inputs, const std::string& domain) {
+  Recipe recipe;
+  for (const std::string& input : inputs) {
+    std::error_code ignored;
+    const bool folder = fs::is_directory(input, ignored);
+    SourceOptions source;
+    source.files = find_files(input, folder);
+    source.format = folder ? SourceFormat::code : format_of(source.files.front());
+    source.domain = domain;
+    recipe.options.sources.push_back(std::move(source));
+  }
+  return recipe;
+}
+
+}  // namespace moebox::data

@@ -1,0 +1,46 @@
+#include "data/program/tokenizer_file.h"
+
+#include <filesystem>
+
+#include "base/error.h"
+#include "cli/hub_access.h"
+#include "io/checkpoint.h"
+#include "io/mapped_file.h"
+
+namespace moebox::data {
+namespace {
+
+std::string_view text_of(const MappedFile& file) {
+  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+}
+
+/// A folder of a tokenizer alone: no weights, so no checkpoint.
+NamedTokenizer load_folder(const std::filesystem::path& folder) {
+  const MappedFile json(folder / "tokenizer.json");
+  std::string config;
+  if (std::filesystem::exists(folder / "tokenizer_config.json"))
+    config = text_of(MappedFile(folder / "tokenizer_config.json"));
+  return {Tokenizer::from_json(text_of(json), config), nullptr};
+}
+
+}  // namespace
+
+NamedTokenizer load_tokenizer(const cli::Context& context, const std::string& name) {
+  if (name.empty())
+    throw Error(ErrorKind::invalid_argument, "expected the tokenizer: a model's name, file or folder", "tokenizer",
+                "write it in the recipe, or give --tokenizer");
+  std::filesystem::path path = name;
+  if (path.filename() == "tokenizer.json") return load_folder(path.parent_path());
+  if (!std::filesystem::exists(path)) {
+    Hub hub = cli::make_hub(context);
+    path = cli::fetch(context, hub, name);
+  }
+  if (std::filesystem::is_directory(path) && !std::filesystem::exists(path / "config.json")) return load_folder(path);
+  const Checkpoint checkpoint = Checkpoint::open(path);
+  NamedTokenizer named{Tokenizer::load(checkpoint), nullptr};
+  if (ChatTemplate::available(checkpoint))
+    named.chat_template = std::make_shared<const ChatTemplate>(ChatTemplate::load(checkpoint, *named.tokenizer));
+  return named;
+}
+
+}  // namespace moebox::data
