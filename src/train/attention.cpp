@@ -2,9 +2,13 @@
 
 #include <limits>
 
+#include "train/cpu_compute.h"
+#include "train/cpu_operators.h"
+
 namespace moebox::train {
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& documents, double scale) {
+  if (is_for_cpu_operators(q)) return cpu_attention(q, k, v, documents, scale);
   const std::int64_t batch = q.size(0), length = q.size(1), heads = q.size(2), shared_by = heads / k.size(2);
   const auto by_head = [](const Tensor& x) { return x.transpose(1, 2); };  // (batch, heads, length, dim)
   const auto for_all_heads = [&](const Tensor& x) {

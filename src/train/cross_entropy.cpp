@@ -4,6 +4,8 @@
 #include <string>
 
 #include "base/error.h"
+#include "train/cpu_compute.h"
+#include "train/cpu_operators.h"
 
 namespace moebox::train {
 namespace {
@@ -63,6 +65,7 @@ Tensor cross_entropy(const Tensor& rows, const Tensor& head, const Tensor& targe
                 "expected targets of a vocabulary of " + std::to_string(head.size(0)) + ", found " +
                     std::to_string(lowest < 0 ? lowest : highest),
                 "targets", "the data were made with another tokenizer");
+  if (is_for_cpu_operators(rows)) return cpu_cross_entropy(rows.index_select(0, chosen), head, wanted, chunk);
   const bool needs_gradients = at::GradMode::is_enabled() && (rows.requires_grad() || head.requires_grad());
   return CrossEntropy::apply(rows.index_select(0, chosen), head, wanted, chunk, needs_gradients);
 }

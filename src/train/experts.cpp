@@ -2,12 +2,15 @@
 
 #include <vector>
 
+#include "train/cpu_compute.h"
+#include "train/cpu_operators.h"
 #include "train/projection.h"
 #include "train/swiglu.h"
 
 namespace moebox::train {
 
 Tensor experts(const Tensor& x, const Tensor& ids, const Tensor& weights, const Tensor& gate_up, const Tensor& down) {
+  if (is_for_cpu_operators(x)) return cpu_experts(x, ids, weights, gate_up, down);
   const std::int64_t n_experts = gate_up.size(0), top_k = ids.size(1);
   // The slots (token, place among its experts), sorted by expert; those without one come first and are left out.
   const Tensor flat = ids.reshape(-1);

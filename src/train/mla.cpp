@@ -1,6 +1,8 @@
 #include "train/mla.h"
 
 #include "train/attention.h"
+#include "train/cpu_compute.h"
+#include "train/cpu_operators.h"
 #include "train/norm.h"
 #include "train/projection.h"
 
@@ -32,13 +34,19 @@ Tensor mla(const MlaSpec& spec, const MlaWeights& weights, const Tensor& x, cons
           ? project(x, weights.q)
           : project(rms_norm(project(x, weights.q_a, weights.q_a_bias), weights.q_a_norm, epsilon, pass.type),
                     weights.q_b);
-  const Tensor q = pass.heads(flat_q, spec.n_heads);
   const Tensor latent = project(x, weights.kv_a, weights.kv_a_bias);
-  const Tensor kv = pass.heads(
-      project(rms_norm(latent.narrow(1, 0, spec.kv_lora_rank), weights.kv_a_norm, epsilon, pass.type), weights.kv_b),
-      spec.n_heads);
+  const Tensor flat_kv =
+      project(rms_norm(latent.narrow(1, 0, spec.kv_lora_rank), weights.kv_a_norm, epsilon, pass.type), weights.kv_b);
+  const Tensor flat_k_rope = latent.narrow(1, spec.kv_lora_rank, spec.qk_rope_head_dim);
+  if (is_for_cpu_operators(x)) {
+    const Tensor attended = cpu_latent_attention(
+        flat_q, flat_kv, flat_k_rope, pass.documents, pass.rope,
+        {pass.n_sequences, pass.length, spec.n_heads, spec.qk_nope_head_dim, spec.v_head_dim, spec.softmax_scale});
+    return project(attended, weights.output, weights.output_bias);
+  }
+  const Tensor q = pass.heads(flat_q, spec.n_heads), kv = pass.heads(flat_kv, spec.n_heads);
   // The rotated part of the key is one for all heads.
-  const Tensor k_rope = rotate(pass.heads(latent.narrow(1, spec.kv_lora_rank, spec.qk_rope_head_dim), 1), pass.rope)
+  const Tensor k_rope = rotate(pass.heads(flat_k_rope, 1), pass.rope)
                             .expand({pass.n_sequences, pass.length, spec.n_heads, spec.qk_rope_head_dim});
   const Tensor q_rope = rotate(q.narrow(3, spec.qk_nope_head_dim, spec.qk_rope_head_dim), pass.rope);
   const Tensor queries = at::cat({q.narrow(3, 0, spec.qk_nope_head_dim), q_rope}, 3);

@@ -4,6 +4,8 @@
 #include <vector>
 
 #include "base/error.h"
+#include "train/cpu_compute.h"
+#include "train/cpu_operators.h"
 
 namespace moebox::train {
 
@@ -29,6 +31,7 @@ RopeTable make_rope_table(const RopeSpec& spec, std::int64_t length, const at::D
 }
 
 Tensor rotate(const Tensor& x, const RopeTable& table) {
+  if (is_for_cpu_operators(x)) return cpu_rotate(x, table);
   const std::int64_t half = table.cos.size(1), dim = 2 * half, head_dim = x.size(3);
   const Tensor rotated = x.narrow(3, 0, dim).to(at::kFloat);
   const Tensor a = table.interleaved ? rotated.slice(3, 0, dim, 2) : rotated.narrow(3, 0, half);

@@ -16,8 +16,8 @@ struct RopeTable {
 /// training sequence does not say.
 RopeTable make_rope_table(const RopeSpec& spec, std::int64_t length, const at::Device& device);
 
-/// Rotates the first dim values of every head: x (batch, length, heads, head_dim), in x's type. Both halves of the
-/// rotated part stand one behind the other afterwards, also where the pairs were neighbours: queries and keys agree,
+/// Rotates the first dim values of every head: x (batch, length, heads, head_dim), in x's type. Where the pairs
+/// were neighbours, both halves of the rotated part may stand one behind the other afterwards: queries and keys agree,
 /// and nothing but their products is looked at.
 Tensor rotate(const Tensor& x, const RopeTable& table);
 
