@@ -172,6 +172,8 @@ void pack_rows(const T* data, std::int64_t stride, int n_columns, std::int64_t k
   }
 }
 
+constexpr std::int64_t prefetched_rows = 16;
+
 /// Columns [c, c + n) of a row, 0 beyond these.
 template <class T>
 MOEBOX_OP Floats load_columns(const T* row, int n) {
@@ -180,11 +182,15 @@ MOEBOX_OP Floats load_columns(const T* row, int n) {
 
 template <class T>
 void pack_columns(const T* data, std::int64_t stride, int n_columns, std::int64_t k, int width, Unit* panel) noexcept {
+  // Rows may lie pages apart, where the processor's own prefetchers do not follow.
+  const auto ahead = static_cast<std::uintptr_t>(prefetched_rows * stride) * sizeof(T);
   for (std::int64_t row = 0; row < k; row += 2) {
     const T* first = data + row * stride;
     const bool both = row + 1 < k;
     for (int c = 0; c < n_columns; c += 16) {
       const int n = n_columns - c;
+      prefetch(first + c, ahead);
+      prefetch(first + stride + c, ahead);
       const Floats a = load_columns(first + c, n);
       const Floats b = both ? load_columns(first + stride + c, n) : splat(0);
       if constexpr (paired<T>) {
