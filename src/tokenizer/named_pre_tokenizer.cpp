@@ -107,22 +107,36 @@ std::vector<std::string_view> pre_tokenizer_names() {
   return names;
 }
 
-NamedPreTokenizer make_named_pre_tokenizer(std::string_view name) {
+namespace {
+
+const Entry& find_entry(std::string_view name) {
   for (const Entry& entry : entries()) {
-    for (const std::string_view known : entry.names) {
-      if (known != name) continue;
-      std::vector<std::unique_ptr<SplitStep>> steps;
-      for (const char* expression : entry.expressions) {
-        auto pattern =
-            expression == kAnyNumber ? character_pattern(number_characters()) : compile_regex(expression, name);
-        steps.push_back(pattern_step(std::move(pattern), SplitBehavior::isolated, false));
-      }
-      return {PreTokenizer(std::move(steps)), entry.nfc ? form_normalizer(NormalForm::nfc) : nullptr,
-              entry.ignore_merges, entry.add_bos};
-    }
+    for (const std::string_view known : entry.names)
+      if (known == name) return entry;
   }
   throw Error(ErrorKind::unsupported, fmt::format("the pre-tokenizer '{}' is not supported", name.substr(0, 100)),
               "tokenizer.ggml.pre", "supported are: " + known_names());
+}
+
+}  // namespace
+
+NamedPreTokenizer make_named_pre_tokenizer(std::string_view name) {
+  const Entry& entry = find_entry(name);
+  std::vector<std::unique_ptr<SplitStep>> steps;
+  for (const char* expression : entry.expressions) {
+    auto pattern = expression == kAnyNumber ? character_pattern(number_characters()) : compile_regex(expression, name);
+    steps.push_back(pattern_step(std::move(pattern), SplitBehavior::isolated, false));
+  }
+  return {PreTokenizer(std::move(steps)), entry.nfc ? form_normalizer(NormalForm::nfc) : nullptr, entry.ignore_merges,
+          entry.add_bos};
+}
+
+PreTokenizerSpec named_pre_tokenizer_spec(std::string_view name) {
+  const Entry& entry = find_entry(name);
+  PreTokenizerSpec spec;
+  for (const char* expression : entry.expressions) spec.steps.push_back({expression});
+  spec.nfc = entry.nfc;
+  return spec;
 }
 
 }  // namespace moebox

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/thread_team.h"
+#include "data/build/conversation.h"
 #include "data/build/duplicates.h"
 #include "data/build/encode.h"
 #include "data/build/ordered_work.h"
@@ -107,8 +108,27 @@ class Worker {
     if (document.invalid_utf8) ++item.counts.notes["invalid_utf8_replaced"];
     result.dropped = document.dropped;
     if (result.dropped != nullptr) return result;
-    encode_text(document.text, cut, item, result);
+    if (document.is_conversation) {
+      encode_conversation(document, record, source, result);
+    } else {
+      encode_text(document.text, cut, item, result);
+    }
     return result;
+  }
+
+  void encode_conversation(const Document& document, const Record& record, const SourceOptions& source,
+                           Outcome& result) const {
+    MaskedConversation conversation =
+        mask_conversation(document.messages, *options_.chat_template, *options_.tokenizer);
+    result.dropped = conversation.dropped;
+    const bool is_empty = conversation.dropped != nullptr && std::string_view(conversation.dropped) == "empty_mask";
+    if (is_empty && !options_.drop_empty_masks)
+      throw Error(ErrorKind::invalid_argument, "nothing of this conversation would be learnt: it has no answer",
+                  fmt::format("{}:{}", source.files[record.file].string(), record.line),
+                  "mend it, or say empty_mask = \"drop\" under [filters]");
+    result.key = text_key(conversation.text);
+    for (MaskedTokens& one : conversation.documents)
+      result.documents.push_back({std::move(one.ids), std::move(one.mask)});
   }
 
   /// Long texts in pieces, as texts of files are.
@@ -217,6 +237,10 @@ BuildResult build_dataset(const BuildOptions& options) {
   if (options.sources.empty()) throw Error(ErrorKind::invalid_argument, "there is no source", "sources");
   if (!(options.held_out >= 0 && options.held_out < 1))
     throw Error(ErrorKind::invalid_argument, "expected a share from 0 to below 1", "held_out");
+  const bool chats = std::ranges::any_of(options.sources, [](const auto& one) { return !one.messages.empty(); });
+  if (chats && options.chat_template == nullptr)
+    throw Error(ErrorKind::invalid_argument, "a source has messages, but the model carries no chat template",
+                "tokenizer", "name a model that has one");
   BuildResult result;
   std::vector<std::size_t> domain_of;
   Manifest& manifest = result.manifest;

@@ -33,6 +33,7 @@ struct BuildOptions {
   RecordLimits limits;
   InvalidUtf8 invalid_utf8 = InvalidUtf8::replace;
   bool exact_duplicates = true;     // dropped
+  bool drop_empty_masks = false;    // conversations of which nothing would be learnt: dropped; otherwise an error
   nlohmann::ordered_json settings;  // for the manifest: what a person asked for
   int n_threads = 0;
   /// Gets bytes read and bytes of all files, now and then, from any thread, one at a time; false ends the work with

@@ -90,6 +90,7 @@ Recipe read_recipe(const fs::path& path) {
     TomlTable filter(*filters, path.string(), "filters");
     options.invalid_utf8 = static_cast<InvalidUtf8>(filter.choice("invalid_utf8", 0, {"replace", "drop"}));
     options.exact_duplicates = filter.flag("exact_duplicates", true);
+    options.drop_empty_masks = filter.choice("empty_mask", 0, {"error", "drop"}) == 1;
     filter.finish();
   }
   for (const toml::table* source : sources) options.sources.push_back(read_source(*source, path));
@@ -114,6 +115,7 @@ nlohmann::ordered_json recipe_settings(const Recipe& recipe) {
           {"max_line", options.limits.line_bytes},
           {"invalid_utf8", options.invalid_utf8 == InvalidUtf8::drop ? "drop" : "replace"},
           {"exact_duplicates", options.exact_duplicates},
+          {"empty_mask", options.drop_empty_masks ? "drop" : "error"},
           {"sources", sources}};
 }
 

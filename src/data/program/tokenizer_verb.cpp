@@ -1,0 +1,123 @@
+// moebox tokenizer train: texts become a tokenizer.json.
+#include <filesystem>
+#include <memory>
+
+#include <fmt/core.h>
+
+#include "base/error.h"
+#include "cli/exit_code.h"
+#include "cli/interrupts.h"
+#include "cli/progress.h"
+#include "data/build/tokenizer_training.h"
+#include "data/program/recipe_file.h"
+#include "data/program/verbs.h"
+#include "io/output_file.h"
+#include "tokenizer/named_pre_tokenizer.h"
+#include "tokenizer/tokenizer.h"
+
+namespace moebox::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct TrainRequest {
+  std::vector<std::string> inputs;
+  std::string out, pre_tokenizer = "qwen2", end_token = "<|endoftext|>";
+  std::vector<std::string> special_tokens;
+  std::size_t vocabulary = 0;
+  std::uint64_t min_frequency = 0;
+  bool by_line = false, force = false;
+};
+
+void write_json(const fs::path& path, const nlohmann::ordered_json& document, bool replace) {
+  OutputFile file(path, replace);
+  const std::string text = document.dump(1, ' ', false) + "\n";
+  file.write(std::as_bytes(std::span(text)));
+  file.commit();
+}
+
+int run_train(const cli::Context& context, const TrainRequest& request) {
+  const fs::path folder = request.out;
+  if (!request.force && fs::exists(folder / "tokenizer.json"))
+    throw Error(ErrorKind::invalid_argument, "is there already", (folder / "tokenizer.json").string(),
+                "--force replaces it");
+  TokenizerTrainingOptions options;
+  options.sources = request.inputs.size() == 1 && request.inputs[0].ends_with(".toml")
+                        ? read_recipe(request.inputs[0]).options.sources
+                        : recipe_of(request.inputs, "text").options.sources;
+  options.pre_tokenizer = request.pre_tokenizer;
+  options.by_line = request.by_line;
+  options.n_threads = static_cast<int>(context.settings.integer("threads"));
+  options.bpe.vocabulary_size = request.vocabulary;
+  options.bpe.min_frequency = request.min_frequency;
+  options.bpe.special_tokens = request.special_tokens;
+  std::erase(options.bpe.special_tokens, request.end_token);
+  options.bpe.special_tokens.insert(options.bpe.special_tokens.begin(), request.end_token);
+  TrainedTokenizer trained;
+  {
+    cli::InterruptGuard interrupts;
+    cli::ProgressBar bar(context.console, "counting words of");
+    options.progress = [&](std::uint64_t done, std::uint64_t total) {
+      bar.show("all texts", done, total);
+      return !interrupts.take();
+    };
+    options.bpe.progress = [&](std::size_t) { return !interrupts.take(); };
+    trained = train_tokenizer(options);
+  }
+  fs::create_directories(folder);
+  const nlohmann::ordered_json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                                         {"eos_token", request.end_token},
+                                         {"pad_token", request.end_token},
+                                         {"add_prefix_space", false},
+                                         {"clean_up_tokenization_spaces", false}};
+  // What is written is what our own reader takes.
+  Tokenizer::from_json(trained.document.dump(), config.dump());
+  write_json(folder / "tokenizer.json", trained.document, request.force);
+  write_json(folder / "tokenizer_config.json", config, request.force);
+  if (trained.n_tokens < request.vocabulary)
+    context.console.note(
+        fmt::format("the texts have pairs for {} tokens only, not {}\n", trained.n_tokens, request.vocabulary));
+  context.console.note(fmt::format("{}: {} tokens, {} merges, from {} different words of {}\n",
+                                   cli::printable((folder / "tokenizer.json").string()), trained.n_tokens,
+                                   trained.n_merges, trained.n_words, cli::bytes_text(trained.n_bytes)));
+  return cli::exit_ok;
+}
+
+}  // namespace
+
+void add_tokenizer(CLI::App& program, cli::Context& context) {
+  CLI::App* tokenizer = cli::add_verb(program, "tokenizer", "Make a tokenizer",
+                                      "moebox tokenizer train --vocabulary 8192 --out tokenizer/ texts/*.txt");
+  tokenizer->require_subcommand(0, 1);
+  CLI::App* verb = cli::add_verb(
+      *tokenizer, "train", "Learn a byte-level BPE from texts, as Hugging Face's trainer would",
+      "moebox tokenizer train --vocabulary 8192 --out tokenizer/ book.txt more.jsonl\n"
+      "moebox tokenizer train --vocabulary 32000 --out tokenizer/ --special '<|im_start|>,<|im_end|>' recipe.toml");
+  auto request = std::make_shared<TrainRequest>();
+  std::string families;
+  for (const std::string_view name : pre_tokenizer_names()) families.append(families.empty() ? "" : ", ").append(name);
+  verb->add_option("INPUT", request->inputs, "files and folders, or a recipe for data (.toml)")
+      ->required()
+      ->type_name("");
+  verb->add_option("--vocabulary", request->vocabulary, "tokens in all, bytes and special tokens included")
+      ->required()
+      ->check(CLI::Range(std::size_t{257}, std::size_t{1} << 20))
+      ->type_name("N");
+  verb->add_option("--out", request->out, "folder that gets tokenizer.json and tokenizer_config.json")
+      ->required()
+      ->type_name("FOLDER");
+  verb->add_option("--end-token", request->end_token, "special token that ends a text [<|endoftext|>]")
+      ->type_name("TEXT");
+  verb->add_option("--special", request->special_tokens, "further special tokens, comma separated")
+      ->delimiter(',')
+      ->type_name("LIST");
+  verb->add_option("--pre-tokenizer", request->pre_tokenizer, "what cuts texts into words [qwen2]; one of " + families)
+      ->type_name("NAME");
+  verb->add_option("--min-frequency", request->min_frequency, "rarer pairs are not merged [0]")->type_name("N");
+  verb->add_flag("--by-line", request->by_line, "look at each line by itself, as Hugging Face's train(files) does");
+  verb->add_flag("--force", request->force, "replace a tokenizer at --out");
+  cli::add_settings(verb, context, {"threads"});
+  cli::on_chosen(verb, context, [&context, request] { return run_train(context, *request); });
+}
+
+}  // namespace moebox::data
