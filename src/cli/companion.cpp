@@ -31,6 +31,14 @@ constexpr std::array table = {
               .examples = "moebox tokenizer train --vocabulary 8192 --out tokenizer/ texts/*.txt\n"
                           "moebox tokenizer train --help",
               .build = "ninja -C build/release moebox-data"},
+    Companion{.verb = "train",
+              .program = "moebox-train",
+              .description = "Train a model by a recipe",
+              .actions = "",
+              .examples = "moebox train recipe.toml\n"
+                          "moebox train recipe.toml --check\n"
+                          "moebox train --help",
+              .build = "make train"},
 };
 
 /// What stands from the verb on: before it, only options of moebox itself are possible.

@@ -169,13 +169,13 @@ ModelRecipe read_model(Section section) {
 
 DataRecipe read_data(Section section) {
   DataRecipe data;
-  for (const char* key : {"folder", "sequence_tokens", "sequences"}) section.require(key);
   section.path("folder", data.folder);
   section.integer("sequence_tokens", data.sequence_tokens, 2, 1 << 24);
   section.integer("sequences", data.sequences, 1, 1 << 20);
   section.integer("accumulate", data.accumulate, 1, 1 << 20);
   section.integer("seed", data.seed, 0, INT64_MAX);
   section.finish();
+  for (const char* key : {"folder", "sequence_tokens", "sequences"}) section.require(key);
   if (data.sequences % data.accumulate != 0)
     section.conflict("accumulate", fmt::format("expected a number that divides the {} sequences of a step, found {}",
                                                data.sequences, data.accumulate));
@@ -225,13 +225,13 @@ OptimizerRecipe read_optimizer(Section section, Schedule& schedule) {
 }
 
 void read_schedule(Section section, Schedule& schedule) {
-  section.require("steps");
   schedule.kind = section.choice("kind", {"cosine", "wsd"}, 0) == 0 ? ScheduleKind::cosine : ScheduleKind::wsd;
   section.integer("steps", schedule.steps, 1, most);
   section.integer("warmup_steps", schedule.warmup_steps, 0, most);
   section.integer("decay_steps", schedule.decay_steps, 1, most);
   section.number("final_fraction", schedule.final_fraction, 0, 1);
   section.finish();
+  section.require("steps");
   if (schedule.warmup_steps >= schedule.steps)
     section.conflict("warmup_steps",
                      fmt::format("expected fewer than the {} steps, found {}", schedule.steps, schedule.warmup_steps));
@@ -246,12 +246,12 @@ void read_schedule(Section section, Schedule& schedule) {
 
 OutputRecipe read_output(Section section) {
   OutputRecipe output;
-  section.require("folder");
   section.path("folder", output.folder);
   output.bf16 = section.choice("type", {"F32", "BF16"}, 0) == 1;
   section.text("gguf", output.gguf);
   section.integer("log_every", output.log_every, 1, most);
   section.finish();
+  section.require("folder");
   return output;
 }
 
@@ -292,7 +292,7 @@ Recipe read_recipe(const fs::path& file) {
   in.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<std::size_t>(in.gcount()));
   if (in.bad()) throw Error(ErrorKind::io, "the recipe cannot be read", file.string());
-  return parse_recipe(text, fs::absolute(file));
+  return parse_recipe(text, fs::absolute(file).lexically_normal());
 }
 
 }  // namespace moebox::train

@@ -21,8 +21,6 @@ void check_output(const fs::path& folder) {
     if (fs::exists(folder / name, error))
       throw Error(ErrorKind::invalid_argument, "another run has been here: it holds " + std::string(name),
                   "output.folder: " + folder.string(), "take a new folder, or move the old one away");
-  fs::create_directories(folder, error);
-  if (error) throw Error(ErrorKind::io, error.message(), "output.folder: " + folder.string());
 }
 
 void check_tokenizer(const fs::path& folder) {
@@ -108,6 +106,7 @@ nlohmann::ordered_json log_head(const Recipe& recipe, const RunPlan& plan, const
 
 TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> source)
     : recipe_(recipe), source_(std::move(source)) {
+  check_output(recipe.output.folder);
   check_tokenizer(recipe.model.tokenizer);
   plan_.from_checkpoint = recipe.model.config.empty();
   const Checkpoint checkpoint =
@@ -128,8 +127,14 @@ TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> sour
   plan_.memory_bytes = plan_.n_parameters * 4 * static_cast<std::int64_t>(sizeof(float));
   plan_.threads = at::get_num_threads();
   plan_.bf16 = recipe.bf16;
-  check_output(recipe.output.folder);
-  log_ = std::make_unique<RunLog>(recipe.output.folder / log_name, log_head(recipe, plan_, *source_, model_->config()));
+}
+
+void TrainingRun::begin() {
+  const fs::path& folder = recipe_.output.folder;
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) throw Error(ErrorKind::io, error.message(), "output.folder: " + folder.string());
+  log_ = std::make_unique<RunLog>(folder / log_name, log_head(recipe_, plan_, *source_, model_->config()));
 }
 
 StepReport TrainingRun::step() {

@@ -37,6 +37,8 @@ class TrainingRun {
   bool done() const noexcept { return trainer_->done(); }
   std::int64_t n_skipped() const noexcept { return trainer_->n_skipped(); }
 
+  /// Makes the output folder and the log. Before the first step.
+  void begin();
   /// One step, logged. Throws Error.
   StepReport step();
   /// Writes OUTPUT/model, and OUTPUT/model.gguf where the recipe asks for one; both replace what a save before wrote.

@@ -37,10 +37,10 @@ class CompanionTest(ProgramTest):
         self.assertEqual(out, "config=data\ntokenizer\ntrain\n")
 
     def test_where_it_is_missing_the_error_says_what_to_do(self):
-        for verb in ("data", "tokenizer"):
+        for verb, program, hint in (("data", "moebox-data", "ninja"), ("tokenizer", "moebox-data", "ninja"), ("train", "moebox-train", "make train")):
             _, err = self.run_copy(verb, "build", code=5)
-            self.assertRegex(err, rf"'moebox {verb}' needs the program moebox-data")
-            self.assertIn("hint: in the sources: ninja", err)
+            self.assertRegex(err, rf"'moebox {verb}' needs the program {program}")
+            self.assertIn(f"hint: in the sources: {hint}", err)
         self.write("bin/moebox-data", "not a program")
         self.run_copy("data", "build", code=5)
 

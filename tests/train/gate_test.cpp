@@ -53,6 +53,7 @@ class TrainedGate : public ::testing::TestWithParam<GateCase> {
 
 TEST_P(TrainedGate, ChoosesAsTheEngineBitForBit) {
   const Tensor all_logits = logits(), all_bias = bias();
+  const Threads three(3);
   const GateOutput output = apply_gate(spec(), all_logits, all_bias, GetParam().budget);
   GateScratch scratch(spec());
   std::vector<ChosenExpert> chosen(static_cast<std::size_t>(spec().top_k));

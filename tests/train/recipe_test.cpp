@@ -107,6 +107,7 @@ std::vector<WrongRecipe> wrong_recipes() {
       {"not_a_number", with("beta2 = 0.95", "beta2 = nan"), {"optimizer.beta2", "nan"}},
       {"unknown_choice", with("\"wsd\"", "\"linear\""), {"schedule.kind", "cosine, wsd", "linear"}},
       {"unknown_products", with("\"bf16\"", "\"f16\""), {"products", "f32, bf16", "f16"}},
+      {"misspelt_key", with("steps = 1000\n", "stepz = 1000\n"), {"schedule.stepz", "no such key", "steps"}},
       {"missing_key", with("steps = 1000\n", ""), {"schedule.steps", "missing"}},
       {"missing_section", with("[output]\nfolder = \"run\"", "[output]"), {"output.folder", "missing"}},
       {"no_model", with("config = \"sizes/config.json\"", ""), {"model.config", "expected config", "checkpoint"}},

@@ -54,7 +54,9 @@ class Runs : public ::testing::Test {
   ~Runs() override { fs::remove_all(folder_); }
 
   TrainingRun begin() const {
-    return {recipe_, std::make_unique<Counting>(recipe_.data.sequences, recipe_.data.sequence_tokens)};
+    TrainingRun run(recipe_, std::make_unique<Counting>(recipe_.data.sequences, recipe_.data.sequence_tokens));
+    run.begin();
+    return run;
   }
 
   void expect_refused(const std::string& part) {

@@ -72,6 +72,18 @@ inline bool same_bits(const Tensor& a, const Tensor& b) {
          std::memcmp(x.const_data_ptr(), y.const_data_ptr(), x.nbytes()) == 0;
 }
 
+/// So many of LibTorch's threads while it lives.
+class Threads {
+ public:
+  explicit Threads(int n) : before_(at::get_num_threads()) { at::set_num_threads(n); }
+  ~Threads() { at::set_num_threads(before_); }
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+
+ private:
+  const int before_;
+};
+
 /// Random numbers of a fixed seed.
 inline Tensor normal(std::initializer_list<std::int64_t> shape, std::uint64_t seed) {
   at::Generator generator = at::detail::createCPUGenerator(seed);

@@ -23,10 +23,10 @@ std::unique_ptr<Model> described(const std::string& name, bool further_tokens = 
 TEST(InitialWeights, AreAFunctionOfSeedNameAndPlace) {
   const auto one = described("deepseek_v3"), two = described("deepseek_v3"), other = described("deepseek_v3");
   draw_weights(one->weights(), 7, 0.02);
-  const int n_threads = at::get_num_threads();
-  at::set_num_threads(1);
-  draw_weights(two->weights(), 7, 0.02);
-  at::set_num_threads(n_threads);
+  {
+    const Threads three(3);
+    draw_weights(two->weights(), 7, 0.02);
+  }
   draw_weights(other->weights(), 8, 0.02);
   for (std::size_t i = 0; i < one->weights().all().size(); ++i) {
     const Weight& weight = one->weights().all()[i];

@@ -1,0 +1,67 @@
+#include "train/loader_batches.h"
+
+#include <fstream>
+#include <iterator>
+
+#include "data/loader.h"
+#include "data/tokenizer_digest.h"
+#include "tokenizer/tokenizer.h"
+#include "train/cross_entropy.h"
+
+namespace moebox::train {
+namespace {
+
+/// (n_rows, row_tokens) of the loader's array, as another type.
+template <class T>
+Tensor rows_of(const data::Batch& batch, const std::vector<T>& values, at::ScalarType type) {
+  return at::from_blob(const_cast<T*>(values.data()), {batch.n_rows, batch.row_tokens},
+                       at::CppTypeToScalarType<T>::value)
+      .to(type, /*non_blocking=*/false, /*copy=*/true);
+}
+
+class LoaderBatches : public BatchSource {
+ public:
+  LoaderBatches(std::shared_ptr<const data::Dataset> dataset, const data::LoaderOptions& options)
+      : dataset_(dataset), loader_(std::move(dataset), options) {}
+
+  Batch next() override {
+    const data::Batch loaded = loader_.next();
+    Batch batch;
+    batch.tokens = rows_of(loaded, loaded.tokens, at::kLong);
+    batch.targets = rows_of(loaded, loaded.targets, at::kLong)
+                        .masked_fill_(rows_of(loaded, loaded.mask, at::kByte).eq(0), no_target);
+    batch.documents = rows_of(loaded, loaded.documents, at::kInt);
+    return batch;
+  }
+  std::int64_t vocabulary_size() const override { return dataset_->vocabulary_size(); }
+  std::int64_t n_tokens() const override { return dataset_->n_tokens(); }
+  std::string digest() const override { return dataset_->digest(); }
+
+ private:
+  std::shared_ptr<const data::Dataset> dataset_;
+  data::Loader loader_;
+};
+
+std::shared_ptr<const Tokenizer> read_tokenizer(const std::filesystem::path& folder) {
+  const auto text = [&](const char* name) {
+    std::ifstream in(folder / name, std::ios::binary);
+    return std::string((std::istreambuf_iterator<char>(in)), {});
+  };
+  return Tokenizer::from_json(text("tokenizer.json"), text("tokenizer_config.json"), {});
+}
+
+}  // namespace
+
+std::unique_ptr<BatchSource> open_batches(const Recipe& recipe) {
+  data::Dataset::Options options;
+  options.n_threads = recipe.threads;
+  if (!recipe.model.tokenizer.empty())
+    options.tokenizer = data::tokenizer_digest(*read_tokenizer(recipe.model.tokenizer));
+  auto dataset = std::make_shared<const data::Dataset>(data::Dataset::open(recipe.data.folder, options));
+  return std::make_unique<LoaderBatches>(
+      std::move(dataset), data::LoaderOptions{.rows = static_cast<int>(recipe.data.sequences),
+                                              .row_tokens = static_cast<int>(recipe.data.sequence_tokens),
+                                              .seed = recipe.data.seed});
+}
+
+}  // namespace moebox::train

@@ -1,0 +1,16 @@
+// moebox-train, which `moebox train` starts: a recipe becomes a trained model.
+#include <fmt/core.h>
+
+#include "cli/program.h"
+#include "cli/version.h"
+#include "train/program/train_verb.h"
+
+int main(int argc, char** argv) {
+  using namespace moebox::cli;
+  Program program;
+  program.name = "moebox";
+  program.description = "Train mixture-of-experts models, and dense ones, that moebox serves";
+  program.add_verbs = moebox::train::add_train;
+  program.version_line = [] { return fmt::format("moebox-train {}", version_number()); };
+  return run_program(program, argc, argv);
+}

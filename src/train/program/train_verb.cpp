@@ -1,0 +1,121 @@
+#include "train/program/train_verb.h"
+
+#include <chrono>
+#include <memory>
+
+#include <fmt/core.h>
+
+#include "base/error.h"
+#include "cli/exit_code.h"
+#include "cli/interrupts.h"
+#include "train/loader_batches.h"
+#include "train/progress.h"
+#include "train/recipe.h"
+#include "train/run.h"
+
+namespace moebox::train {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct TrainOptions {
+  std::string recipe;
+  bool check = false;
+};
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::string millions(std::int64_t n) { return fmt::format("{:.2f} M", static_cast<double>(n) * 1e-6); }
+
+std::string plan_text(const RunPlan& plan, const std::filesystem::path& output) {
+  const auto tokens = plan.steps * plan.tokens_per_step;
+  std::string text =
+      fmt::format("{}: {} parameters, {} of them for each token; {}\n", plan.architecture, millions(plan.n_parameters),
+                  millions(plan.n_active), plan.from_checkpoint ? "from a checkpoint" : "random weights");
+  text += fmt::format("{} steps of {} tokens, {} in all", plan.steps, plan.tokens_per_step, millions(tokens));
+  if (plan.data_tokens > 0)
+    text += fmt::format(", which is {:.2f} times the data",
+                        static_cast<double>(tokens) / static_cast<double>(plan.data_tokens));
+  text += fmt::format(
+      "\n{} threads, products in {}; weights, gradients and moments take {}, a step's numbers come on top\n",
+      plan.threads, plan.bf16 ? "bfloat16" : "float32", cli::bytes_text(static_cast<std::uint64_t>(plan.memory_bytes)));
+  return text + fmt::format("into {}\n", output.string());
+}
+
+/// A line on the terminal that is drawn over, or a line every few steps elsewhere.
+class Display {
+ public:
+  Display(const cli::Console& console, const Recipe& recipe)
+      : console_(console), every_(recipe.output.log_every), progress_(recipe.schedule.steps) {}
+  ~Display() { finish(); }
+
+  void show(const StepReport& report, double seconds, bool last) {
+    progress_.add(report, seconds);
+    if (console_.can_redraw_error()) {
+      std::string line = progress_.line();
+      const auto width = static_cast<std::size_t>(std::max(20, console_.columns() - 1));
+      if (line.size() > width) line.resize(width);
+      console_.note("\r\x1b[K" + line);
+      open_ = true;
+      if (report.step % every_ == 0) progress_.next_window();
+    } else if (report.step % every_ == 0 || last) {
+      console_.note(progress_.line() + "\n");
+      progress_.next_window();
+    }
+  }
+  void finish() {
+    if (open_) console_.note("\n");
+    open_ = false;
+  }
+
+ private:
+  const cli::Console& console_;
+  const std::int64_t every_;
+  Progress progress_;
+  bool open_ = false;
+};
+
+int train(const cli::Context& context, const TrainOptions& options) {
+  const Recipe recipe = read_recipe(options.recipe);
+  TrainingRun run(recipe, open_batches(recipe));
+  context.console.note(plan_text(run.plan(), recipe.output.folder));
+  if (options.check) return cli::exit_ok;
+  run.begin();
+  cli::InterruptGuard interrupts;
+  Display display(context.console, recipe);
+  bool interrupted = false;
+  StepReport report;
+  while (!run.done() && !interrupted) {
+    const auto start = Clock::now();
+    report = run.step();
+    interrupted = interrupts.take();
+    display.show(report, seconds_since(start), run.done() || interrupted);
+  }
+  display.finish();
+  const std::filesystem::path saved = run.save();
+  if (!run.done()) {
+    context.console.note(
+        fmt::format("stopped after step {} of {}; the model so far is in {}\nto go on from these weights, with moments "
+                    "that begin anew: "
+                    "[model] checkpoint = \"{}\"\n",
+                    report.step, recipe.schedule.steps, saved.string(), saved.string()));
+    return cli::exit_interrupted;
+  }
+  context.console.note(fmt::format("done: {}\n", saved.string()));
+  if (run.n_skipped() > 0)
+    context.console.note(fmt::format("{} steps were skipped: their gradient was no finite number\n", run.n_skipped()));
+  return cli::exit_ok;
+}
+
+}  // namespace
+
+void add_train(CLI::App& program, cli::Context& context) {
+  CLI::App* verb = cli::add_verb(program, "train", "Train a model by a recipe (docs/training.md)",
+                                 "moebox train recipe.toml\nmoebox train recipe.toml --check");
+  auto options = std::make_shared<TrainOptions>();
+  verb->add_option("RECIPE", options->recipe, "a TOML file")->required()->type_name("");
+  verb->add_flag("--check", options->check, "say what would be done, and do nothing");
+  cli::on_chosen(verb, context, [&context, options] { return train(context, *options); });
+}
+
+}  // namespace moebox::train
