@@ -91,6 +91,7 @@ std::unique_ptr<Model> model_of(const Options& options) {
 
 Batch random_batch() {
   Batch batch;
+  at::manual_seed(1);
   batch.tokens = at::randint(0, 8192, {8, 256}, at::kLong);
   batch.targets = batch.tokens.roll(-1, 1).contiguous();
   batch.targets.select(1, 255).fill_(-100);
@@ -130,7 +131,7 @@ int main(int n_arguments, char** arguments) {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
   std::printf(
-      "%.1fM weights, %s, %d threads: %.1f ms a step, %.0f tokens/s (best %.0f), loss %.4f, %ld MB resident, %zu MB "
+      "%.1fM weights, %s, %d threads: %.1f ms a step, %.0f tokens/s (best %.0f), loss %.9f, %ld MB resident, %zu MB "
       "scratch\n",
       1e-6 * static_cast<double>(model->weights().n_parameters()), options.type == at::kFloat ? "f32" : "bf16",
       at::get_num_threads(), 1e3 * median, 2048 / median, 2048 / seconds[0], report.loss, usage.ru_maxrss / 1024,

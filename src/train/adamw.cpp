@@ -2,6 +2,9 @@
 
 #include <cmath>
 
+#include "train/cpu_compute.h"
+#include "train/ops/optimiser.h"
+
 namespace moebox::train {
 
 AdamW::AdamW(const WeightSet& weights, const AdamWOptions& options)
@@ -13,24 +16,31 @@ AdamW::AdamW(const WeightSet& weights, const AdamWOptions& options)
     group.weights.push_back(weight.values);
     group.means.push_back(at::zeros_like(weight.values));
     group.squares.push_back(at::zeros_like(weight.values));
-    group.steps.push_back(at::zeros({}, weight.values.options()));
+    group.steps.push_back(0);
   }
 }
 
-void AdamW::step(double learning_rate) {
+void AdamW::step(double learning_rate, double gradient_scale) {
   const at::NoGradGuard no_gradient;
   ++n_steps_;
   for (Group& group : groups_) {
-    std::vector<Tensor> values, gradients, means, squares, steps;
+    std::vector<Tensor> values, gradients, means, squares, steps;  // of torch's own step
     for (std::size_t i = 0; i < group.weights.size(); ++i) {
-      const Tensor& gradient = group.weights[i].grad();
+      const Tensor weight = group.weights[i].detach(), gradient = group.weights[i].grad();
       if (!gradient.defined()) continue;
-      group.steps[i].add_(1);
-      values.push_back(group.weights[i].detach());
-      gradients.push_back(gradient);
+      ++group.steps[i];
+      if (is_for_cpu_operators(weight) && gradient.is_contiguous()) {
+        const train_ops::AdamW settings{learning_rate,      options_.beta1, options_.beta2, options_.epsilon,
+                                        group.weight_decay, group.steps[i], gradient_scale, false};
+        train_ops::adamw(cpu_compute(), settings, weight.numel(), elements<float>(weight), elements<float>(gradient),
+                         elements<float>(group.means[i]), elements<float>(group.squares[i]), nullptr);
+        continue;
+      }
+      values.push_back(weight);
+      gradients.push_back(gradient_scale == 1.0 ? gradient : gradient * gradient_scale);
       means.push_back(group.means[i]);
       squares.push_back(group.squares[i]);
-      steps.push_back(group.steps[i]);
+      steps.push_back(at::full({}, static_cast<double>(group.steps[i]), weight.options()));
     }
     if (values.empty()) continue;
     at::_fused_adamw_(values, gradients, means, squares, {}, steps, learning_rate, options_.beta1, options_.beta2,
@@ -45,18 +55,17 @@ void AdamW::clear_gradients() {
 
 double gradient_norm(const WeightSet& weights) {
   double sum = 0;
-  for (const Tensor& weight : weights.trained())
-    if (weight.grad().defined()) {
-      const auto length = at::linalg_vector_norm(weight.grad()).item<double>();
+  for (const Tensor& weight : weights.trained()) {
+    const Tensor& gradient = weight.grad();
+    if (!gradient.defined()) continue;
+    if (is_for_cpu_operators(gradient) && gradient.is_contiguous()) {
+      sum += train_ops::sum_squares(cpu_compute(), elements<float>(gradient), gradient.numel());
+    } else {
+      const auto length = at::linalg_vector_norm(gradient).item<double>();
       sum += length * length;
     }
+  }
   return std::sqrt(sum);
-}
-
-void scale_gradients(const WeightSet& weights, double factor) {
-  const at::NoGradGuard no_gradient;
-  for (const Tensor& weight : weights.trained())
-    if (weight.grad().defined()) weight.mutable_grad().mul_(factor);
 }
 
 }  // namespace moebox::train

@@ -1,4 +1,4 @@
-// AdamW (Loshchilov and Hutter 2019) over a model's weights, by torch's fused step.
+// AdamW (Loshchilov and Hutter 2019) over a model's weights: by train/ops on processors, else by torch's fused step.
 #pragma once
 
 #include <cstdint>
@@ -18,15 +18,17 @@ class AdamW {
   /// `weights` must outlive this object.
   AdamW(const WeightSet& weights, const AdamWOptions& options);
 
-  /// One step with the gradients that are there. A weight without one stays as it is, and so do its moments.
-  void step(double learning_rate);
+  /// One step with the gradients that are there, times gradient_scale: what clipping leaves of them. A weight without
+  /// one stays as it is, and so do its moments.
+  void step(double learning_rate, double gradient_scale = 1.0);
   void clear_gradients();
   std::int64_t n_steps() const noexcept { return n_steps_; }
 
  private:
   struct Group {
     double weight_decay;
-    std::vector<Tensor> weights, means, squares, steps;
+    std::vector<Tensor> weights, means, squares;
+    std::vector<std::int64_t> steps;
   };
 
   const AdamWOptions options_;
@@ -36,7 +38,5 @@ class AdamW {
 
 /// The Euclidean length of all gradients together; not finite when one of them holds a NaN or an infinity.
 double gradient_norm(const WeightSet& weights);
-/// Multiplies all gradients.
-void scale_gradients(const WeightSet& weights, double factor);
 
 }  // namespace moebox::train

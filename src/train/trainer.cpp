@@ -92,9 +92,8 @@ StepReport Trainer::step(const Batch& batch) {
     return report;
   }
   n_skipped_in_a_row_ = 0;
-  if (options_.clip > 0 && report.gradient_norm > options_.clip)
-    scale_gradients(model_.weights(), options_.clip / report.gradient_norm);
-  optimizer_.step(report.learning_rate);
+  const bool too_long = options_.clip > 0 && report.gradient_norm > options_.clip;
+  optimizer_.step(report.learning_rate, too_long ? options_.clip / report.gradient_norm : 1.0);
   optimizer_.clear_gradients();
   move_biases(report);
   return report;

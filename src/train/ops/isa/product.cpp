@@ -172,7 +172,7 @@ void pack_rows(const T* data, std::int64_t stride, int n_columns, std::int64_t k
   }
 }
 
-constexpr std::int64_t prefetched_rows = 16;
+constexpr std::int64_t prefetched_rows = 32;
 
 /// Columns [c, c + n) of a row, 0 beyond these.
 template <class T>
