@@ -3,6 +3,7 @@
 // leaves malloc's thresholds alone; this one sets them, as moebox-train does.
 //   train_step_bench [--model small|large] [--type bf16|f32] [--threads N] [--steps N]
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -98,6 +99,30 @@ Batch random_batch() {
   return batch;
 }
 
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+/// Floating-point operations a second in registers, the best of a few tries.
+double limit(at::ScalarType type) {
+  train_ops::Compute& compute = cpu_compute();
+  const auto probe = type == at::kFloat ? compute.kernels.probe_f32 : compute.kernels.probe_bf16;
+  double best = 0;
+  for (int i = 0; i < 5; ++i) {
+    std::atomic<std::int64_t> done{0};
+    const double start = now();
+    train_ops::for_each_task(compute.workers, 16L * compute.workers.size(),
+                             [&](std::int64_t, int) { done += probe(100000); });
+    best = std::max(best, static_cast<double>(done) / (now() - start));
+  }
+  return best;
+}
+
+/// Of one step's products: three for each weight that a token multiplies, and attention's over visible pairs.
+double operations(const Model& model, bool large) {
+  const double layers = large ? 4 : 6, heads = large ? 16 : 6, pairs = 8 * 256 * 257 / 2, key_dim = 64, value_dim = 64;
+  return 6.0 * static_cast<double>(model.n_active_parameters()) * 2048 +
+         2 * layers * heads * pairs * (4 * key_dim + 3 * value_dim);
+}
+
 }  // namespace
 
 int main(int n_arguments, char** arguments) {
@@ -130,11 +155,14 @@ int main(int n_arguments, char** arguments) {
   const double median = seconds[seconds.size() / 2];
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
+  const double speed = operations(*model, options.large) / median, most = limit(options.type);
   std::printf(
-      "%.1fM weights, %s, %d threads: %.1f ms a step, %.0f tokens/s (best %.0f), loss %.9f, %ld MB resident, %zu MB "
-      "scratch\n",
+      "%.1fM weights, %s, %d threads: %.1f ms a step, %.0f tokens/s (best %.0f), %.0f of at most %.0f GFLOP/s: %.1f "
+      "%%\n",
       1e-6 * static_cast<double>(model->weights().n_parameters()), options.type == at::kFloat ? "f32" : "bf16",
-      at::get_num_threads(), 1e3 * median, 2048 / median, 2048 / seconds[0], report.loss, usage.ru_maxrss / 1024,
-      cpu_compute().scratch.resident_bytes() >> 20);
+      at::get_num_threads(), 1e3 * median, 2048 / median, 2048 / seconds[0], 1e-9 * speed, 1e-9 * most,
+      100 * speed / most);
+  std::printf("%ld MB resident at most, %zu MB of them the operators' scratch; loss %.9g after %d steps\n",
+              usage.ru_maxrss / 1024, cpu_compute().scratch.resident_bytes() >> 20, report.loss, options.steps + 2);
   return 0;
 }
