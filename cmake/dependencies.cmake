@@ -32,6 +32,12 @@ if(NOT MOEBOX_ENGINE_ONLY)
     target_include_directories(moebox_sodium INTERFACE ${SODIUM_INCLUDE_DIR})
     target_link_libraries(moebox_sodium INTERFACE ${SODIUM_LIBRARY})
     target_compile_definitions(moebox_sodium INTERFACE SODIUM_STATIC)
+    # Language detection, in moebox-data alone.
+    find_path(CLD2_INCLUDE_DIR cld2/public/compact_lang_det.h REQUIRED)
+    find_library(CLD2_LIBRARY NAMES libcld2.a cld2 REQUIRED)
+    add_library(moebox_cld2 INTERFACE)
+    target_include_directories(moebox_cld2 INTERFACE ${CLD2_INCLUDE_DIR})
+    target_link_libraries(moebox_cld2 INTERFACE ${CLD2_LIBRARY})
   endif()
 endif()
 

@@ -121,7 +121,7 @@ TEST_F(BuildTest, InvalidUtf8IsReplacedOrDropped) {
   Counts counts = build(drop);
   EXPECT_EQ(documents(), (Texts{"a\xEF\xBF\xBD(b", "fine"}));
   EXPECT_EQ(counts.dropped["binary"].documents, 1);
-  drop.invalid_utf8 = data::InvalidUtf8::drop;
+  drop.filters.invalid_utf8 = data::InvalidUtf8::drop;
   counts = build(drop);
   EXPECT_EQ(documents(), (Texts{"fine"}));
   EXPECT_EQ(counts.dropped["invalid_utf8"].documents, 1);
@@ -246,7 +246,7 @@ TEST_F(BuildTest, ConversationsAreMaskedAndEmptyMasksAreErrors) {
     expect_error(ErrorKind::invalid_argument, {"e.jsonl:2", "no answer", "empty_mask"}, [&] { build(chats); });
   }
   EXPECT_EQ(test::read_file(chats.out / data::manifest_name), before);  // the earlier data are as they were
-  chats.drop_empty_masks = true;
+  chats.filters.drop_empty_masks = true;
   counts = build(chats);
   EXPECT_EQ(counts.dropped["empty_mask"].documents, 2);
 }

@@ -11,6 +11,8 @@
 #include "data/build/conversation.h"
 #include "data/build/duplicates.h"
 #include "data/build/encode.h"
+#include "data/build/filter.h"
+#include "data/build/near_duplicates.h"
 #include "data/build/ordered_work.h"
 #include "data/build/shard_set.h"
 #include "data/build/target_folder.h"
@@ -36,6 +38,8 @@ struct Outcome {
   const char* dropped = nullptr;
   std::int64_t bytes = 0;
   TextKey key;
+  std::string language;
+  std::optional<MinHash::Signature> signature;  // where near duplicates are looked for
   std::vector<Encoded> documents;
 };
 
@@ -104,14 +108,17 @@ class Worker {
     item.counts.read.add(result.bytes);
     if (record.cut) ++item.counts.notes["part_of_a_long_text"];
     const bool cut = record.cut;
-    Document document = read_document(record, source, options_.invalid_utf8);
+    Document document = read_document(record, source, options_.filters.invalid_utf8);
     if (document.invalid_utf8) ++item.counts.notes["invalid_utf8_replaced"];
     result.dropped = document.dropped;
     if (result.dropped != nullptr) return result;
     if (document.is_conversation) {
+      for (ChatMessage& message : document.messages) clean_text(message.content, options_.filters, item.counts);
       encode_conversation(document, record, source, result);
     } else {
-      encode_text(document.text, cut, item, result);
+      const bool is_code = source.format == SourceFormat::code;
+      result.dropped = filter_text(document.text, is_code, options_.filters, item.counts, result.language);
+      if (result.dropped == nullptr) encode_text(document.text, cut, item, result);
     }
     return result;
   }
@@ -122,7 +129,7 @@ class Worker {
         mask_conversation(document.messages, *options_.chat_template, *options_.tokenizer);
     result.dropped = conversation.dropped;
     const bool is_empty = conversation.dropped != nullptr && std::string_view(conversation.dropped) == "empty_mask";
-    if (is_empty && !options_.drop_empty_masks)
+    if (is_empty && !options_.filters.drop_empty_masks)
       throw Error(ErrorKind::invalid_argument, "nothing of this conversation would be learnt: it has no answer",
                   fmt::format("{}:{}", source.files[record.file].string(), record.line),
                   "mend it, or say empty_mask = \"drop\" under [filters]");
@@ -134,6 +141,7 @@ class Worker {
   /// Long texts in pieces, as texts of files are.
   void encode_text(std::string_view text, bool cut, WorkItem& item, Outcome& result) const {
     result.key = text_key(text);
+    if (options_.filters.near_duplicates > 0) result.signature = MinHash::signature(text);
     while (!text.empty()) {
       const std::size_t most = options_.limits.document_bytes;
       const std::size_t end = text.size() > most ? cut_place(text, most) : text.size();
@@ -152,15 +160,22 @@ class Finisher {
  public:
   Finisher(const BuildOptions& options, const std::vector<std::size_t>& domain_of, ShardSet& shards,
            std::vector<Counts>& counts, std::uint64_t total_bytes)
-      : options_(options), domain_of_(domain_of), shards_(shards), counts_(counts), total_bytes_(total_bytes) {}
+      : options_(options),
+        domain_of_(domain_of),
+        shards_(shards),
+        counts_(counts),
+        total_bytes_(total_bytes),
+        near_(options.filters.near_duplicates) {}
 
   void finish(WorkItem& item) {
     const std::size_t domain = domain_of_[item.source];
     Counts& counts = counts_[domain];
     counts += item.counts;
     for (Outcome& outcome : item.outcomes) {
-      if (outcome.dropped == nullptr && options_.exact_duplicates && !seen_.add(outcome.key))
+      if (outcome.dropped == nullptr && options_.filters.exact_duplicates && !seen_.add(outcome.key))
         outcome.dropped = "duplicate";
+      if (outcome.dropped == nullptr && outcome.signature && !near_.add(*outcome.signature))
+        outcome.dropped = "near_duplicate";
       if (outcome.dropped != nullptr) {
         counts.dropped[outcome.dropped].add(outcome.bytes);
       } else {
@@ -182,6 +197,7 @@ class Finisher {
       counts.learnt_tokens += document.mask.empty() ? n_tokens : std::ranges::count(document.mask, std::uint8_t{1});
       counts.add_length(n_tokens);
     }
+    if (!outcome.language.empty()) counts.languages[outcome.language].add(outcome.bytes);
     (held_out ? counts.held_out : counts.kept).add(outcome.bytes);
   }
 
@@ -191,6 +207,7 @@ class Finisher {
   std::vector<Counts>& counts_;
   std::uint64_t total_bytes_;
   SeenTexts seen_;
+  NearDuplicates near_;
 };
 
 /// The domains of all sources, in the order in which they are named. Sources may share one.

@@ -21,6 +21,18 @@
 
 namespace moebox::data {
 
+/// What is done to texts, in this order. None of it but exact duplicates is done unless it is asked for.
+struct FilterOptions {
+  InvalidUtf8 invalid_utf8 = InvalidUtf8::replace;
+  bool nfc = false;                         // Unicode's composed form (of conversations, too)
+  bool mask_pii = false;                    // pii.h (of conversations, too)
+  bool quality = false;                     // quality.h: prose, or code where the source is code
+  std::vector<std::string> languages = {};  // ISO 639-1; others are dropped; empty: any. Not of code
+  bool exact_duplicates = true;
+  double near_duplicates = 0;     // similarity from which on texts are dropped (near_duplicates.h); 0: none
+  bool drop_empty_masks = false;  // conversations of which nothing would be learnt: dropped; otherwise an error
+};
+
 struct BuildOptions {
   std::vector<SourceOptions> sources;
   std::shared_ptr<const Tokenizer> tokenizer;
@@ -31,9 +43,7 @@ struct BuildOptions {
   std::int64_t shard_tokens = std::int64_t{1} << 24;
   double held_out = 0;  // share of the documents that goes to the split held_out, by their content
   RecordLimits limits;
-  InvalidUtf8 invalid_utf8 = InvalidUtf8::replace;
-  bool exact_duplicates = true;     // dropped
-  bool drop_empty_masks = false;    // conversations of which nothing would be learnt: dropped; otherwise an error
+  FilterOptions filters;
   nlohmann::ordered_json settings;  // for the manifest: what a person asked for
   int n_threads = 0;
   /// Gets bytes read and bytes of all files, now and then, from any thread, one at a time; false ends the work with

@@ -61,6 +61,17 @@ SourceOptions read_source(const toml::table& node, const fs::path& recipe) {
   return source;
 }
 
+nlohmann::ordered_json filters_json(const FilterOptions& filters) {
+  return {{"invalid_utf8", filters.invalid_utf8 == InvalidUtf8::drop ? "drop" : "replace"},
+          {"unicode", filters.nfc ? "nfc" : "as_it_is"},
+          {"mask_pii", filters.mask_pii},
+          {"quality", filters.quality},
+          {"languages", filters.languages},
+          {"exact_duplicates", filters.exact_duplicates},
+          {"near_duplicates", filters.near_duplicates},
+          {"empty_mask", filters.drop_empty_masks ? "drop" : "error"}};
+}
+
 }  // namespace
 
 Recipe read_recipe(const fs::path& path) {
@@ -88,9 +99,15 @@ Recipe read_recipe(const fs::path& path) {
   table.finish();
   if (filters != nullptr) {
     TomlTable filter(*filters, path.string(), "filters");
-    options.invalid_utf8 = static_cast<InvalidUtf8>(filter.choice("invalid_utf8", 0, {"replace", "drop"}));
-    options.exact_duplicates = filter.flag("exact_duplicates", true);
-    options.drop_empty_masks = filter.choice("empty_mask", 0, {"error", "drop"}) == 1;
+    FilterOptions& wanted = options.filters;
+    wanted.invalid_utf8 = static_cast<InvalidUtf8>(filter.choice("invalid_utf8", 0, {"replace", "drop"}));
+    wanted.nfc = filter.choice("unicode", 0, {"as_it_is", "nfc"}) == 1;
+    wanted.mask_pii = filter.flag("mask_pii", false);
+    wanted.quality = filter.flag("quality", false);
+    wanted.languages = filter.texts("languages");
+    wanted.exact_duplicates = filter.flag("exact_duplicates", true);
+    wanted.near_duplicates = filter.number("near_duplicates", 0.5, 1).value_or(0);
+    wanted.drop_empty_masks = filter.choice("empty_mask", 0, {"error", "drop"}) == 1;
     filter.finish();
   }
   for (const toml::table* source : sources) options.sources.push_back(read_source(*source, path));
@@ -113,9 +130,7 @@ nlohmann::ordered_json recipe_settings(const Recipe& recipe) {
           {"held_out", options.held_out},
           {"max_document", options.limits.document_bytes},
           {"max_line", options.limits.line_bytes},
-          {"invalid_utf8", options.invalid_utf8 == InvalidUtf8::drop ? "drop" : "replace"},
-          {"exact_duplicates", options.exact_duplicates},
-          {"empty_mask", options.drop_empty_masks ? "drop" : "error"},
+          {"filters", filters_json(options.filters)},
           {"sources", sources}};
 }
 
