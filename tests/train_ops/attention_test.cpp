@@ -136,8 +136,8 @@ const std::vector<AttentionCase>& attention_cases() {
       {"a short document", 5, 2, 1, 16, 16, {}},
       {"latent attention's dimensions", 70, 2, 2, 48, 32, {}},
       {"tails everywhere", 67, 3, 1, 37, 19, {20, 21, 50}},
-      {"several tiles", 530, 1, 1, 17, 24, {100, 300}},
-      {"several segments and groups", 1100, 2, 1, 16, 16, {30}},
+      {"several tiles", 330, 1, 1, 17, 24, {100, 200}},
+      {"several segments and groups", 590, 2, 1, 16, 16, {30}},
       {"only borders", 9, 1, 1, 16, 16, {1, 2, 3, 4, 5, 6, 7, 8}},
       {"wide heads", 50, 1, 1, 256, 128, {48}},
       {"nothing", 0, 2, 1, 16, 16, {}},
@@ -164,7 +164,7 @@ void check_attention(ops::Compute& compute, const AttentionCase& c) {
 TEST_P(AttentionOps, EqualsThePlainSoftmax) {
   for (const AttentionCase& c : attention_cases()) {
     SCOPED_TRACE(c.name);
-    if (GetParam() == Isa::scalar && c.tokens > 1000) continue;  // the bits say the same
+    if (slow_machine && c.tokens > 500 && GetParam() == Isa::avx2) continue;
     check_attention<float>(compute_, c);
     check_attention<BFloat16>(compute_, c);
   }

@@ -77,6 +77,7 @@ void check_linear(ops::Compute& compute, Random& random, LinearShape s) {
 TEST_P(LinearOps, EqualsThePlainSums) {
   for (const LinearShape& shape : linear_shapes) {
     SCOPED_TRACE(std::to_string(shape.rows) + " " + std::to_string(shape.in) + " " + std::to_string(shape.out));
+    if (slow_machine && shape.rows * shape.in * shape.out > 500'000) continue;
     check_linear<float>(compute_, random_, shape);
     check_linear<BFloat16>(compute_, random_, shape);
   }
@@ -98,7 +99,7 @@ std::vector<std::byte> linear_bits(ops::Compute& compute, LinearShape s) {
 }
 
 TEST_P(LinearOps, TheSameBitsOnAnyNumberOfThreads) {
-  for (const LinearShape shape : {LinearShape{61, 2101, 37}, LinearShape{530, 18, 67}}) {
+  for (const LinearShape shape : {LinearShape{13, 2101, 37}, LinearShape{530, 18, 37}}) {
     expect_same_bits(GetParam(), [&](ops::Compute& compute) { return linear_bits<float>(compute, shape); });
     expect_same_bits(GetParam(), [&](ops::Compute& compute) { return linear_bits<BFloat16>(compute, shape); });
   }
