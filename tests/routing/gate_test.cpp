@@ -79,6 +79,27 @@ TEST_P(GoldenGate, ChoosesAsTransformersDoes) {
   FAIL() << "no such case";
 }
 
+/// Experts of an earlier choice get its bits again, whoever's bias and budget chose them.
+TEST_P(GoldenGate, WeighsAChoiceThatWasMadeBefore) {
+  for (const auto& entry : golden_gates()) {
+    if (entry.at("name") != GetParam()) continue;
+    const GateSpec spec = spec_of(entry);
+    const auto bias = entry.at("bias").is_null() ? std::vector<float>{} : entry.at("bias").get<std::vector<float>>();
+    for (const auto& values : entry.at("logits")) {
+      const auto logits = values.get<std::vector<float>>();
+      for (const RoutingBudget& budget : {RoutingBudget{}, RoutingBudget{.top_p = 0.6f}}) {
+        const auto chosen = choose(spec, logits, bias, budget);
+        std::vector<ChosenExpert> again = chosen;
+        for (ChosenExpert& one : again) one.weight = nan_value;
+        GateScratch scratch(spec);
+        weigh_experts(spec, logits, scratch, again);
+        EXPECT_EQ(ids(again), ids(chosen));
+        for (std::size_t i = 0; i < chosen.size(); ++i) EXPECT_EQ(again[i].weight, chosen[i].weight);
+      }
+    }
+  }
+}
+
 std::vector<std::string> gate_case_names() {
   std::vector<std::string> all;
   for (const auto& entry : golden_gates()) all.push_back(entry.at("name").get<std::string>());
