@@ -53,11 +53,11 @@ asan tsan:
 	@exec scripts/test $@
 
 install:
-	@scripts/prepare run && scripts/build release moebox
+	@scripts/prepare run && scripts/build release moebox moebox-data
 	@DESTDIR="$(DESTDIR)" cmake --install build/release --prefix "$(PREFIX)"
 
 deb:
-	@scripts/prepare deb && scripts/build release moebox
+	@scripts/prepare deb && scripts/build release moebox moebox-data
 	@cd build/release && cpack -G DEB -B ..
 
 clean:

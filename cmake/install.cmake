@@ -2,6 +2,10 @@
 include(GNUInstallDirs)
 
 install(TARGETS moebox RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+# With Parquet it needs libraries that no package has.
+if(TARGET moebox-data AND NOT MOEBOX_PARQUET)
+  install(TARGETS moebox-data RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} OPTIONAL)
+endif()
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
 install(FILES docs/cli.md DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
 install(FILES catalogue/models.json DESTINATION ${CMAKE_INSTALL_DATADIR}/moebox/catalogue)

@@ -242,7 +242,7 @@ void ShardWriter::add(std::span<const TokenId> ids, std::span<const std::uint8_t
   }
 }
 
-ShardRecord ShardWriter::write(const std::filesystem::path& folder, const std::string& file) {
+std::array<std::span<const std::byte>, 4> ShardWriter::parts(std::string& header) const {
   const auto starts = std::as_bytes(std::span(starts_));
   const auto mask = std::as_bytes(std::span(mask_));
   Hasher data;
@@ -252,17 +252,37 @@ ShardRecord ShardWriter::write(const std::filesystem::path& folder, const std::s
       {"document_starts", "I64", {static_cast<std::int64_t>(starts_.size())}, starts.size()},
       {"tokens", wide ? "U32" : "U16", {n_tokens_}, tokens_.size()}};
   if (!mask_.empty()) entries.push_back({"loss_mask", "U8", {n_tokens_}, mask.size()});
-  const std::string header = safetensors_header(entries, {{"format", std::string(shard_format)},
-                                                          {"format_version", std::to_string(shard_format_version)},
-                                                          {"tokenizer", label_.tokenizer},
-                                                          {"vocabulary_size", std::to_string(label_.vocabulary_size)},
-                                                          {"domain", label_.domain},
-                                                          {"level", std::string(name(label_.level))},
-                                                          {"checksum", hex(data.finish())}});
+  header = safetensors_header(entries, {{"format", std::string(shard_format)},
+                                        {"format_version", std::to_string(shard_format_version)},
+                                        {"tokenizer", label_.tokenizer},
+                                        {"vocabulary_size", std::to_string(label_.vocabulary_size)},
+                                        {"domain", label_.domain},
+                                        {"level", std::string(name(label_.level))},
+                                        {"checksum", hex(data.finish())}});
+  return {std::as_bytes(std::span(header)), starts, tokens_, mask};
+}
+
+void ShardWriter::clear() noexcept {
+  n_tokens_ = 0;
+  tokens_.clear();
+  starts_.clear();
+  mask_.clear();
+}
+
+std::string ShardWriter::bytes() {
+  std::string header, file;
+  for (const auto part : parts(header)) file.append(reinterpret_cast<const char*>(part.data()), part.size());
+  clear();
+  return file;
+}
+
+ShardRecord ShardWriter::write(const std::filesystem::path& folder, const std::string& file) {
+  std::string header;
+  const auto all = parts(header);
   Hasher whole;
   OutputFile out(folder / file, false);
-  out.reserve(header.size() + starts.size() + tokens_.size() + mask.size());
-  for (const auto part : {std::as_bytes(std::span(header)), starts, std::span<const std::byte>(tokens_), mask}) {
+  out.reserve(all[0].size() + all[1].size() + all[2].size() + all[3].size());
+  for (const auto part : all) {
     whole.add(part);
     out.write(part);
   }
@@ -272,10 +292,7 @@ ShardRecord ShardWriter::write(const std::filesystem::path& folder, const std::s
                      .n_bytes = static_cast<std::int64_t>(out.written_bytes()),
                      .digest = hex(whole.finish())};
   out.commit();
-  n_tokens_ = 0;
-  tokens_.clear();
-  starts_.clear();
-  mask_.clear();
+  clear();
   return record;
 }
 

@@ -4,6 +4,7 @@
 // Which shards belong together is the manifest's business (dataset.h).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -89,10 +90,16 @@ class ShardWriter {
   void add(std::span<const TokenId> ids, std::span<const std::uint8_t> mask = {});
   bool empty() const noexcept { return starts_.empty(); }
   std::int64_t n_tokens() const noexcept { return n_tokens_; }
+  /// The whole file. Begins anew.
+  std::string bytes();
   /// Writes "<folder>/<file>" and begins anew. Throws Error(io).
   ShardRecord write(const std::filesystem::path& folder, const std::string& file);
 
  private:
+  /// What the file consists of: header, document_starts, tokens, loss_mask.
+  std::array<std::span<const std::byte>, 4> parts(std::string& header) const;
+  void clear() noexcept;
+
   ShardLabel label_;
   std::int64_t n_tokens_ = 0;
   std::vector<std::byte> tokens_;  // as they stand in the file

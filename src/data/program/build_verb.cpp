@@ -14,8 +14,22 @@
 #include "data/program/tokenizer_file.h"
 #include "data/program/verbs.h"
 
+#if defined(MOEBOX_PARQUET)
+#include "data/parquet/parquet_reader.h"
+#endif
+
 namespace moebox::data {
 namespace {
+
+std::unique_ptr<RecordReader> open_parquet(const SourceOptions& source, const RecordLimits& limits) {
+#if defined(MOEBOX_PARQUET)
+  return read_parquet(source, limits);
+#else
+  static_cast<void>(limits);
+  throw Error(ErrorKind::unsupported, "this moebox-data was built without Parquet", source.files.front().string(),
+              "in the sources: scripts/prepare parquet, and configure with -DMOEBOX_PARQUET=ON");
+#endif
+}
 
 struct BuildRequest {
   std::vector<std::string> inputs;
@@ -62,6 +76,7 @@ int run_build(const cli::Context& context, const BuildRequest& request) {
   options.replace = request.force;
   options.n_threads = static_cast<int>(context.settings.integer("threads"));
   options.settings = recipe_settings(recipe);
+  options.open_other = open_parquet;
   BuildResult result;
   {
     cli::InterruptGuard interrupts;
