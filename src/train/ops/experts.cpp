@@ -77,8 +77,8 @@ float* weights_of_rows(ScratchUse& scratch, const ExpertPlan& plan, const float*
 template <class T, class Tile>
 void for_each_tile(Compute& compute, const ExpertPlan& plan, const TileBuffers<T>& buffers, std::int64_t columns,
                    Tile&& tile) {
-  const std::vector<RowChunk> chunks = cut_rows(plan.first_row);
   const std::int64_t n_panels = buffers.n_panels(columns);
+  const std::vector<RowChunk> chunks = cut_rows(plan.first_row, n_panels, compute.workers.size());
   for_each_task(compute.workers, static_cast<std::int64_t>(chunks.size()) * n_panels,
                 [&](std::int64_t task, int worker) {
                   tile(worker, chunks[static_cast<std::size_t>(task / n_panels)], task % n_panels);

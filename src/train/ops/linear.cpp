@@ -20,7 +20,7 @@ void multiply(Compute& compute, Rows<const T> x, Right<T> right, Rows<Out> y) {
   const Left left = as_units(compute, scratch, x);
   const TileBuffers<T> buffers(compute, scratch, x.n_columns);
   const std::int64_t one_group[] = {0, x.n_rows}, n_panels = buffers.n_panels(y.n_columns);
-  const std::vector<RowChunk> chunks = cut_rows(one_group);
+  const std::vector<RowChunk> chunks = cut_rows(one_group, n_panels, compute.workers.size());
   for_each_task(
       compute.workers, static_cast<std::int64_t>(chunks.size()) * n_panels, [&](std::int64_t task, int worker) {
         const RowChunk& chunk = chunks[static_cast<std::size_t>(task / n_panels)];

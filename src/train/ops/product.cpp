@@ -2,12 +2,15 @@
 
 namespace moebox::train_ops {
 
-std::vector<RowChunk> cut_rows(std::span<const std::int64_t> first_row) {
+std::vector<RowChunk> cut_rows(std::span<const std::int64_t> first_row, std::int64_t n_panels, int n_workers) {
+  constexpr std::int64_t fewest_rows = 96;  // fewer cost as much to pack as to multiply
+  const std::int64_t wanted = 2 * n_workers / std::max<std::int64_t>(n_panels, 1) + 1;
+  const std::int64_t longest = std::clamp(first_row.back() / wanted, fewest_rows, chunk_rows);
   std::vector<RowChunk> chunks;
   for (std::size_t group = 0; group + 1 < first_row.size(); ++group) {
     const std::int64_t last = first_row[group + 1], n = last - first_row[group];
     // Chunks of equal size: the last one would be the shortest otherwise, and its panels as dear as the others'.
-    const std::int64_t parts = (n + chunk_rows - 1) / chunk_rows, each = parts > 0 ? (n + parts - 1) / parts : 0;
+    const std::int64_t parts = (n + longest - 1) / longest, each = parts > 0 ? (n + parts - 1) / parts : 0;
     for (std::int64_t row = first_row[group]; row < last; row += each)
       chunks.push_back({static_cast<int>(group), row, static_cast<int>(std::min(each, last - row))});
   }
@@ -125,7 +128,7 @@ void multiply_transposed(Compute& compute, std::span<const std::int64_t> first_r
   const auto n_groups = static_cast<std::int64_t>(first_row.size()) - 1;
   const std::int64_t n_blocks = (n + transposed_rows - 1) / transposed_rows;
   // A task packs its block of the left operand: few panels a task only where there are few blocks.
-  const std::int64_t wanted = 4 * std::int64_t{compute.workers.size()},
+  const std::int64_t wanted = 2 * std::int64_t{compute.workers.size()},
                      blocks = std::max<std::int64_t>(1, n_groups * n_blocks);
   const std::int64_t n_runs =
       std::clamp<std::int64_t>((wanted + blocks - 1) / blocks, 1, std::max<std::int64_t>(1, right.n_panels()));

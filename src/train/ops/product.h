@@ -1,5 +1,5 @@
 // How products are cut into tasks, shared by the operators. Weights are packed on the fly: a task packs one panel of
-// the right operand and multiplies up to 512 rows with it while the panel is in a cache; so nothing is packed that is
+// the right operand and multiplies up to 1,024 rows with it while the panel is in a cache; so nothing is packed that is
 // not used at once, and no packed weight stays in memory. The grid of tasks has two dimensions (rows and panels) in
 // each group, so that an expert with most of the tokens, or a product with few rows, keeps all workers busy. Sums
 // belong to one task each: their order does not depend on the workers.
@@ -21,9 +21,10 @@ struct RowChunk {
   std::int64_t first_row;
   int n_rows;
 };
-inline constexpr std::int64_t chunk_rows = 512;
-/// first_row (n_groups + 1) ascending: group g has the rows [first_row[g], first_row[g + 1]).
-std::vector<RowChunk> cut_rows(std::span<const std::int64_t> first_row);
+inline constexpr std::int64_t chunk_rows = 1024;
+/// first_row (n_groups + 1) ascending: group g has the rows [first_row[g], first_row[g + 1]). Chunks are shorter where
+/// there would be fewer tasks (chunks times panels) than two for each worker.
+std::vector<RowChunk> cut_rows(std::span<const std::int64_t> first_row, std::int64_t n_panels, int n_workers);
 
 /// Rows as units: where they are, or copied.
 struct Left {
