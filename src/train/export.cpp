@@ -29,16 +29,21 @@ void write_text(const fs::path& path, const std::string& text) {
   file.commit();
 }
 
+/// Correction biases stay float32, as published models have them: rounding one moves tokens to other experts.
+at::ScalarType stored_type(const Weight& weight, bool bf16) {
+  return bf16 && weight.kind != WeightKind::statistic ? at::kBFloat16 : at::kFloat;
+}
+
 void write_weights(const WeightSet& weights, bool bf16, const fs::path& path) {
   const at::NoGradGuard no_gradient;
-  const at::ScalarType type = bf16 ? at::kBFloat16 : at::kFloat;
   std::vector<SafetensorsEntry> entries;
   std::uint64_t n_bytes = 0;
   for (const Weight& weight : weights.all())
     for (const WeightPart& part : weight.parts) {
+      const at::ScalarType type = stored_type(weight, bf16);
       std::uint64_t n = at::elementSize(type);
       for (const std::int64_t size : part.shape) n *= static_cast<std::uint64_t>(size);
-      entries.push_back({part.name, bf16 ? "BF16" : "F32", part.shape, n});
+      entries.push_back({part.name, type == at::kBFloat16 ? "BF16" : "F32", part.shape, n});
       n_bytes += n;
     }
   const std::string header = safetensors_header(entries, {{"format", "pt"}});
@@ -47,7 +52,7 @@ void write_weights(const WeightSet& weights, bool bf16, const fs::path& path) {
   file.write(std::as_bytes(std::span(header)));
   for (const Weight& weight : weights.all())
     for (const WeightPart& part : weight.parts) {
-      const Tensor values = part_of(weight.values, part).to(at::kCPU, type).contiguous();
+      const Tensor values = part_of(weight.values, part).to(at::kCPU, stored_type(weight, bf16)).contiguous();
       file.write({static_cast<const std::byte*>(values.const_data_ptr()), values.nbytes()});
     }
   file.commit();

@@ -9,7 +9,7 @@
 namespace moebox::train {
 
 struct ExportOptions {
-  bool bf16 = false;                  // the folder's type; otherwise F32
+  bool bf16 = false;                  // the folder's type, but for correction biases; otherwise F32
   std::filesystem::path tokenizer{};  // a folder whose tokenizer's files are copied; empty: there are none
   bool replace = false;               // a folder that is there already
 };

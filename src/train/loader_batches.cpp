@@ -55,8 +55,8 @@ std::shared_ptr<const Tokenizer> read_tokenizer(const std::filesystem::path& fol
 std::unique_ptr<BatchSource> open_batches(const Recipe& recipe) {
   data::Dataset::Options options;
   options.n_threads = recipe.threads;
-  if (!recipe.model.tokenizer.empty())
-    options.tokenizer = data::tokenizer_digest(*read_tokenizer(recipe.model.tokenizer));
+  if (const std::filesystem::path folder = tokenizer_folder(recipe.model); !folder.empty())
+    options.tokenizer = data::tokenizer_digest(*read_tokenizer(folder));
   auto dataset = std::make_shared<const data::Dataset>(data::Dataset::open(recipe.data.folder, options));
   return std::make_unique<LoaderBatches>(
       std::move(dataset), data::LoaderOptions{.rows = static_cast<int>(recipe.data.sequences),

@@ -5,6 +5,7 @@
 #include <functional>
 #include <iterator>
 #include <set>
+#include <system_error>
 #include <vector>
 
 #include <fmt/core.h>
@@ -293,6 +294,12 @@ Recipe read_recipe(const fs::path& file) {
   text.resize(static_cast<std::size_t>(in.gcount()));
   if (in.bad()) throw Error(ErrorKind::io, "the recipe cannot be read", file.string());
   return parse_recipe(text, fs::absolute(file).lexically_normal());
+}
+
+fs::path tokenizer_folder(const ModelRecipe& model) {
+  if (!model.tokenizer.empty()) return model.tokenizer;
+  std::error_code error;
+  return fs::exists(model.checkpoint / "tokenizer.json", error) ? model.checkpoint : fs::path();
 }
 
 }  // namespace moebox::train

@@ -68,4 +68,8 @@ Recipe parse_recipe(const std::string& text, const std::filesystem::path& file);
 /// The same from a file. Throws Error(not_found) or Error(io), too.
 Recipe read_recipe(const std::filesystem::path& file);
 
+/// The folder of the tokenizer that goes with the model: the recipe's, or the checkpoint's own where that is a folder
+/// with a tokenizer.json; empty: none.
+std::filesystem::path tokenizer_folder(const ModelRecipe& model);
+
 }  // namespace moebox::train

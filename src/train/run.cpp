@@ -147,7 +147,8 @@ StepReport TrainingRun::step() {
 
 fs::path TrainingRun::save() {
   const fs::path folder = recipe_.output.folder / "model";
-  export_folder(*model_, folder, {.bf16 = recipe_.output.bf16, .tokenizer = recipe_.model.tokenizer, .replace = true});
+  export_folder(*model_, folder,
+                {.bf16 = recipe_.output.bf16, .tokenizer = tokenizer_folder(recipe_.model), .replace = true});
   if (!recipe_.output.gguf.empty())
     export_gguf(folder, recipe_.output.folder / "model.gguf", recipe_.output.gguf, true);
   return folder;

@@ -133,13 +133,17 @@ TEST_F(Runs, GoOnFromWhatAnotherOneWrote) {
     while (!run.done()) run.step();
     run.save();
   }
+  std::ofstream(folder_ / "run/model/tokenizer.json") << "{}";
   for (const char* name : {"model", "model.gguf"}) {
     recipe_.model = {};
     recipe_.model.checkpoint = folder_ / "run" / name;
     recipe_.output.folder = folder_ / (std::string("from_") + name);
+    recipe_.output.gguf.clear();
     TrainingRun run = begin();
     EXPECT_TRUE(run.plan().from_checkpoint);
     EXPECT_FALSE(run.step().skipped);
+    // The checkpoint's own tokenizer goes along.
+    EXPECT_EQ(fs::exists(run.save() / "tokenizer.json"), std::string_view(name) == "model");
   }
 }
 

@@ -85,11 +85,19 @@ int train(const cli::Context& context, const TrainOptions& options) {
   Display display(context.console, recipe);
   bool interrupted = false;
   StepReport report;
-  while (!run.done() && !interrupted) {
-    const auto start = Clock::now();
-    report = run.step();
-    interrupted = interrupts.take();
-    display.show(report, seconds_since(start), run.done() || interrupted);
+  try {
+    while (!run.done() && !interrupted) {
+      const auto start = Clock::now();
+      report = run.step();
+      interrupted = interrupts.take();
+      display.show(report, seconds_since(start), run.done() || interrupted);
+    }
+  } catch (const Error&) {
+    // What was learnt is not lost with the step that failed.
+    display.finish();
+    if (report.step > 0)
+      context.console.note(fmt::format("the model of step {} is in {}\n", report.step, run.save().string()));
+    throw;
   }
   display.finish();
   const std::filesystem::path saved = run.save();
