@@ -19,7 +19,7 @@ constexpr std::array table = {
     Companion{.verb = "data",
               .program = "moebox-data",
               .description = "Shards of tokens for training, from text, JSONL, Parquet and code",
-              .actions = "build|check|show|report",
+              .actions = "build|check|report",
               .examples = "moebox data build recipe.toml\n"
                           "moebox data check shards/\n"
                           "moebox data build --help",

@@ -45,7 +45,7 @@ TEST(TokenizerTraining, EqualsTheOtherTrainer) {
       ASSERT_EQ(model["vocab"].size(), wanted["vocabulary"].size());
       std::size_t id = 0;
       for (const auto& [token, found] : model["vocab"].items()) {
-        EXPECT_EQ(token, wanted["vocabulary"][id]) << id;
+        EXPECT_EQ(token, wanted["vocabulary"][id].get<std::string>()) << id;
         EXPECT_EQ(found, id++);
       }
       EXPECT_EQ(model["merges"].dump(), wanted["merges"].dump());

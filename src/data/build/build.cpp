@@ -14,6 +14,7 @@
 #include "data/build/filter.h"
 #include "data/build/near_duplicates.h"
 #include "data/build/ordered_work.h"
+#include "data/build/report.h"
 #include "data/build/shard_set.h"
 #include "data/build/target_folder.h"
 #include "data/tokenizer_digest.h"
@@ -241,9 +242,8 @@ std::uint64_t total_bytes(const BuildOptions& options) {
   return sum;
 }
 
-void write_manifest(const fs::path& folder, const Manifest& manifest) {
-  OutputFile file(folder / manifest_name, false);
-  const std::string text = manifest.text();
+void write_text(const fs::path& path, const std::string& text) {
+  OutputFile file(path, false);
   file.write(std::as_bytes(std::span(text)));
   file.commit();
 }
@@ -286,7 +286,9 @@ BuildResult build_dataset(const BuildOptions& options) {
                 "no document is left" + (reasons.empty() ? std::string() : " (dropped: " + reasons + ")"), "sources");
   }
   for (std::size_t i = 0; i < result.counts.size(); ++i) manifest.domains[i].report = result.counts[i].json();
-  write_manifest(folder.path(), manifest);
+  const fs::path name = options.out.has_filename() ? options.out : options.out.parent_path();
+  write_text(folder.path() / report_name, report_page(manifest, name.filename().string()));
+  write_text(folder.path() / manifest_name, manifest.text());
   folder.commit();
   return result;
 }

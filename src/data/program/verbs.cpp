@@ -10,6 +10,7 @@ void add_verbs(CLI::App& program, cli::Context& context) {
   data->require_subcommand(0, 1);
   add_build(*data, context);
   add_check(*data, context);
+  add_report(*data, context);
   add_tokenizer(program, context);
 }
 

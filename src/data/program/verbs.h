@@ -12,5 +12,6 @@ void add_tokenizer(CLI::App& program, cli::Context& context);
 /// Below `data`.
 void add_build(CLI::App& data, cli::Context& context);
 void add_check(CLI::App& data, cli::Context& context);
+void add_report(CLI::App& data, cli::Context& context);
 
 }  // namespace moebox::data
