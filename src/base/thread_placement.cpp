@@ -33,7 +33,7 @@ int node_of(const fs::path& processor) {
 
 }  // namespace
 
-std::vector<int> placement_order(const cpu_set_t& processors, const fs::path& system) {
+std::vector<PlacedProcessor> placement_order(const cpu_set_t& processors, const fs::path& system) {
   std::vector<std::tuple<bool, int, int>> order;
   for (int number = 0; number < CPU_SETSIZE; ++number) {
     if (!CPU_ISSET(number, &processors)) continue;
@@ -41,17 +41,30 @@ std::vector<int> placement_order(const cpu_set_t& processors, const fs::path& sy
     order.emplace_back(first_of_core(folder, number) != number, node_of(folder), number);
   }
   std::sort(order.begin(), order.end());
-  std::vector<int> numbers;
-  for (const auto& [second, node, number] : order) numbers.push_back(number);
-  return numbers;
+  std::vector<PlacedProcessor> placed;
+  for (const auto& [second, node, number] : order) placed.push_back({number, node});
+  return placed;
+}
+
+std::vector<int> nodes_of_members(const std::vector<PlacedProcessor>& order, int n_members) {
+  std::vector<int> known, nodes;
+  for (int member = 0; member < n_members; ++member) {
+    const int node = order[static_cast<std::size_t>(member)].node;
+    const auto found = std::find(known.begin(), known.end(), node);
+    nodes.push_back(static_cast<int>(found - known.begin()));
+    if (found == known.end()) known.push_back(node);
+  }
+  return known.size() > 1 ? nodes : std::vector<int>{};
 }
 
 ThreadPlacement::ThreadPlacement(int n_members) {
   if (n_members < 2 || sched_getaffinity(0, sizeof all_, &all_) != 0) return;
   const int n_processors = CPU_COUNT(&all_);
   if (n_members > n_processors || 2 * n_members <= n_processors) return;
-  processors_ = placement_order(all_, "/sys/devices/system");
-  processors_.resize(static_cast<std::size_t>(n_members));
+  const std::vector<PlacedProcessor> order = placement_order(all_, "/sys/devices/system");
+  for (int member = 0; member < n_members; ++member)
+    processors_.push_back(order[static_cast<std::size_t>(member)].number);
+  nodes_ = nodes_of_members(order, n_members);
 }
 
 void ThreadPlacement::pin(int member) const noexcept {

@@ -11,10 +11,20 @@
 
 namespace moebox {
 
+struct PlacedProcessor {
+  int number;
+  int node;  // of memory, as Linux numbers them
+  bool operator==(const PlacedProcessor&) const = default;
+};
+
 /// The processors in the order in which members take them: a core's first threads, node by node, then second threads.
 /// `system` is where Linux describes them (/sys/devices/system); what it does not tell counts as one node of whole
 /// cores.
-std::vector<int> placement_order(const cpu_set_t& processors, const std::filesystem::path& system);
+std::vector<PlacedProcessor> placement_order(const cpu_set_t& processors, const std::filesystem::path& system);
+
+/// The nodes of the first `n_members` of these, counted from 0 without gaps in the order in which they come; empty
+/// where there is only one.
+std::vector<int> nodes_of_members(const std::vector<PlacedProcessor>& order, int n_members);
 
 class ThreadPlacement {
  public:
@@ -24,6 +34,8 @@ class ThreadPlacement {
 
   /// Whether there is anything to do.
   bool places() const noexcept { return !processors_.empty(); }
+  /// The memory node of each member, counted from 0 without gaps; empty where all are on one, or not placed.
+  const std::vector<int>& nodes() const noexcept { return nodes_; }
   /// The calling thread runs on the member's processor alone from now on. Does nothing where the system refuses.
   void pin(int member) const noexcept;
   /// The calling thread may use again what it could use when this object was made.
@@ -32,6 +44,7 @@ class ThreadPlacement {
  private:
   cpu_set_t all_{};
   std::vector<int> processors_;  // (n_members)
+  std::vector<int> nodes_;       // (n_members)
 };
 
 }  // namespace moebox

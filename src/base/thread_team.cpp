@@ -92,6 +92,11 @@ struct ThreadTeam::State {
   TeamPace pace;
   const ThreadPlacement placement;
   std::vector<std::thread> threads;
+
+  /// A part of the team runs where the system likes.
+  std::span<const int> nodes(int members) const noexcept {
+    return members == pace.size() ? std::span<const int>(placement.nodes()) : std::span<const int>();
+  }
 };
 
 ThreadTeam::ThreadTeam(int size)
@@ -115,7 +120,7 @@ ThreadTeam::ThreadTeam(int size)
           whole_team ? state->placement.pin(index) : state->placement.unpin();
           pinned = whole_team;
         }
-        const TeamMember member(index, members, &state->barrier);
+        const TeamMember member(index, members, &state->barrier, state->nodes(members));
         state->entry(state->work, member);
         member.wait();
       }
@@ -139,7 +144,8 @@ void ThreadTeam::run_erased(Entry entry, void* work) noexcept {
   if (size_ == 1) return entry(work, TeamMember(0, 1, &state_->barrier));
   const double begin = seconds_now(), computed = thread_seconds();
   state_->barrier.spun_seconds = state_->barrier.waited_seconds = 0;
-  const TeamMember member(0, state_->pace.members(), &state_->barrier);
+  const int members = state_->pace.members();
+  const TeamMember member(0, members, &state_->barrier, state_->nodes(members));
   // The caller is placed while the team runs only: it has other things to do, and threads that it starts inherit this.
   const bool placed = state_->placement.places() && member.size == size_;
   if (placed) state_->placement.pin(0);

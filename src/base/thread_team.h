@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <type_traits>
 
 namespace moebox {
@@ -20,10 +21,16 @@ class TeamMember {
     double waited_seconds = 0;  // for what is not the team's work
   };
 
-  TeamMember(int index, int size, Barrier* barrier) noexcept : index(index), size(size), barrier_(barrier) {}
+  /// `nodes`: see the field.
+  TeamMember(int index, int size, Barrier* barrier, std::span<const int> nodes = {}) noexcept
+      : index(index), size(size), nodes(nodes), barrier_(barrier) {}
 
   const int index;  // 0 .. size - 1
   const int size;
+  const std::span<const int> nodes;  // (size): each member's memory node, from 0 without gaps; empty: all are on one
+
+  /// The memory node that this member runs on.
+  int node() const noexcept { return nodes.empty() ? 0 : nodes[static_cast<std::size_t>(index)]; }
 
   /// Returns when every member has called it; what they wrote before is visible after.
   void wait() const noexcept;
@@ -41,6 +48,11 @@ class TeamMember {
   Range part(int count) const noexcept {
     return {static_cast<int>(static_cast<std::int64_t>(index) * count / size),
             static_cast<int>(static_cast<std::int64_t>(index + 1) * count / size)};
+  }
+  /// The node of the member whose part of `count` items holds this one.
+  int node_of(int item, int count) const noexcept {
+    if (nodes.empty()) return 0;
+    return nodes[static_cast<std::size_t>((static_cast<std::int64_t>(item + 1) * size - 1) / count)];
   }
 
  private:

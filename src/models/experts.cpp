@@ -44,6 +44,8 @@ std::array<AlignedBuffer, 3> token_buffers(const ExpertBatch::Sizes& sizes) {
 
 ExpertBatch::ExpertBatch(const Sizes& sizes, int n_threads)
     : sizes_(sizes),
+      gated_units_(sizes.max_panels, n_threads),
+      down_units_(sizes.max_panels, n_threads),
       tokens_(token_buffers(sizes)),
       inputs_(
           activation_buffers(sizes.input_types, sizes.max_rows,
@@ -54,8 +56,6 @@ ExpertBatch::ExpertBatch(const Sizes& sizes, int n_threads)
       scratch_floats_(std::max(sizes.max_tokens * panel_rows, least_scratch_floats)),
       scratch_(float_rows(n_threads, 2 * scratch_floats_)) {
   groups_.reserve(static_cast<std::size_t>(sizes.max_groups));
-  gated_units_.reserve(static_cast<std::size_t>(sizes.max_panels));
-  down_units_.reserve(static_cast<std::size_t>(sizes.max_panels));
   row_tokens_.resize(static_cast<std::size_t>(sizes.max_rows));
 }
 
@@ -82,23 +82,20 @@ void ExpertBatch::add_group(const GatedMlp& mlp, std::span<const int> tokens, in
   }
 }
 
-void ExpertBatch::finish_groups(int n_threads) noexcept {
+void ExpertBatch::finish_groups(const TeamMember& member) noexcept {
   int gated_panels = 0, down_panels = 0;
   for (const Group& group : groups_) {
     gated_panels += group.mlp->gate.n_panels();
     down_panels += group.mlp->down.n_panels();
   }
-  const int gated_at_once = std::max(1, gated_panels / (n_threads * units_per_member));
-  const int down_at_once = std::max(1, down_panels / (n_threads * units_per_member));
+  const int gated_at_once = std::max(1, gated_panels / (member.size * units_per_member));
+  const int down_at_once = std::max(1, down_panels / (member.size * units_per_member));
   for (int g = 0; g < static_cast<int>(groups_.size()); ++g) {
     const Group& group = groups_[static_cast<std::size_t>(g)];
     const int fits = std::max(1, scratch_floats_ / (group.n_rows * panel_rows));
-    const int step = std::min(gated_at_once, fits), panels = group.mlp->gate.n_panels();
-    for (int p = 0; p < panels; p += step) gated_units_.push_back({g, p, std::min(step, panels - p)});
-    const int rows = group.mlp->down.n_panels();
-    for (int p = 0; p < rows; p += down_at_once) down_units_.push_back({g, p, std::min(down_at_once, rows - p)});
+    gated_units_.add(member, g, group.mlp->gate.n_panels(), std::min(gated_at_once, fits));
+    down_units_.add(member, g, group.mlp->down.n_panels(), down_at_once);
   }
-  next_gated_ = next_down_ = 0;
 }
 
 template <class Each>
@@ -139,13 +136,10 @@ void ExpertBatch::gather_inputs(const Step& step) noexcept {
 void ExpertBatch::multiply_gated(const Step& step) noexcept {
   float* gate = row_of(scratch_, step.member.index, 2 * scratch_floats_);
   float* up = gate + scratch_floats_;
-  const int n_units = static_cast<int>(gated_units_.size());
-  for (int u = next_gated_.fetch_add(1, std::memory_order_relaxed); u < n_units;
-       u = next_gated_.fetch_add(1, std::memory_order_relaxed)) {
-    const Unit& unit = gated_units_[static_cast<std::size_t>(u)];
-    const Group& group = groups_[static_cast<std::size_t>(unit.group)];
-    const PackedMatrix gate_part = panel_range(group.mlp->gate, unit.first_panel, unit.n_panels);
-    const PackedMatrix up_part = panel_range(group.mlp->up, unit.first_panel, unit.n_panels);
+  while (const PanelUnit* unit = gated_units_.take(step.member.node())) {
+    const Group& group = groups_[static_cast<std::size_t>(unit->group)];
+    const PackedMatrix gate_part = panel_range(group.mlp->gate, unit->first_panel, unit->n_panels);
+    const PackedMatrix up_part = panel_range(group.mlp->up, unit->first_panel, unit->n_panels);
     const auto input = [&](const PackedMatrix& matrix) {
       const std::size_t type = slot(activation_type(matrix.dtype));
       return inputs_[type].bytes() + group.input_bytes[type];
@@ -153,7 +147,7 @@ void ExpertBatch::multiply_gated(const Step& step) noexcept {
     const int width = gate_part.n_rows, inner_size = group.mlp->gate.n_rows;
     step.kernels.matmul(gate_part, input(gate_part), group.n_rows, 0, gate_part.n_panels(), gate, width);
     step.kernels.matmul(up_part, input(up_part), group.n_rows, 0, up_part.n_panels(), up, width);
-    float* out = inner_.floats() + group.inner_offset + static_cast<std::ptrdiff_t>(unit.first_panel) * panel_rows;
+    float* out = inner_.floats() + group.inner_offset + static_cast<std::ptrdiff_t>(unit->first_panel) * panel_rows;
     for (int i = 0; i < group.n_rows; ++i)
       step.kernels.swiglu(gate + static_cast<std::ptrdiff_t>(i) * width, up + static_cast<std::ptrdiff_t>(i) * width,
                           width, out + static_cast<std::ptrdiff_t>(i) * inner_size);
@@ -170,14 +164,11 @@ void ExpertBatch::quantize_inner(const Step& step) noexcept {
 }
 
 void ExpertBatch::multiply_down(const Step& step) noexcept {
-  const int n_units = static_cast<int>(down_units_.size());
-  for (int u = next_down_.fetch_add(1, std::memory_order_relaxed); u < n_units;
-       u = next_down_.fetch_add(1, std::memory_order_relaxed)) {
-    const Unit& unit = down_units_[static_cast<std::size_t>(u)];
-    const Group& group = groups_[static_cast<std::size_t>(unit.group)];
+  while (const PanelUnit* unit = down_units_.take(step.member.node())) {
+    const Group& group = groups_[static_cast<std::size_t>(unit->group)];
     const std::size_t type = slot(activation_type(group.mlp->down.dtype));
     step.kernels.matmul(group.mlp->down, quantized_inner_[type].bytes() + group.inner_bytes[type], group.n_rows,
-                        unit.first_panel, unit.first_panel + unit.n_panels,
+                        unit->first_panel, unit->first_panel + unit->n_panels,
                         row_of(outputs_, group.first_row, sizes_.hidden_size), sizes_.hidden_size);
   }
 }

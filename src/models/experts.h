@@ -3,10 +3,10 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <span>
 #include <vector>
 
+#include "models/panel_units.h"
 #include "models/step.h"
 
 namespace moebox {
@@ -51,7 +51,7 @@ class ExpertBatch {
   void clear() noexcept;
   /// An expert, the tokens that take it, and the first of the consecutive rows that their outputs get.
   void add_group(const GatedMlp& mlp, std::span<const int> tokens, int first_row) noexcept;
-  void finish_groups(int n_threads) noexcept;
+  void finish_groups(const TeamMember& member) noexcept;
 
   /// Computes all groups' outputs from the tokens; all members call it. Ends with a barrier.
   void run(const Step& step) noexcept;
@@ -66,9 +66,6 @@ class ExpertBatch {
     std::array<std::size_t, 3> input_bytes;  // offsets in inputs_, by ActivationType
     std::array<std::size_t, 3> inner_bytes;  // the same in quantized_inner_
   };
-  struct Unit {
-    int group, first_panel, n_panels;
-  };
   /// Buffers of activations in which every group has a matrix of its own.
   using Buffers = std::array<AlignedBuffer, 3>;
 
@@ -82,11 +79,10 @@ class ExpertBatch {
 
   Sizes sizes_;
   std::vector<Group> groups_;
-  std::vector<Unit> gated_units_, down_units_;
+  PanelUnits gated_units_, down_units_;
   std::vector<int> row_tokens_;  // (max_rows)
   std::array<std::size_t, 3> used_inputs_{}, used_inner_{};
   std::size_t used_floats_ = 0;
-  std::atomic<int> next_gated_ = 0, next_down_ = 0;
   Buffers tokens_;  // (max_tokens), each converted by itself
   Buffers inputs_, quantized_inner_;
   AlignedBuffer inner_;    // (rows, inner_size of the row's expert)

@@ -70,7 +70,7 @@ void MoeRunner::run_dense(const Step& step, const GatedMlp& mlp, const std::vect
   if (step.member.index == 0) {
     batch_.clear();
     batch_.add_group(mlp, {all_tokens_.data(), place(step.n_tokens())}, 0);
-    batch_.finish_groups(step.member.size);
+    batch_.finish_groups(step.member);
   }
   step.member.wait();
   batch_.run(step);
@@ -157,7 +157,7 @@ void MoeRunner::run_experts(const Step& step, const MoeWeights& weights) noexcep
     if (weights.has_shared()) batch_.add_group(weights.shared, {all_tokens_.data(), place(n_tokens)}, 0);
     for (int e = 0; e < sizes_.gate.n_experts; ++e)
       batch_.add_group(weights.experts[place(e)], tokens_of(e), first_row_of(e, weights, n_tokens));
-    batch_.finish_groups(step.member.size);
+    batch_.finish_groups(step.member);
   }
   step.member.wait();
   batch_.run(step);
@@ -183,7 +183,7 @@ void MoeRunner::run_cached_experts(const Step& step, const MoeWeights& weights, 
       const std::span<const int> wave = cache.next(!with_shared);
       step.member.waited_outside(cache.waited_seconds());
       for (const int e : wave) batch_.add_group(cache.expert(e), tokens_of(e), first_row_of(e, weights, n_tokens));
-      batch_.finish_groups(step.member.size);
+      batch_.finish_groups(step.member);
       more_waves_ = with_shared || !wave.empty();
     }
     step.member.wait();
