@@ -110,6 +110,8 @@ class SameModel : public testing::TestWithParam<const char*> {
   /// Submitted together, greedy, each of a prompt; and their answers.
   static std::vector<DraftedAnswer> answers(Engine& engine, const std::vector<Ids>& prompts, int n_new,
                                             const std::function<void(GenerationRequest&, DraftSink&)>& change = {}) {
+    std::promise<void> all_submitted;
+    const auto gate = std::make_shared<Gate>(all_submitted.get_future().share());
     std::vector<std::shared_ptr<DraftSink>> sinks;
     for (const Ids& prompt : prompts) {
       sinks.push_back(std::make_shared<DraftSink>());
@@ -117,10 +119,11 @@ class SameModel : public testing::TestWithParam<const char*> {
       request.prompt = prompt;
       request.sampling.temperature = 0;
       request.max_new_tokens = n_new;
-      request.processors = {std::make_shared<Witness>(sinks.back()->answer)};
+      request.processors = {gate, std::make_shared<Witness>(sinks.back()->answer)};
       if (change) change(request, *sinks.back());
       engine.submit(std::move(request), sinks.back());
     }
+    all_submitted.set_value();
     std::vector<DraftedAnswer> result;
     for (const auto& sink : sinks) {
       sink->wait();

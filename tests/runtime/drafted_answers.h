@@ -134,14 +134,28 @@ inline GenerationRequest repetitive_request(int index, const ModelInfo& info) {
   return request;
 }
 
+/// Lets nobody say a first word before all have been submitted: how many run together is then no matter of speed.
+class Gate final : public LogitProcessor {
+ public:
+  explicit Gate(std::shared_future<void> all_submitted) : all_submitted_(std::move(all_submitted)) {}
+  void apply(std::span<float>, std::span<const TokenId>) override { all_submitted_.wait(); }
+  void accept(TokenId) override {}
+
+ private:
+  std::shared_future<void> all_submitted_;
+};
+
 inline std::vector<DraftedAnswer> answers_of(Engine& engine, int n_requests) {
+  std::promise<void> all_submitted;
+  const auto gate = std::make_shared<Gate>(all_submitted.get_future().share());
   std::vector<std::shared_ptr<DraftSink>> sinks;
   for (int i = 0; i < n_requests; ++i) {
     sinks.push_back(std::make_shared<DraftSink>());
     GenerationRequest request = repetitive_request(i, engine.model());
-    request.processors = {std::make_shared<Witness>(sinks.back()->answer)};
+    request.processors = {gate, std::make_shared<Witness>(sinks.back()->answer)};
     engine.submit(std::move(request), sinks.back());
   }
+  all_submitted.set_value();
   std::vector<DraftedAnswer> answers;
   for (const auto& sink : sinks) {
     sink->wait();
