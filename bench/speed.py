@@ -45,6 +45,9 @@ LIMITS = {"read_bytes_per_second": ("reads", 1e9, "GB/s"), "int8_operations_per_
           "float_operations_per_second": ("f32", 1e9, "GFLOP/s")}
 
 
+SHARES = ["decode_share_of_read", "prefill_share_of_int8"]
+
+
 def flatten(work, result):
     decode = f"decode {work['decode']}" + (f" at {work['after']}" if work["after"] > 1 else "")
     speeds = {f"prefill {work['prefill']}": result["prefill_tokens_per_second"], decode: result["decode_tokens_per_second"]}
@@ -71,7 +74,8 @@ def run_moebox(program, model, threads, works):
         row = run_json([program, "bench", model, "--repeat", "1", "--json"] + options(work, threads))["rows"][0]
         speeds |= flatten(work, row)
         limits |= {name: max(limits.get(name, 0), row[name]) for name in LIMITS}
-        limits.setdefault("decode_share_of_read", row["decode_share_of_read"])  # of the first work: short contexts
+        for share in SHARES:  # of the first work: short contexts
+            limits.setdefault(share, row[share])
     return speeds, limits
 
 
@@ -131,9 +135,10 @@ def print_rows(model, threads, rows, limits):
         their_spread = f"{r['llama_cpp_spread']:7.2f}  {r['llama_cpp_variant']}" if peer else ""
         print(f"{r['measurement']:18}{r['moebox']:10.1f}{theirs}{r['moebox_spread']:8.2f}{their_spread}")
     best = {name: max(found[name] for found in limits) for name in LIMITS}
-    share = statistics.median(found["decode_share_of_read"] for found in limits)
+    decode, prefill = (statistics.median(found[share] for found in limits) for share in SHARES)
     print("this machine: " + ", ".join(f"{name} {best[key] / unit:.0f} {text}" for key, (name, unit, text) in LIMITS.items()) +
-          f"; one answer reads the weights at {share:.0%} of the memory's speed", flush=True)
+          f"; one answer reads the weights at {decode:.0%} of the memory's speed, "
+          f"a prompt's products are {prefill:.0%} of the int8 limit", flush=True)
 
 
 def main():

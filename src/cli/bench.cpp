@@ -52,6 +52,7 @@ struct BenchRow {
   int threads = 0;
   std::size_t weight_bytes = 0;
   std::size_t read_bytes_per_token = 0;  // of these, what one generated token reads
+  std::int64_t products_per_token = 0;   // multiply-adds of a prompt's token in the linear layers
   double prefill = 0, decode = 0;        // tokens a second, as all that follows
   std::vector<double> streams;
   MachineLimits limits;
@@ -60,6 +61,10 @@ struct BenchRow {
   /// The share of the memory's speed at which one answer reads the weights.
   double decode_share() const {
     return decode * static_cast<double>(read_bytes_per_token) / limits.read_bytes_per_second;
+  }
+  /// The linear layers of a prompt, were they all of its work, against the limit of integer products.
+  double prefill_share() const {
+    return prefill * 2 * static_cast<double>(products_per_token) / limits.int8_operations_per_second;
   }
 };
 
@@ -106,6 +111,7 @@ BenchRow measure(const Context& context, const BenchOptions& options, const Benc
                .threads = threads,
                .weight_bytes = engine.model().weight_bytes,
                .read_bytes_per_token = engine.model().read_bytes_per_token,
+               .products_per_token = engine.model().products_per_prompt_token,
                .prefill = median(prefill),
                .decode = median(decode),
                .streams = {},
@@ -133,7 +139,8 @@ nlohmann::ordered_json row_json(const BenchOptions& options, const BenchLengths&
                                    {"read_bytes_per_second", row.limits.read_bytes_per_second},
                                    {"int8_operations_per_second", row.limits.int8_operations_per_second},
                                    {"float_operations_per_second", row.limits.float_operations_per_second},
-                                   {"decode_share_of_read", row.decode_share()}};
+                                   {"decode_share_of_read", row.decode_share()},
+                                   {"prefill_share_of_int8", row.prefill_share()}};
   const ExpertCacheStats& cache = row.expert_cache;
   if (cache.capacity_bytes > 0)
     object["expert_cache"] = {
@@ -158,11 +165,12 @@ void print_table(const Console& console, const BenchOptions& options, const Benc
     out += "\n";
   }
   for (const BenchRow& row : rows) {
-    out += console.faint(
-        fmt::format("{}, {} threads: this machine reads {:.1f} GB/s (one answer: {:.0f} % of it), int8 {:.0f} GOP/s, "
-                    "f32 {:.0f} GFLOP/s\n",
-                    printable(row.model), row.threads, row.limits.read_bytes_per_second / 1e9, 100 * row.decode_share(),
-                    row.limits.int8_operations_per_second / 1e9, row.limits.float_operations_per_second / 1e9));
+    out += console.faint(fmt::format(
+        "{}, {} threads: this machine reads {:.1f} GB/s (one answer: {:.0f} % of it), int8 {:.0f} GOP/s (a prompt: "
+        "{:.0f} % of it), f32 {:.0f} GFLOP/s\n",
+        printable(row.model), row.threads, row.limits.read_bytes_per_second / 1e9, 100 * row.decode_share(),
+        row.limits.int8_operations_per_second / 1e9, 100 * row.prefill_share(),
+        row.limits.float_operations_per_second / 1e9));
   }
   for (const BenchRow& row : rows) {
     const ExpertCacheStats& cache = row.expert_cache;

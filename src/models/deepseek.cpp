@@ -132,6 +132,8 @@ Deepseek::Deepseek(const DeepseekSpec& spec, const ModelInfo& info, const Checkp
   for (const DeepseekLayer& layer : layers_) {
     info_.read_bytes_per_token +=
         layer.attention.read_bytes_per_token() + layer.dense.bytes() + layer.moe.read_bytes_per_token(spec.gate.top_k);
+    info_.products_per_prompt_token += layer.attention.products_per_prompt_token() + layer.dense.products() +
+                                       layer.moe.products_per_token(spec.gate.top_k);
     take_note(layer);
   }
   if (draft_ == nullptr) return;

@@ -17,6 +17,7 @@ struct GatedMlp {
   PackedMatrix down;      // (hidden_size, inner_size)
 
   std::size_t bytes() const noexcept { return bytes_of(gate) + bytes_of(up) + bytes_of(down); }
+  std::int64_t products() const noexcept { return products_of(gate) + products_of(up) + products_of(down); }
   ActivationTypes input_types() const { return {&gate, &up}; }
   ActivationTypes inner_types() const { return {&down}; }
 };

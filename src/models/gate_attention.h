@@ -15,6 +15,7 @@ struct GateAttentionWeights {
 
   ActivationTypes types() const { return {&q, &k, &v}; }
   std::size_t bytes() const noexcept { return bytes_of(q) + bytes_of(k) + bytes_of(v); }
+  std::int64_t products() const noexcept { return products_of(q) + products_of(k) + products_of(v); }
 };
 
 /// Takes a layer's "router_q", "router_k" and "router_v". Throws Error(invalid_file) where one is not finite.

@@ -84,6 +84,11 @@ inline std::size_t bytes_of(const PackedMatrix& matrix) noexcept {
   return matrix.panel_bytes * static_cast<std::size_t>(matrix.n_panels());
 }
 
+/// Multiply-adds of the matrix and one token.
+inline std::int64_t products_of(const PackedMatrix& matrix) noexcept {
+  return std::int64_t{matrix.n_rows} * matrix.n_columns;
+}
+
 /// The panels [first, first + count) of a matrix, as a matrix.
 PackedMatrix panel_range(const PackedMatrix& matrix, int first, int count) noexcept;
 

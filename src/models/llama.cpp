@@ -133,8 +133,9 @@ Llama::Llama(const LlamaSpec& spec, const Checkpoint& checkpoint, const WeightTa
   for (const LlamaLayer& l : layers_) {
     types_ |= ActivationTypes{&l.q, &l.k, &l.v, &l.attn_output};
     for (const PackedMatrix* matrix : {&l.q, &l.k, &l.v, &l.attn_output, &l.gate, &l.up, &l.down})
-      info_.read_bytes_per_token += bytes_of(*matrix);
+      info_.read_bytes_per_token += bytes_of(*matrix), info_.products_per_prompt_token += products_of(*matrix);
     info_.read_bytes_per_token += l.moe.read_bytes_per_token(spec.experts.gate.top_k);
+    info_.products_per_prompt_token += l.moe.products_per_token(spec.experts.gate.top_k);
     if (l.moe.experts.empty())
       types_ |= ActivationTypes{&l.gate, &l.up, &l.down};
     else

@@ -34,6 +34,8 @@ struct MlaWeights {
   ActivationTypes types() const;
   /// Bytes that one generated token reads.
   std::size_t read_bytes_per_token() const noexcept;
+  /// Multiply-adds of a prompt's token, its keys and values expanded once.
+  std::int64_t products_per_prompt_token() const noexcept;
 };
 
 /// Takes a layer's tensors. `weights` must stay where it is until they are packed.

@@ -17,6 +17,12 @@ std::size_t MlaWeights::read_bytes_per_token() const noexcept {
   return sum;
 }
 
+std::int64_t MlaWeights::products_per_prompt_token() const noexcept {
+  std::int64_t sum = products_of(q) + products_of(q_a) + products_of(q_b) + products_of(kv_a) + products_of(output);
+  for (std::size_t h = 0; h < v.size(); ++h) sum += products_of(k[h]) + products_of(v[h]);
+  return sum;
+}
+
 namespace {
 
 /// Matrix `index` of a tensor (n, rows, columns).

@@ -35,8 +35,10 @@ struct ModelInfo {
   std::int64_t n_parameters = 0;
   std::size_t weight_bytes = 0;  // packed weights in memory
   std::size_t mapped_bytes = 0;  // of the file, read where it is mapped
-  std::size_t read_bytes_per_token =
-      0;  // of the packed weights: what one generated token reads, with the model's own experts
+  // Of the packed weights, with the model's own experts: what one generated token reads, and the multiply-adds of a
+  // prompt's token, which needs no logits.
+  std::size_t read_bytes_per_token = 0;
+  std::int64_t products_per_prompt_token = 0;
   KvShape kv;
   MoeInfo moe;
   bool roles_matter = false;  // prompt and answer are computed differently (docs/determinism.md)

@@ -28,6 +28,8 @@ struct MoeWeights {
   bool has_shared() const noexcept { return shared.gate.n_rows > 0; }
   /// Bytes that one token reads, with the model's own number of experts of mean size.
   std::size_t read_bytes_per_token(int top_k) const noexcept;
+  /// Multiply-adds of one token, with as many experts.
+  std::int64_t products_per_token(int top_k) const noexcept;
 };
 
 /// What a layer of experts consists of.

@@ -10,6 +10,11 @@ std::size_t MoeWeights::read_bytes_per_token(int top_k) const noexcept {
   return sum + attention.bytes() + bytes_of(router) + shared.bytes();
 }
 
+std::int64_t MoeWeights::products_per_token(int top_k) const noexcept {
+  const std::int64_t chosen = experts.empty() ? 0 : experts.front().products() * top_k;
+  return chosen + attention.products() + products_of(router) + shared.products();
+}
+
 void load_moe(const MoeParts& parts, TensorFinder& find, WeightPacker& packer, int layer, MoeWeights& weights) {
   if (parts.gate.attention.n_heads > 0) load_gate_attention(find, packer, layer, weights.attention);
   packer.add(router_matrix(find, "router", layer), &weights.router);

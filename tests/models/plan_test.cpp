@@ -59,6 +59,25 @@ TEST(Plan, CountsBothFormsOfLatentAttention) {
             matrices + static_cast<std::size_t>(info.n_layers) * stored_bytes * 16 / 40);
 }
 
+// Every matrix but the embedding and the output, and as many experts as a token has.
+TEST(Plan, CountsTheMultiplyAddsOfAPromptsToken) {
+  for (const char* model : {"transformers/models/llama_gqa", "moe/models/qwen2moe", "deepseek/models/tiny-v3"}) {
+    SCOPED_TRACE(model);
+    const Checkpoint checkpoint = Checkpoint::open(fs::path(MOEBOX_TEST_DIR "/golden") / model);
+    const ModelInfo info = plan_model(checkpoint)->info();
+    std::int64_t expected = 0;
+    for (const TensorView& tensor : checkpoint.tensors()) {
+      const auto has = [&](const std::string& part) { return tensor.name.find(part) != std::string::npos; };
+      if (tensor.rank != 2 || has("embed_tokens") || has("lm_head") || has("shared_expert_gate")) continue;
+      if (has("layers." + std::to_string(info.n_layers) + ".")) continue;  // predicts further tokens
+      expected += has(".experts.0.") ? tensor.n_elements() * info.moe.top_k
+                  : has(".experts.") ? 0
+                                     : tensor.n_elements();
+    }
+    EXPECT_EQ(info.products_per_prompt_token, expected);
+  }
+}
+
 // A gate's own attention is read by every token: the model without it reads less, by its three matrices of 24 x 32.
 TEST(Plan, CountsWhatATokenReadsOfAGateAttention) {
   test::EditedFolder folder(std::filesystem::path(MOEBOX_TEST_DIR "/golden/moe/models/qwen3moe_attention"));
