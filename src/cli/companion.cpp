@@ -37,6 +37,7 @@ constexpr std::array table = {
               .actions = "",
               .examples = "moebox train recipe.toml\n"
                           "moebox train recipe.toml --check\n"
+                          "moebox train recipe.toml --resume\n"
                           "moebox train --help",
               .build = "make train"},
 };

@@ -2,17 +2,19 @@
 
 #include <cmath>
 
+#include "base/error.h"
 #include "train/cpu_compute.h"
 #include "train/ops/optimiser.h"
 
 namespace moebox::train {
 
 AdamW::AdamW(const WeightSet& weights, const AdamWOptions& options)
-    : options_(options), groups_{{options.weight_decay, {}, {}, {}, {}}, {0.0, {}, {}, {}, {}}} {
+    : options_(options), groups_{{options.weight_decay, {}, {}, {}, {}, {}}, {0.0, {}, {}, {}, {}, {}}} {
   const at::NoGradGuard no_gradient;
   for (const Weight& weight : weights.all()) {
     if (weight.kind == WeightKind::statistic) continue;
     Group& group = groups_[weight.kind == WeightKind::matrix ? 0 : 1];
+    group.names.push_back(weight.parts.front().name);
     group.weights.push_back(weight.values);
     group.means.push_back(at::zeros_like(weight.values));
     group.squares.push_back(at::zeros_like(weight.values));
@@ -51,6 +53,32 @@ void AdamW::step(double learning_rate, double gradient_scale) {
 void AdamW::clear_gradients() {
   for (Group& group : groups_)
     for (Tensor& weight : group.weights) weight.mutable_grad().reset();
+}
+
+std::vector<NamedTensor> AdamW::state() const {
+  std::vector<NamedTensor> state;
+  for (const Group& group : groups_)
+    for (std::size_t i = 0; i < group.names.size(); ++i) {
+      state.push_back({"mean/" + group.names[i], group.means[i]});
+      state.push_back({"square/" + group.names[i], group.squares[i]});
+    }
+  return state;
+}
+
+std::vector<std::int64_t> AdamW::counts() const {
+  std::vector<std::int64_t> counts;
+  for (const Group& group : groups_) counts.insert(counts.end(), group.steps.begin(), group.steps.end());
+  counts.push_back(n_steps_);
+  return counts;
+}
+
+void AdamW::set_counts(const std::vector<std::int64_t>& counts) {
+  if (counts.size() != groups_[0].steps.size() + groups_[1].steps.size() + 1)
+    throw Error(ErrorKind::invalid_file, "the optimizer's counts are of another model", "optimizer_steps");
+  std::size_t at = 0;
+  for (Group& group : groups_)
+    for (std::int64_t& steps : group.steps) steps = counts[at++];
+  n_steps_ = counts[at];
 }
 
 double gradient_norm(const WeightSet& weights) {

@@ -24,9 +24,17 @@ class AdamW {
   void clear_gradients();
   std::int64_t n_steps() const noexcept { return n_steps_; }
 
+  /// Moments, for checkpoints: whoever writes into them changes this object.
+  std::vector<NamedTensor> state() const;
+  /// How often each weight was stepped, in the order of the moments, then how often all were.
+  std::vector<std::int64_t> counts() const;
+  /// Throws Error(invalid_file) for counts of another model.
+  void set_counts(const std::vector<std::int64_t>& counts);
+
  private:
   struct Group {
     double weight_decay;
+    std::vector<std::string> names;
     std::vector<Tensor> weights, means, squares;
     std::vector<std::int64_t> steps;
   };

@@ -33,6 +33,8 @@ class LoaderBatches : public BatchSource {
     batch.documents = rows_of(loaded, loaded.documents, at::kInt);
     return batch;
   }
+  std::string save() const override { return loader_.save(); }
+  void restore(const std::string& state) override { loader_.restore(state); }
   std::int64_t vocabulary_size() const override { return dataset_->vocabulary_size(); }
   std::int64_t n_tokens() const override { return dataset_->n_tokens(); }
   std::string digest() const override { return dataset_->digest(); }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <fmt/core.h>
+#include <nlohmann/json.hpp>
 #include <toml++/toml.h>
 
 #include "base/error.h"
@@ -43,8 +44,11 @@ std::string kind_of(const toml::node& node) {
 /// One table of the recipe. Every key that is asked for is known; finish() refuses all others.
 class Section {
  public:
-  Section(const toml::table& recipe, std::string name, const fs::path& file)
-      : name_(std::move(name)), file_(file), table_(name_.empty() ? &recipe : recipe[name_].as_table()) {
+  Section(const toml::table& recipe, std::string name, const fs::path& file, std::map<std::string, std::string>& values)
+      : name_(std::move(name)),
+        file_(file),
+        values_(values),
+        table_(name_.empty() ? &recipe : recipe[name_].as_table()) {
     if (table_ == nullptr && recipe.contains(name_))
       refuse(name_, *recipe.get(name_), "expected a table, [" + name_ + "], found " + kind_of(*recipe.get(name_)));
   }
@@ -57,10 +61,12 @@ class Section {
       value = node->as_string()->get();
       if (value.empty()) refuse(key, *node, "expected a text, found an empty one");
     }
+    note(key, value);
   }
   void path(const char* key, fs::path& value) {
     std::string written;
     text(key, written);
+    values_.erase(full_name(key));  // what lies there counts, not where
     if (!written.empty()) value = file_.parent_path() / written;
   }
   void flag(const char* key, bool& value) {
@@ -68,6 +74,7 @@ class Section {
       if (!node->is_boolean()) refuse_type(key, *node, "true or false");
       value = node->as_boolean()->get();
     }
+    note(key, value);
   }
   template <class T>
   void integer(const char* key, T& value, std::int64_t low, std::int64_t high) {
@@ -78,6 +85,7 @@ class Section {
         refuse(key, *node, fmt::format("expected {} to {}, found {}", low, high, number));
       value = static_cast<T>(number);
     }
+    note(key, value);
   }
   template <class T>
   void number(const char* key, T& value, double low, double high) {
@@ -88,14 +96,19 @@ class Section {
         refuse(key, *node, fmt::format("expected {:g} to {:g}, found {:g}", low, high, found));
       value = static_cast<T>(found);
     }
+    note(key, value);
   }
   /// The place of the text among the choices.
   std::size_t choice(const char* key, const std::vector<std::string>& choices, std::size_t fallback) {
     const toml::node* node = find(key);
+    note(key, choices[fallback]);
     if (node == nullptr) return fallback;
     if (!node->is_string()) refuse_type(key, *node, "a text");
     const auto found = std::find(choices.begin(), choices.end(), node->as_string()->get());
-    if (found != choices.end()) return static_cast<std::size_t>(found - choices.begin());
+    if (found != choices.end()) {
+      note(key, *found);
+      return static_cast<std::size_t>(found - choices.begin());
+    }
     std::string list;
     for (const std::string& one : choices) list += (list.empty() ? "" : ", ") + one;
     refuse(key, *node, "expected one of " + list + ", found " + node->as_string()->get());
@@ -129,6 +142,11 @@ class Section {
     known_.insert(key);
     return table_ == nullptr ? nullptr : table_->get(key);
   }
+  std::string full_name(std::string_view key) const { return name_ + (name_.empty() ? "" : ".") + std::string(key); }
+  template <class T>
+  void note(const char* key, const T& value) {
+    values_[full_name(key)] = nlohmann::json(value).dump();
+  }
   std::string place(std::string_view key, int line) const {
     return fmt::format("{}{}: {}{}{}", file_.string(), line > 0 ? ":" + std::to_string(line) : "", name_,
                        name_.empty() ? "" : ".", key);
@@ -142,6 +160,7 @@ class Section {
 
   const std::string name_;
   const fs::path& file_;
+  std::map<std::string, std::string>& values_;
   const toml::table* table_;
   std::set<std::string> known_;
 };
@@ -220,7 +239,9 @@ OptimizerRecipe read_optimizer(Section section, Schedule& schedule) {
   section.number("epsilon", optimizer.epsilon, 1e-20, 1);
   section.number("weight_decay", optimizer.weight_decay, 0, 10);
   section.number("clip", optimizer.clip, 0, 1e9);
+  section.number("skip_above", optimizer.skip_above, 0, 1e9);
   section.integer("max_skipped", optimizer.max_skipped, 0, 1 << 20);
+  section.integer("max_returns", optimizer.max_returns, 0, 1000);
   section.finish();
   return optimizer;
 }
@@ -243,6 +264,16 @@ void read_schedule(Section section, Schedule& schedule) {
   if (schedule.warmup_steps + schedule.decay_steps > schedule.steps)
     section.conflict("decay_steps", fmt::format("expected at most {}, the steps behind the warm-up, found {}",
                                                 schedule.steps - schedule.warmup_steps, schedule.decay_steps));
+}
+
+CheckpointRecipe read_checkpoint(Section section) {
+  CheckpointRecipe checkpoint;
+  section.integer("every_steps", checkpoint.every_steps, 0, most);
+  section.number("every_minutes", checkpoint.every_minutes, 0, 1e6);
+  section.integer("keep", checkpoint.keep, 1, 1 << 20);
+  section.integer("digest_every", checkpoint.digest_every, 1, most);
+  section.finish();
+  return checkpoint;
 }
 
 OutputRecipe read_output(Section section) {
@@ -271,18 +302,22 @@ Recipe parse_recipe(const std::string& text, const fs::path& file) {
                 fmt::format("{}:{}", file.string(), error.source().begin.line), "a recipe is a TOML file");
   }
   Recipe recipe;
-  Section top(table, "", file);
-  for (const char* name : {"model", "data", "loss", "budget", "optimizer", "schedule", "output"}) top.know(name);
+  recipe.file = file;
+  recipe.text = text;
+  Section top(table, "", file, recipe.values);
+  for (const char* name : {"model", "data", "loss", "budget", "optimizer", "schedule", "checkpoint", "output"})
+    top.know(name);
   recipe.bf16 = top.choice("products", {"f32", "bf16"}, 0) == 1;
   top.integer("threads", recipe.threads, 0, 4096);
   top.finish();
-  recipe.model = read_model(Section(table, "model", file));
-  recipe.data = read_data(Section(table, "data", file));
-  recipe.loss = read_loss(Section(table, "loss", file), recipe.model.further_tokens);
-  recipe.budget = read_budget(Section(table, "budget", file));
-  recipe.optimizer = read_optimizer(Section(table, "optimizer", file), recipe.schedule);
-  read_schedule(Section(table, "schedule", file), recipe.schedule);
-  recipe.output = read_output(Section(table, "output", file));
+  recipe.model = read_model(Section(table, "model", file, recipe.values));
+  recipe.data = read_data(Section(table, "data", file, recipe.values));
+  recipe.loss = read_loss(Section(table, "loss", file, recipe.values), recipe.model.further_tokens);
+  recipe.budget = read_budget(Section(table, "budget", file, recipe.values));
+  recipe.optimizer = read_optimizer(Section(table, "optimizer", file, recipe.values), recipe.schedule);
+  read_schedule(Section(table, "schedule", file, recipe.values), recipe.schedule);
+  recipe.checkpoint = read_checkpoint(Section(table, "checkpoint", file, recipe.values));
+  recipe.output = read_output(Section(table, "output", file, recipe.values));
   return recipe;
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 
 #include "routing/budget.h"
@@ -38,8 +39,17 @@ struct LossRecipe {
 
 struct OptimizerRecipe {
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.1;
-  double clip = 1.0;     // longest gradient; 0: any
-  int max_skipped = 10;  // steps one behind the other without a finite gradient; then training ends
+  double clip = 1.0;        // longest gradient; 0: any
+  double skip_above = 0.0;  // a step with a longer gradient is skipped; 0: any
+  int max_skipped = 10;     // steps in a row; then the run goes back to a checkpoint
+  int max_returns = 3;      // so often; then training ends
+};
+
+struct CheckpointRecipe {
+  std::int64_t every_steps = 0;    // 0: not by steps
+  double every_minutes = 15;       // 0: not by time
+  int keep = 2;                    // newest ones that stay
+  std::int64_t digest_every = 10;  // steps between digests of all weights in the log
 };
 
 struct OutputRecipe {
@@ -56,9 +66,15 @@ struct Recipe {
   RoutingBudget budget;
   OptimizerRecipe optimizer;
   Schedule schedule;  // the number of steps is in it
+  CheckpointRecipe checkpoint;
   OutputRecipe output;
   bool bf16 = false;  // type of the products
   int threads = 0;    // 0: all processors
+
+  std::filesystem::path file;  // where it was read, and its text: what can be checked, and done again, later
+  std::string text;
+  /// Every key that is no path, with its value as JSON, defaults included: "schedule.steps" -> "100".
+  std::map<std::string, std::string> values;
 };
 
 /// Throws Error(invalid_argument) that names the key, its line, and what it could be: for an unknown key, another type,

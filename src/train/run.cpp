@@ -1,9 +1,15 @@
 #include "train/run.h"
 
-#include <chrono>
+#include <algorithm>
 #include <system_error>
+#include <utility>
+
+#include <fmt/core.h>
 
 #include "base/error.h"
+#include "data/digest.h"
+#include "io/json_file.h"
+#include "io/output_file.h"
 #include "train/export.h"
 #include "train/initial_weights.h"
 
@@ -13,11 +19,12 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* log_name = "train.log.jsonl";
+constexpr const char* recipe_name = "recipe.json";
 
 /// A run never writes into another one's folder.
 void check_output(const fs::path& folder) {
   std::error_code error;
-  for (const char* name : {log_name, "model", "model.gguf"})
+  for (const char* name : {log_name, "checkpoints", "model", "model.gguf"})
     if (fs::exists(folder / name, error))
       throw Error(ErrorKind::invalid_argument, "another run has been here: it holds " + std::string(name),
                   "output.folder: " + folder.string(), "take a new folder, or move the old one away");
@@ -59,6 +66,7 @@ TrainerOptions options_of(const Recipe& recipe) {
   options.accumulate = recipe.data.accumulate;
   options.clip = recipe.optimizer.clip;
   options.bias_rate = recipe.loss.bias_rate;
+  options.skip_above = recipe.optimizer.skip_above;
   options.max_skipped = recipe.optimizer.max_skipped;
   return options;
 }
@@ -102,11 +110,51 @@ nlohmann::ordered_json log_head(const Recipe& recipe, const RunPlan& plan, const
             {"max_experts", recipe.budget.max_experts}}}};
 }
 
+/// Keys that change nothing of what is learnt, and may change when a run goes on.
+bool is_harmless(const std::string& key) {
+  return key.starts_with("output.") || key == "checkpoint.every_steps" || key == "checkpoint.every_minutes" ||
+         key == "checkpoint.keep" || key == "optimizer.max_returns";
+}
+
+void check_same_recipe(const nlohmann::json& then, const std::map<std::string, std::string>& now) {
+  std::string differ;
+  for (const auto& [key, value] : now) {
+    const std::string found = then.contains(key) ? then.at(key).get<std::string>() : "nothing";
+    if (found != value && !is_harmless(key)) differ += fmt::format("; {} is {}, was {}", key, value, found);
+  }
+  for (const auto& [key, value] : then.items())
+    if (!now.contains(key) && !is_harmless(key)) differ += fmt::format("; {} was {}", key, value.get<std::string>());
+  if (!differ.empty())
+    throw Error(ErrorKind::invalid_argument, "the recipe is not the one that the run was begun with" + differ, "",
+                "put it back, or begin a new run with [model] checkpoint");
+}
+
+/// Of everything that a batch says.
+std::string digest_of(const Batch& batch) {
+  data::Hasher digest;
+  for (const Tensor& part : {batch.tokens, batch.targets, batch.documents}) {
+    if (!part.defined()) continue;
+    const Tensor values = part.cpu().contiguous();
+    digest.add_number(static_cast<std::uint64_t>(values.numel()));
+    digest.add(std::span(static_cast<const std::byte*>(values.const_data_ptr()), values.nbytes()));
+  }
+  return data::hex(digest.finish());
+}
+
+/// What the recipe was, and where: moebox verify needs no other file to do a step again.
+void write_recipe(const Recipe& recipe) {
+  const nlohmann::ordered_json json = {{"file", recipe.file.string()}, {"text", recipe.text}};
+  const std::string text = json.dump(1) + "\n";
+  OutputFile file(recipe.output.folder / recipe_name, true);
+  file.write(std::as_bytes(std::span(text)));
+  file.commit();
+}
+
 }  // namespace
 
-TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> source)
-    : recipe_(recipe), source_(std::move(source)) {
-  check_output(recipe.output.folder);
+TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> source, RunMode mode)
+    : recipe_(recipe), mode_(mode), source_(std::move(source)), store_(recipe.output.folder / "checkpoints") {
+  if (mode == RunMode::fresh) check_output(recipe.output.folder);
   check_tokenizer(recipe.model.tokenizer);
   plan_.from_checkpoint = recipe.model.config.empty();
   const Checkpoint checkpoint =
@@ -129,23 +177,211 @@ TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> sour
   plan_.bf16 = recipe.bf16;
 }
 
+TrainingRun::~TrainingRun() {
+  if (writer_.joinable()) writer_.join();
+}
+
 void TrainingRun::begin() {
   const fs::path& folder = recipe_.output.folder;
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) throw Error(ErrorKind::io, error.message(), "output.folder: " + folder.string());
+  last_checkpoint_ = std::chrono::steady_clock::now();
+  if (mode_ == RunMode::resumed) resume();
+  if (log_ != nullptr) return;
+  write_recipe(recipe_);
   log_ = std::make_unique<RunLog>(folder / log_name, log_head(recipe_, plan_, *source_, model_->config()));
+}
+
+void TrainingRun::resume() {
+  const fs::path log = recipe_.output.folder / log_name;
+  std::vector<std::int64_t> steps = store_.steps();
+  for (; !steps.empty(); steps.pop_back()) {
+    const std::int64_t step = steps.back();
+    LogPosition end;
+    try {
+      const nlohmann::json facts = store_.check(step);
+      end = walk_log(log, step);
+      if (end.step != step || facts.at("link") != end.link)
+        throw Error(ErrorKind::invalid_file, "the log does not lead to this checkpoint", log.string());
+    } catch (const Error& problem) {
+      notes_.push_back(
+          fmt::format("the checkpoint of step {} is left out: {}: {}", step, problem.where(), problem.what()));
+      continue;
+    }
+    load(step);
+    store_.remove_after(step);
+    log_ = std::make_unique<RunLog>(log, end);
+    notes_.push_back(fmt::format("goes on behind step {}", step));
+    return;
+  }
+  std::error_code error;
+  if (fs::exists(recipe_.output.folder / "model", error))
+    throw Error(ErrorKind::not_found, "the run has a model, and no sound checkpoint to go on from",
+                recipe_.output.folder.string(), "begin a new run with [model] checkpoint = its model");
+  notes_.push_back("there is no sound checkpoint: the run begins anew");
+}
+
+void TrainingRun::load(std::int64_t step) {
+  // Refused before anything is changed.
+  check_same_recipe(store_.check(step).at("recipe"), recipe_.values);
+  take_facts(store_.read(step, trainer_->state()));
+}
+
+nlohmann::ordered_json TrainingRun::learn(StepReport& report) {
+  const Batch batch = source_->next();
+  ++n_batches_;
+  report = trainer_->step(batch);
+  nlohmann::ordered_json content = step_content(report);
+  content["rows"] = digest_of(batch);
+  if (left_out_ > 0) content["left_out"] = left_out_;
+  left_out_ = 0;
+  if (report.step % recipe_.checkpoint.digest_every == 0 || done()) content["weights"] = model_->weights().digest();
+  return content;
 }
 
 StepReport TrainingRun::step() {
   using Clock = std::chrono::steady_clock;
   const auto start = Clock::now();
-  const StepReport report = trainer_->step(source_->next());
-  log_->write(report, std::chrono::duration<double>(Clock::now() - start).count());
+  StepReport report;
+  const nlohmann::ordered_json content = learn(report);
+  log_->write(content, std::chrono::duration<double>(Clock::now() - start).count());
+  if (trainer_->is_stuck()) {
+    go_back();
+  } else if (is_checkpoint_due(report.step)) {
+    start_checkpoint();
+  }
   return report;
 }
 
+ReplayedStep TrainingRun::replay(std::int64_t left_out) {
+  for (; left_out_ < left_out; ++left_out_, ++n_batches_) source_->next();
+  StepReport report;
+  ReplayedStep step;
+  step.content = learn(report);
+  step.weights = model_->weights().digest();
+  return step;
+}
+
+void TrainingRun::go_back() {
+  finish_checkpoint();
+  const Error stuck(ErrorKind::resource,
+                    fmt::format("{} steps in a row had a loss or a gradient that is no finite number, or too long",
+                                trainer_->n_skipped_in_a_row()),
+                    fmt::format("step {}", n_done()), "a lower optimizer.learning_rate or a longer warm-up may help");
+  if (n_returns_ >= recipe_.optimizer.max_returns) throw stuck;
+  const std::int64_t from = n_done(), n_batches = n_batches_, n_returns = n_returns_ + 1;
+  std::vector<std::int64_t> steps = store_.steps();
+  for (; !steps.empty(); steps.pop_back()) {
+    const std::int64_t step = steps.back();
+    std::string cursor = source_->save();  // the data that did it are not taken again
+    try {
+      const nlohmann::json facts = store_.check(step);
+      if (facts.at("skipped_in_a_row") != 0) continue;  // it was going wrong already
+      take_facts(store_.read(step, trainer_->state()));
+    } catch (const Error& problem) {
+      notes_.push_back(
+          fmt::format("the checkpoint of step {} is left out: {}: {}", step, problem.where(), problem.what()));
+      continue;
+    }
+    source_->restore(cursor);
+    left_out_ += n_batches - n_batches_;
+    n_batches_ = n_batches;
+    n_returns_ = n_returns;
+    store_.remove_after(step);
+    const fs::path log = recipe_.output.folder / log_name;
+    log_ = nullptr;
+    log_ = std::make_unique<RunLog>(log, walk_log(log, step));
+    notes_.push_back(fmt::format("{} in step {}: back to the checkpoint of step {}, with other data ({} of {} times)",
+                                 stuck.message(), from, step, n_returns_, recipe_.optimizer.max_returns));
+    return;
+  }
+  throw stuck;
+}
+
+Snapshot TrainingRun::snapshot() const {
+  const TrainerCounters counters = trainer_->counters();
+  Snapshot snapshot;
+  snapshot.step = counters.n_done;
+  snapshot.facts = {{"step_done", counters.n_done},
+                    {"skipped", counters.n_skipped},
+                    {"skipped_in_a_row", counters.n_skipped_in_a_row},
+                    {"returns", n_returns_},
+                    {"batches", n_batches_},
+                    {"left_out", left_out_},
+                    {"learning_rate", recipe_.schedule.rate(std::max<std::int64_t>(0, counters.n_done - 1))},
+                    {"optimizer_steps", counters.optimizer_steps},
+                    {"random", nullptr},  // but for the order of the data nothing is drawn after the first step
+                    {"data", source_->save()},
+                    {"recipe", recipe_.values},
+                    {"threads", plan_.threads},
+                    {"link", log_->link()},
+                    {"weights", model_->weights().digest()}};
+  snapshot.tensors = trainer_->state();
+  return snapshot;
+}
+
+void TrainingRun::take_facts(const nlohmann::json& facts) {
+  try {
+    trainer_->set_counters({.n_done = facts.at("step_done"),
+                            .n_skipped = facts.at("skipped"),
+                            .n_skipped_in_a_row = facts.at("skipped_in_a_row"),
+                            .optimizer_steps = facts.at("optimizer_steps")});
+    source_->restore(facts.at("data").get<std::string>());
+    n_returns_ = facts.at("returns");
+    n_batches_ = facts.at("batches");
+    left_out_ = facts.at("left_out");
+    if (const int threads = facts.at("threads"); threads != plan_.threads)
+      notes_.push_back(fmt::format("the run was begun with {} threads and goes on with {}: bits may differ", threads,
+                                   plan_.threads));
+  } catch (const nlohmann::json::exception& problem) {
+    throw Error(ErrorKind::invalid_file, problem.what(), "the checkpoint's facts");
+  }
+}
+
+bool TrainingRun::is_checkpoint_due(std::int64_t step) const {
+  const CheckpointRecipe& when = recipe_.checkpoint;
+  if (when.every_steps > 0 && step % when.every_steps == 0) return true;
+  const std::chrono::duration<double> since = std::chrono::steady_clock::now() - last_checkpoint_;
+  return when.every_minutes > 0 && since.count() >= when.every_minutes * 60;
+}
+
+void TrainingRun::start_checkpoint() {
+  finish_checkpoint();
+  last_checkpoint_ = std::chrono::steady_clock::now();
+  // The copy is what the writer has; the next step changes the original.
+  auto copy = std::make_shared<Snapshot>(snapshot());
+  for (NamedTensor& tensor : copy->tensors)
+    tensor.values = tensor.values.to(at::kCPU, at::kFloat, false, /*copy=*/true);
+  writer_ = std::thread([this, copy] {
+    try {
+      RunLog::make_durable(recipe_.output.folder / log_name);
+      store_.write(*copy);
+      store_.keep_newest(recipe_.checkpoint.keep);
+    } catch (const std::exception& problem) {
+      const auto* error = dynamic_cast<const Error*>(&problem);
+      writer_problem_ = fmt::format("the checkpoint of step {} could not be written: {}{}; older ones are as they were",
+                                    copy->step, error != nullptr ? error->where() + ": " : "", problem.what());
+    }
+  });
+}
+
+bool TrainingRun::finish_checkpoint() {
+  if (writer_.joinable()) writer_.join();
+  if (writer_problem_.empty()) return true;
+  notes_.push_back(std::exchange(writer_problem_, {}));
+  return false;
+}
+
+bool TrainingRun::checkpoint() {
+  start_checkpoint();
+  return finish_checkpoint();
+}
+
+std::vector<std::string> TrainingRun::take_notes() { return std::exchange(notes_, {}); }
+
 fs::path TrainingRun::save() {
+  finish_checkpoint();
   const fs::path folder = recipe_.output.folder / "model";
   export_folder(*model_, folder,
                 {.bf16 = recipe_.output.bf16, .tokenizer = tokenizer_folder(recipe_.model), .replace = true});

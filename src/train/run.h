@@ -2,12 +2,16 @@
 // progress or stops it asks between steps.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "train/batch_source.h"
+#include "train/checkpoint_store.h"
 #include "train/recipe.h"
 #include "train/run_log.h"
 #include "train/trainer.h"
@@ -26,32 +30,77 @@ struct RunPlan {
   bool from_checkpoint = false;
 };
 
+enum class RunMode {
+  fresh,    // in a folder where no run has been
+  resumed,  // from the newest sound checkpoint; where there is none, from the beginning
+  replayed  // nothing is written
+};
+
+/// One step done again: what its line of the log should say.
+struct ReplayedStep {
+  nlohmann::ordered_json content;
+  std::string weights;  // their digest afterwards
+};
+
 class TrainingRun {
  public:
   /// Checks the output folder, the model's sizes against the data, and everything else that can be known, before it
   /// loads or draws weights. Throws Error.
-  TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> source);
+  TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> source, RunMode mode = RunMode::fresh);
+  ~TrainingRun();
+  TrainingRun(const TrainingRun&) = delete;
+  TrainingRun& operator=(const TrainingRun&) = delete;
 
   const RunPlan& plan() const noexcept { return plan_; }
   const Model& model() const noexcept { return *model_; }
   bool done() const noexcept { return trainer_->done(); }
+  std::int64_t n_done() const noexcept { return trainer_->n_done(); }
   std::int64_t n_skipped() const noexcept { return trainer_->n_skipped(); }
 
-  /// Makes the output folder and the log. Before the first step.
+  /// Makes the output folder and the log, or goes on in them. Before the first step. Throws Error; a recipe that is not
+  /// the one the checkpoint was made by is refused with the keys that differ.
   void begin();
-  /// One step, logged. Throws Error.
+  /// One step, logged; then a checkpoint where one is due, which is written beside the next steps. When too many steps
+  /// in a row had to be skipped, the run goes back to a checkpoint, with other data. Throws Error.
   StepReport step();
+  /// A checkpoint of now, on the disk when this returns. False where it could not be written: the notes say why.
+  bool checkpoint();
+  /// What a person should know, since the last call: where it went on, damaged checkpoints, a full disk.
+  std::vector<std::string> take_notes();
   /// Writes OUTPUT/model, and OUTPUT/model.gguf where the recipe asks for one; both replace what a save before wrote.
   /// Returns the folder.
   std::filesystem::path save();
 
+  /// Of a replayed run: takes the state of this checkpoint; without it a replay begins with step 1. Throws Error.
+  void load(std::int64_t step);
+  /// Of a replayed run: leaves out so many batches, and does a step.
+  ReplayedStep replay(std::int64_t left_out);
+
  private:
+  void resume();
+  void go_back();
+  nlohmann::ordered_json learn(StepReport& report);
+  Snapshot snapshot() const;
+  void take_facts(const nlohmann::json& facts);
+  bool is_checkpoint_due(std::int64_t step) const;
+  void start_checkpoint();
+  bool finish_checkpoint();
+
   Recipe recipe_;
+  const RunMode mode_;
   std::unique_ptr<BatchSource> source_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<Trainer> trainer_;
   std::unique_ptr<RunLog> log_;
+  const CheckpointStore store_;
   RunPlan plan_;
+  std::int64_t n_batches_ = 0;  // taken, those that were left out included
+  std::int64_t left_out_ = 0;   // before the next step's
+  std::int64_t n_returns_ = 0;
+  std::vector<std::string> notes_;
+  std::chrono::steady_clock::time_point last_checkpoint_;
+  std::thread writer_;
+  std::string writer_problem_;  // the writer's until it has ended
 };
 
 }  // namespace moebox::train

@@ -78,17 +78,13 @@ StepReport Trainer::step(const Batch& batch) {
   for (std::int64_t first = 0; first < batch.n_sequences(); first += n)
     learn_part(part_of_batch(batch, first, n), whole, report);
   report.gradient_norm = gradient_norm(model_.weights());
-  report.skipped = !std::isfinite(report.gradient_norm) || !std::isfinite(report.loss);
+  report.skipped = !std::isfinite(report.gradient_norm) || !std::isfinite(report.loss) ||
+                   (options_.skip_above > 0 && report.gradient_norm > options_.skip_above);
   ++n_done_;
   if (report.skipped) {
     ++n_skipped_;
     optimizer_.clear_gradients();
-    if (++n_skipped_in_a_row_ > options_.max_skipped)
-      throw Error(ErrorKind::resource,
-                  std::to_string(n_skipped_in_a_row_) +
-                      " steps in a row had a loss or a gradient that is no finite number: this does not recover",
-                  "step " + std::to_string(report.step),
-                  "a lower optimizer.learning_rate or a longer warm-up may help");
+    ++n_skipped_in_a_row_;
     return report;
   }
   n_skipped_in_a_row_ = 0;
@@ -97,6 +93,28 @@ StepReport Trainer::step(const Batch& batch) {
   optimizer_.clear_gradients();
   move_biases(report);
   return report;
+}
+
+std::vector<NamedTensor> Trainer::state() const {
+  std::vector<NamedTensor> state;
+  for (const Weight& weight : model_.weights().all())
+    state.push_back({"weight/" + weight.parts.front().name, weight.values.detach()});
+  for (NamedTensor& moment : optimizer_.state()) state.push_back(std::move(moment));
+  return state;
+}
+
+TrainerCounters Trainer::counters() const {
+  return {.n_done = n_done_,
+          .n_skipped = n_skipped_,
+          .n_skipped_in_a_row = n_skipped_in_a_row_,
+          .optimizer_steps = optimizer_.counts()};
+}
+
+void Trainer::set_counters(const TrainerCounters& counters) {
+  optimizer_.set_counts(counters.optimizer_steps);
+  n_done_ = counters.n_done;
+  n_skipped_ = counters.n_skipped;
+  n_skipped_in_a_row_ = counters.n_skipped_in_a_row;
 }
 
 }  // namespace moebox::train

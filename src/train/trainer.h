@@ -19,7 +19,8 @@ struct TrainerOptions {
   std::int64_t accumulate = 1;  // parts that a batch's sequences are taken in; they divide it
   double clip = 1.0;            // longest gradient; 0: any
   double bias_rate = 0.0;       // step of the gates' correction bias; 0: it stays
-  int max_skipped = 10;         // steps in a row without a finite gradient
+  double skip_above = 0.0;      // longest gradient of a step that is not skipped; 0: any that is finite
+  int max_skipped = 10;         // steps in a row that may be skipped
 };
 
 /// Of one layer with experts, in one step.
@@ -37,8 +38,14 @@ struct StepReport {
   double balance = 0, z = 0;    // 0 without experts
   double gradient_norm = 0;     // before clipping
   double learning_rate = 0;
-  bool skipped = false;  // loss or gradient was not finite: nothing was changed
+  bool skipped = false;  // loss or gradient was not finite, or too long: nothing was changed
   std::vector<LayerLoad> loads;
+};
+
+/// What the next step depends on besides weights and moments.
+struct TrainerCounters {
+  std::int64_t n_done = 0, n_skipped = 0, n_skipped_in_a_row = 0;
+  std::vector<std::int64_t> optimizer_steps;
 };
 
 class Trainer {
@@ -47,11 +54,20 @@ class Trainer {
   Trainer(const Model& model, const TrainerOptions& options);
 
   /// Learns from `batch`. Throws Error(invalid_argument) for a batch that is none, or whose sequences cannot be taken
-  /// in so many parts; Error(resource) when max_skipped steps in a row had to be skipped.
+  /// in so many parts.
   StepReport step(const Batch& batch);
+  /// More than max_skipped steps in a row had to be skipped: this does not recover by itself.
+  bool is_stuck() const noexcept { return n_skipped_in_a_row_ > options_.max_skipped; }
+  std::int64_t n_skipped_in_a_row() const noexcept { return n_skipped_in_a_row_; }
   bool done() const noexcept { return n_done_ >= options_.schedule.steps; }
   std::int64_t n_done() const noexcept { return n_done_; }
   std::int64_t n_skipped() const noexcept { return n_skipped_; }
+
+  /// Weights and moments; whoever writes into them changes model and trainer.
+  std::vector<NamedTensor> state() const;
+  TrainerCounters counters() const;
+  /// Throws Error(invalid_file) for those of another model.
+  void set_counters(const TrainerCounters& counters);
 
  private:
   void learn_part(const Batch& part, const BatchCounts& whole, StepReport& report);
@@ -62,7 +78,7 @@ class Trainer {
   AdamW optimizer_;
   std::vector<Tensor> biases_;  // of the layers with experts, as routing has them; undefined: none
   std::int64_t n_done_ = 0, n_skipped_ = 0;
-  int n_skipped_in_a_row_ = 0;
+  std::int64_t n_skipped_in_a_row_ = 0;
 };
 
 }  // namespace moebox::train

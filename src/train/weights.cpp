@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "data/digest.h"
 
 namespace moebox::train {
 namespace {
@@ -71,6 +72,26 @@ std::int64_t WeightSet::n_parameters() const {
   std::int64_t n = 0;
   for (const Weight& weight : weights_) n += weight.values.numel();
   return n;
+}
+
+std::string WeightSet::digest() const {
+  constexpr std::size_t piece_bytes = std::size_t{1} << 20;
+  std::vector<Tensor> held;  // copies from an accelerator live as long as their pieces
+  std::vector<std::span<const std::byte>> pieces;
+  for (const Weight& weight : weights_) {
+    held.push_back(weight.values.detach().cpu().contiguous());
+    const std::span bytes(static_cast<const std::byte*>(held.back().const_data_ptr()), held.back().nbytes());
+    for (std::size_t at = 0; at < bytes.size(); at += piece_bytes)
+      pieces.push_back(bytes.subspan(at, std::min(piece_bytes, bytes.size() - at)));
+  }
+  std::vector<data::Digest> digests(pieces.size());
+  at::parallel_for(0, static_cast<std::int64_t>(pieces.size()), 1, [&](std::int64_t first, std::int64_t last) {
+    for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i)
+      digests[i] = data::digest_of(pieces[i]);
+  });
+  data::Hasher whole;
+  for (const data::Digest& digest : digests) whole.add(std::as_bytes(std::span(digest)));
+  return data::hex(whole.finish());
 }
 
 std::int64_t WeightSet::n_active(int n_layers, int n_experts, int top_k, bool tied_embeddings) const {

@@ -37,6 +37,12 @@ struct Weight {
   std::vector<WeightPart> parts;  // by role, then by expert
 };
 
+/// A tensor of a checkpoint. It shares the memory of what it is a copy of, unless it was cloned.
+struct NamedTensor {
+  std::string name;
+  Tensor values;  // float32
+};
+
 /// The part's rows of `whole`, which has the weight's shape (values, gradient, a moment): a view.
 Tensor part_of(const Tensor& whole, const WeightPart& part);
 
@@ -55,6 +61,8 @@ class WeightSet {
   /// Those that have a gradient.
   std::vector<Tensor> trained() const;
   std::int64_t n_parameters() const;
+  /// 64 hexadecimal digits that change with any bit of any weight: BLAKE2b of the digests of pieces of one MiB.
+  std::string digest() const;
   /// Of the first `n_layers` layers and the output matrix, what one token multiplies: of the experts those that it
   /// chooses, of the embedding nothing, unless it is the output matrix as well.
   std::int64_t n_active(int n_layers, int n_experts, int top_k, bool tied_embeddings) const;

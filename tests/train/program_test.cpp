@@ -1,80 +1,18 @@
 // The program moebox-train on a data set: what it says, what it leaves, Ctrl-C, and what it refuses.
-#include <array>
 #include <csignal>
-#include <cstdio>
 #include <filesystem>
-#include <fstream>
 
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/error.h"
-#include "data/data_testing.h"
 #include "train/loader_batches.h"
-#include "train/train_testing.h"
+#include "train/program_testing.h"
 
 namespace moebox::train::test {
 namespace {
 
 namespace fs = std::filesystem;
-
-class TrainProgram : public ::testing::Test {
- protected:
-  TrainProgram() : folder_(fs::temp_directory_path() / ("moebox_train_program_" + std::to_string(::getpid()))) {
-    fs::create_directories(folder_ / "shards");
-    std::vector<moebox::test::TestDocument> documents = moebox::test::documents_of({40, 25, 60, 33, 50, 41, 28}, 96);
-    documents[1].mask.assign(documents[1].ids.size(), 0);  // nothing of it is to be learnt
-    moebox::test::write_dataset(folder_ / "shards", {{"text", std::move(documents)}});
-    // The helper's vocabulary is of 1,000 tokens.
-    nlohmann::json config = read_json(golden_dir() / "train/models/deepseek_v3/config.json");
-    config["vocab_size"] = 1000;
-    std::ofstream(folder_ / "config.json") << config.dump();
-  }
-  ~TrainProgram() override { fs::remove_all(folder_); }
-
-  fs::path recipe(int steps, const std::string& more = "") const {
-    std::ofstream(folder_ / "recipe.toml") << "threads = 1\n"
-                                           << "[model]\nconfig = \"config.json\"\n"
-                                           << "[data]\nfolder = \"shards\"\nsequence_tokens = 32\nsequences = 4\n"
-                                           << "[optimizer]\nlearning_rate = 3e-3\n"
-                                           << "[schedule]\nsteps = " << steps << "\n"
-                                           << "[output]\nfolder = \"run\"\nlog_every = 1\n"
-                                           << more;
-    return folder_ / "recipe.toml";
-  }
-
-  /// The program's process; what it says goes to `said`.
-  pid_t start(std::vector<std::string> arguments) const {
-    arguments.insert(arguments.begin(), {MOEBOX_TRAIN_PROGRAM, "train"});
-    const pid_t child = ::fork();
-    if (child != 0) return child;
-    const int said = ::open((folder_ / "said").c_str(), O_CREAT | O_WRONLY | O_TRUNC, 0600);
-    ::dup2(said, STDOUT_FILENO);
-    ::dup2(said, STDERR_FILENO);
-    std::vector<char*> argv;
-    for (std::string& argument : arguments) argv.push_back(argument.data());
-    argv.push_back(nullptr);
-    ::execv(argv[0], argv.data());
-    ::_exit(127);
-  }
-  static int exit_code(pid_t process) {
-    int status = 0;
-    ::waitpid(process, &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-  }
-  int run(const std::vector<std::string>& arguments) const { return exit_code(start(arguments)); }
-  std::string said() const {
-    std::ifstream in(folder_ / "said");
-    return {std::istreambuf_iterator<char>(in), {}};
-  }
-  void expect_said(const std::string& part) const {
-    EXPECT_NE(said().find(part), std::string::npos) << part << " is not in\n" << said();
-  }
-
-  const fs::path folder_;
-};
 
 TEST_F(TrainProgram, TrainsByARecipe) {
   const std::string file = recipe(5).string();
@@ -98,7 +36,7 @@ TEST_F(TrainProgram, CtrlCSaves) {
   ::kill(process, SIGINT);
   EXPECT_EQ(exit_code(process), 130) << said();
   expect_said("stopped after step ");
-  expect_said("[model] checkpoint = ");
+  expect_said("to go on exactly: moebox train " + (folder_ / "recipe.toml").string() + " --resume");
   EXPECT_NO_THROW(make_model(Checkpoint::open(folder_ / "run/model"), {}));
 }
 

@@ -31,6 +31,8 @@ class Counting : public BatchSource {
     batch.targets = shifted(batch.tokens);
     return batch;
   }
+  std::string save() const override { return std::to_string(n_); }
+  void restore(const std::string& state) override { n_ = std::stoll(state); }
   std::int64_t vocabulary_size() const override { return vocabulary_; }
   std::int64_t n_tokens() const override { return 1000; }
   std::string digest() const override { return "counting"; }
@@ -53,9 +55,10 @@ class Runs : public ::testing::Test {
   }
   ~Runs() override { fs::remove_all(folder_); }
 
-  TrainingRun begin() const {
-    TrainingRun run(recipe_, std::make_unique<Counting>(recipe_.data.sequences, recipe_.data.sequence_tokens));
-    run.begin();
+  std::unique_ptr<TrainingRun> begin() const {
+    auto run = std::make_unique<TrainingRun>(
+        recipe_, std::make_unique<Counting>(recipe_.data.sequences, recipe_.data.sequence_tokens));
+    run->begin();
     return run;
   }
 
@@ -74,7 +77,8 @@ class Runs : public ::testing::Test {
 };
 
 TEST_F(Runs, LeaveALogAndAModelThatTheEngineReads) {
-  TrainingRun run = begin();
+  const auto begun = begin();
+  TrainingRun& run = *begun;
   EXPECT_EQ(run.plan().architecture, "deepseek_v3");
   EXPECT_EQ(run.plan().tokens_per_step, 64);
   EXPECT_EQ(run.plan().memory_bytes, run.plan().n_parameters * 16);
@@ -116,12 +120,14 @@ TEST_F(Runs, AreTheSameTwice) {
   recipe_.output.gguf.clear();
   std::vector<Tensor> first;
   {
-    TrainingRun run = begin();
+    const auto begun = begin();
+    TrainingRun& run = *begun;
     while (!run.done()) run.step();
     for (const Weight& weight : run.model().weights().all()) first.push_back(weight.values.detach().clone());
   }
   recipe_.output.folder = folder_ / "again";
-  TrainingRun run = begin();
+  const auto begun = begin();
+  TrainingRun& run = *begun;
   while (!run.done()) run.step();
   for (std::size_t i = 0; i < first.size(); ++i)
     EXPECT_TRUE(same_bits(first[i], run.model().weights().all()[i].values.detach()));
@@ -129,7 +135,8 @@ TEST_F(Runs, AreTheSameTwice) {
 
 TEST_F(Runs, GoOnFromWhatAnotherOneWrote) {
   {
-    TrainingRun run = begin();
+    const auto begun = begin();
+    TrainingRun& run = *begun;
     while (!run.done()) run.step();
     run.save();
   }
@@ -139,7 +146,8 @@ TEST_F(Runs, GoOnFromWhatAnotherOneWrote) {
     recipe_.model.checkpoint = folder_ / "run" / name;
     recipe_.output.folder = folder_ / (std::string("from_") + name);
     recipe_.output.gguf.clear();
-    TrainingRun run = begin();
+    const auto begun = begin();
+    TrainingRun& run = *begun;
     EXPECT_TRUE(run.plan().from_checkpoint);
     EXPECT_FALSE(run.step().skipped);
     // The checkpoint's own tokenizer goes along.

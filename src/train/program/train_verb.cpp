@@ -20,7 +20,7 @@ using Clock = std::chrono::steady_clock;
 
 struct TrainOptions {
   std::string recipe;
-  bool check = false;
+  bool check = false, resume = false;
 };
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
@@ -75,14 +75,29 @@ class Display {
   bool open_ = false;
 };
 
+/// As a shell takes it for one word.
+std::string quoted(const std::string& word) {
+  if (word.find_first_of(" \t\"'$`\\&;|<>()*?[]#~!{}") == std::string::npos) return word;
+  std::string text = "'";
+  for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return text + "'";
+}
+
 int train(const cli::Context& context, const TrainOptions& options) {
   const Recipe recipe = read_recipe(options.recipe);
-  TrainingRun run(recipe, open_batches(recipe));
+  TrainingRun run(recipe, open_batches(recipe), options.resume ? RunMode::resumed : RunMode::fresh);
   context.console.note(plan_text(run.plan(), recipe.output.folder));
   if (options.check) return cli::exit_ok;
   run.begin();
   cli::InterruptGuard interrupts;
   Display display(context.console, recipe);
+  const auto tell_notes = [&] {
+    for (const std::string& note : run.take_notes()) {
+      display.finish();
+      context.console.note(note + "\n");
+    }
+  };
+  tell_notes();
   bool interrupted = false;
   StepReport report;
   try {
@@ -91,6 +106,7 @@ int train(const cli::Context& context, const TrainOptions& options) {
       report = run.step();
       interrupted = interrupts.take();
       display.show(report, seconds_since(start), run.done() || interrupted);
+      tell_notes();
     }
   } catch (const Error&) {
     // What was learnt is not lost with the step that failed.
@@ -100,29 +116,34 @@ int train(const cli::Context& context, const TrainOptions& options) {
     throw;
   }
   display.finish();
-  const std::filesystem::path saved = run.save();
   if (!run.done()) {
-    context.console.note(
-        fmt::format("stopped after step {} of {}; the model so far is in {}\nto go on from these weights, with moments "
-                    "that begin anew: "
-                    "[model] checkpoint = \"{}\"\n",
-                    report.step, recipe.schedule.steps, saved.string(), saved.string()));
+    const bool kept = run.checkpoint();
+    tell_notes();
+    const std::filesystem::path saved = run.save();
+    context.console.note(fmt::format("stopped after step {} of {}; the model so far is in {}\n", run.n_done(),
+                                     recipe.schedule.steps, saved.string()));
+    if (kept) context.console.note(fmt::format("to go on exactly: moebox train {} --resume\n", quoted(options.recipe)));
     return cli::exit_interrupted;
   }
+  const std::filesystem::path saved = run.save();
+  tell_notes();
   context.console.note(fmt::format("done: {}\n", saved.string()));
   if (run.n_skipped() > 0)
-    context.console.note(fmt::format("{} steps were skipped: their gradient was no finite number\n", run.n_skipped()));
+    context.console.note(
+        fmt::format("{} steps were skipped: their gradient was no finite number, or too long\n", run.n_skipped()));
   return cli::exit_ok;
 }
 
 }  // namespace
 
 void add_train(CLI::App& program, cli::Context& context) {
-  CLI::App* verb = cli::add_verb(program, "train", "Train a model by a recipe (docs/training.md)",
-                                 "moebox train recipe.toml\nmoebox train recipe.toml --check");
+  CLI::App* verb =
+      cli::add_verb(program, "train", "Train a model by a recipe (docs/training.md)",
+                    "moebox train recipe.toml\nmoebox train recipe.toml --check\nmoebox train recipe.toml --resume");
   auto options = std::make_shared<TrainOptions>();
   verb->add_option("RECIPE", options->recipe, "a TOML file")->required()->type_name("");
   verb->add_flag("--check", options->check, "say what would be done, and do nothing");
+  verb->add_flag("--resume", options->resume, "go on exactly, from the newest sound checkpoint");
   cli::on_chosen(verb, context, [&context, options] { return train(context, *options); });
 }
 

@@ -1,0 +1,146 @@
+// Exact resume: a run that was killed anywhere and went on is the run that was not, bit for bit; and what is damaged,
+// or other than it was, is told.
+#include <random>
+
+#include <sys/resource.h>
+
+#include "base/error.h"
+#include "io/checkpoint.h"
+#include "train/checkpoint_store.h"
+#include "train/program_testing.h"
+#include "train/run_log.h"
+
+namespace moebox::train::test {
+namespace {
+
+class Resume : public TrainProgram {
+ protected:
+  std::string bytes_of(const fs::path& file) const {
+    std::ifstream in(folder_ / file, std::ios::binary);
+    EXPECT_TRUE(in) << file;
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+  /// The log without what is a matter of time.
+  std::vector<std::string> links() const {
+    std::vector<std::string> links;
+    walk_log(folder_ / "run/train.log.jsonl", INT64_MAX,
+             [&](const nlohmann::ordered_json& content, const std::string& link) {
+               EXPECT_EQ(links.empty() ? 0 : content.at("step").get<std::size_t>(), links.size());
+               links.push_back(link);
+             });
+    return links;
+  }
+  void forget_run() const { fs::remove_all(folder_ / "run"); }
+  std::string every(int steps) const {
+    return "[checkpoint]\nevery_steps = " + std::to_string(steps) + "\ndigest_every = 3\n";
+  }
+  CheckpointStore store() const { return CheckpointStore(folder_ / "run/checkpoints"); }
+  void damage(const fs::path& file) const {
+    std::fstream out(folder_ / file, std::ios::binary | std::ios::in | std::ios::out);
+    out.seekp(-5, std::ios::end);
+    out.put('?');
+    ASSERT_TRUE(out);
+  }
+};
+
+TEST_F(Resume, KilledAtAnyMomentTheRunIsTheSame) {
+  const std::string file = recipe(100, every(7)).string();
+  const auto start_time = std::chrono::steady_clock::now();
+  ASSERT_EQ(run({file}), 0) << said();
+  const auto whole =
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start_time);
+  const std::string weights = bytes_of("run/model/model.safetensors");
+  const std::vector<std::string> expected = links();
+  ASSERT_EQ(expected.size(), 101U);
+  forget_run();
+
+  std::mt19937 random(20261123);
+  std::vector<std::string> arguments = {file};
+  int n_killed = 0;
+  for (int i = 0; i < 20; ++i) {
+    const pid_t process = start(arguments);
+    ::usleep(static_cast<useconds_t>(random() % static_cast<unsigned>(whole.count())));
+    ::kill(process, SIGKILL);
+    n_killed += exit_code(process) == -SIGKILL ? 1 : 0;
+    if (fs::exists(folder_ / "run/model")) forget_run();  // it was done: from the beginning
+    arguments = {file, "--resume"};
+  }
+  EXPECT_GT(n_killed, 5);
+  ASSERT_EQ(run(arguments), 0) << said();
+  EXPECT_TRUE(bytes_of("run/model/model.safetensors") == weights);
+  EXPECT_EQ(links(), expected);
+}
+
+TEST_F(Resume, CtrlCThenOn) {
+  const std::string file = recipe(400).string();
+  ASSERT_EQ(run({file}), 0) << said();
+  const std::string weights = bytes_of("run/model/model.safetensors");
+  const std::vector<std::string> expected = links();
+  forget_run();
+  const pid_t process = start({file});
+  for (int i = 0; i < 60'000 && said().find("step 3/") == std::string::npos; ++i) ::usleep(1000);
+  ::kill(process, SIGINT);
+  ASSERT_EQ(exit_code(process), 130) << said();
+  ASSERT_EQ(store().steps().size(), 1U);
+  ASSERT_EQ(run({file, "--resume"}), 0) << said();
+  expect_said("goes on behind step " + std::to_string(store().steps().front()));
+  EXPECT_TRUE(bytes_of("run/model/model.safetensors") == weights);
+  EXPECT_EQ(links(), expected);
+}
+
+TEST_F(Resume, TakesTheCheckpointBeforeADamagedOne) {
+  const std::string file = recipe(10, every(4)).string();
+  ASSERT_EQ(run({file}), 0) << said();
+  const std::string weights = bytes_of("run/model/model.safetensors");
+  ASSERT_EQ(store().steps(), (std::vector<std::int64_t>{4, 8}));
+  damage("run/checkpoints/step-00000008/state-00001.safetensors");
+  ASSERT_EQ(run({file, "--resume"}), 0) << said();
+  expect_said("the checkpoint of step 8 is left out");
+  expect_said("state-00001.safetensors: the file is not what its checksum says");
+  expect_said("goes on behind step 4");
+  EXPECT_TRUE(bytes_of("run/model/model.safetensors") == weights);
+  EXPECT_EQ(links().size(), 11U);
+  damage("run/checkpoints/step-00000008/checkpoint.json");
+  fs::remove(folder_ / "run/checkpoints/step-00000004/checkpoint.json");
+  ASSERT_EQ(run({file, "--resume"}), 3) << said();
+  expect_said("no sound checkpoint to go on from");
+}
+
+TEST_F(Resume, RefusesAnotherRecipe) {
+  ASSERT_EQ(run({recipe(6, every(3)).string()}), 0) << said();
+  ASSERT_EQ(run({recipe(9, every(2)).string(), "--resume"}), 2) << said();
+  expect_said("schedule.steps is 9, was 6");
+  EXPECT_EQ(said().find("every_steps"), std::string::npos) << "it changes nothing of what is learnt";
+  ASSERT_EQ(run({recipe(6, every(2)).string(), "--resume"}), 0) << said();
+}
+
+TEST(CheckpointStoreTest, AFullDiskLosesNothingOlder) {
+  const fs::path folder = fs::temp_directory_path() / ("moebox_checkpoints_" + std::to_string(::getpid()));
+  const CheckpointStore store(folder);
+  const Tensor values = normal({64, 64}, 1), other = normal({7}, 2);
+  store.write({1, {{"a", 1}}, {{"x", values}, {"y", other}}}, 64);
+  EXPECT_TRUE(fs::exists(store.place(1) / "state-00002.safetensors")) << "in several files";
+
+  // A limit on a file's size stands for the disk's.
+  rlimit before{};
+  ::getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit small{.rlim_cur = 4096, .rlim_max = before.rlim_max};
+  const auto ignored = ::signal(SIGXFSZ, SIG_IGN);
+  ::setrlimit(RLIMIT_FSIZE, &small);
+  EXPECT_THROW(store.write({2, {}, {{"x", values}, {"y", other}}}), Error);
+  EXPECT_THROW(store.write({1, {}, {{"x", values}, {"y", other}}}), Error) << "the same step";
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  ::signal(SIGXFSZ, ignored);
+
+  EXPECT_EQ(store.steps(), std::vector<std::int64_t>{1});
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder), fs::directory_iterator()), 1) << "nothing half is left";
+  const Tensor x = at::zeros({64, 64}), y = at::zeros({7});
+  EXPECT_EQ(store.read(1, {{"y", y}, {"x", x}}).at("a"), 1);
+  EXPECT_TRUE(same_bits(x, values) && same_bits(y, other));
+  EXPECT_THROW(store.read(1, {{"x", x}}), Error);
+  EXPECT_THROW(store.read(1, {{"x", x}, {"y", at::zeros({8})}}), Error);
+  fs::remove_all(folder);
+}
+
+}  // namespace
+}  // namespace moebox::train::test
