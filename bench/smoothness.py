@@ -3,6 +3,7 @@
 
     python3 bench/smoothness.py --moebox build/release/moebox MODEL [--streams 4] [--prompt 4000] [--rounds 5] [--threads 2] [--json FILE]
 
+Answers run alone before the prompt and after it: what they take then is what the time beside it is compared with.
 The aim: the 95th percentile while the prompt is computed stays within twice the quiet one. With --slowdown 0 prompts are computed at once.
 """
 import argparse
@@ -52,7 +53,7 @@ def main():
     parser.add_argument("--streams", type=int, default=4)
     parser.add_argument("--prompt", type=int, default=4000, help="its tokens, about")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quiet", type=float, default=3, help="seconds of answers alone before the prompt arrives")
+    parser.add_argument("--quiet", type=float, default=3, help="seconds of answers alone before the prompt arrives, and after it")
     parser.add_argument("--slowdown", default="2", help="server.decode_slowdown")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", help="write the figures to this file")
@@ -72,9 +73,11 @@ def main():
         arrival = time.perf_counter()
         waited = first_token(server, words(args.prompt, 2000 + number))
         end = time.perf_counter()
+        time.sleep(args.quiet)
         for answer in answers:
             answer.stop = True
-        quiet = [gap for answer in answers for gap in answer.gaps(begin, arrival)]
+        # Before and after: answers' contexts grow meanwhile, and a step takes longer for it with a prompt or without.
+        quiet = [gap for answer in answers for window in ((begin, arrival), (end, end + args.quiet)) for gap in answer.gaps(*window)]
         beside = [gap for answer in answers for gap in answer.gaps(arrival, end)]
         for answer in answers:
             answer.join()

@@ -1,17 +1,21 @@
 #!/usr/bin/env python3
 """Speed of answers with drafts against the same answers without: code editing, extraction, plain text, and plain text that is sampled.
 
-    python3 bench/speculation.py --moebox build/release/moebox MODEL [--draft-model SMALL] [--rounds 3] [--tokens 160] [--threads 2] [--json FILE]
+    python3 bench/speculation.py --moebox build/release/moebox MODEL [--draft-model SMALL] [--rounds 3] [--tokens 160] [--threads 2] [--streams 1] [--json FILE]
 
 Drafts come from look-up in prompt and answer, or, with --draft-model, from that second model.
 
 Two servers answer the same questions in turns, greedy or with the same seed; the answers must be equal. The figure of a task is the median of the rounds' ratios
-of decode speeds (tokens after the first one by the time since it).
+of decode speeds (tokens after the first one by the time since it). With --streams several users ask at once, each question as many times as it takes: the speed is
+then all their tokens by the time from the first question to the last answer.
 """
 import argparse
+import concurrent.futures
+import itertools
 import os
 import statistics
 import sys
+import time
 
 from served import serve, stream, write_json
 
@@ -90,6 +94,22 @@ def answer(server, question, n_tokens, sampling):
     return text, (usage["completion_tokens"] - 1) / (last - first)
 
 
+def answers_together(server, questions, n_streams, n_tokens, sampling):
+    """(texts, tokens a second of all streams)"""
+    def ask(stream_index, question):
+        seed = {"seed": sampling["seed"] + stream_index} if "seed" in sampling else {}
+        body = {"messages": [{"role": "user", "content": question}], "max_tokens": n_tokens, **sampling, **seed}
+        chunks = [chunk for _, chunk in stream(server, "/v1/chat/completions", body)]
+        text = "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
+        return text, next(chunk["usage"]["completion_tokens"] for chunk in reversed(chunks) if chunk.get("usage"))
+
+    with concurrent.futures.ThreadPoolExecutor(n_streams) as users:
+        begin = time.perf_counter()
+        found = list(users.map(ask, range(n_streams), itertools.islice(itertools.cycle(questions), n_streams)))
+        seconds = time.perf_counter() - begin
+    return [text for text, _ in found], sum(n for _, n in found) / seconds
+
+
 def counters(server):
     """Drafted tokens that were right, and all of them."""
     return [int(server.metric(f"vllm:spec_decode_num_{name}_tokens_total")) for name in ("accepted", "draft")]
@@ -102,6 +122,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=160, help="longest answer")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--streams", type=int, default=1, help="answers at once")
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--draft-model", help="a small model of the same vocabulary that drafts")
     parser.add_argument("--json", help="write the figures to this file")
@@ -111,13 +132,19 @@ def main():
     options = ["--draft-model", args.draft_model] if args.draft_model else []
     off, drafting = (serve(args.moebox, args.model, args.threads, "--context", "2048", "--speculation", *more) for more in (["off"], [kind, *options]))
     figures = {}
+
+    def ask(server, question, sampling):
+        if args.streams == 1:
+            return answer(server, question, args.tokens, sampling)
+        return answers_together(server, question, args.streams, args.tokens, sampling)
+
     print("task      without   with (tokens/s)   ratio   right/drafted")
     for task in args.tasks.split(","):
         speeds, ratios = {"off": [], kind: []}, []
         before = counters(drafting)
-        for question in TASKS[task]:
+        for question in TASKS[task] if args.streams == 1 else [TASKS[task]]:
             for turn in range(args.rounds + 1):  # the first one fills the prefix cache
-                (expected, slow), (text, fast) = (answer(server, question, args.tokens, SAMPLING.get(task, {})) for server in (off, drafting))
+                (expected, slow), (text, fast) = (ask(server, question, SAMPLING.get(task, {})) for server in (off, drafting))
                 if text != expected:
                     sys.exit(f"{task}: the answers differ:\n{expected}\n----\n{text}")
                 if turn == 0:

@@ -8,8 +8,8 @@ namespace {
 
 // Steps of one kind differ: what is aimed at is so much of what is allowed.
 constexpr double aim = 0.75;
-// What a step takes without a prompt is measured again after so many with one.
-constexpr int most_unmeasured = 128;
+// What a step takes without a prompt is measured again after so many with one: the answers' contexts grow meanwhile.
+constexpr int most_unmeasured = 32;
 
 }  // namespace
 
@@ -29,10 +29,10 @@ void PromptPacer::step_took(int n_answers, int n_prompt_tokens, double ms) noexc
   Pace& pace = pace_of(n_answers);
   if (n_prompt_tokens == 0) {
     // A step that waited for the processor says little, one that was quicker than thought says all. If every step takes
-    // longer, the estimate follows soon enough.
+    // longer, as answers' contexts make it, the estimate must follow before the next prompt tokens give way.
     constexpr double outlier = 1.5;
     double& quiet = pace.quiet_ms;
-    quiet += quiet == 0 ? ms : ms < quiet ? 0.5 * (ms - quiet) : 0.1 * (std::min(ms, outlier * quiet) - quiet);
+    quiet += quiet == 0 ? ms : ms < quiet ? 0.5 * (ms - quiet) : 0.2 * (std::min(ms, outlier * quiet) - quiet);
     pace.n_unmeasured = 0;
     return;
   }

@@ -63,6 +63,23 @@ TEST(PromptPacer, AMachineThatBecomesFasterIsNoticed) {
   EXPECT_LE(quantile({fast.end() - 200, fast.end()}, 0.95), 2 * dense(0));
 }
 
+// Short contexts when the prompt arrives, long ones before it is read: a prompt must not starve because of what a step
+// took then.
+TEST(PromptPacer, AnswersWhoseContextsGrowAreNotBlamedOnThePrompt) {
+  PromptPacer pacer({512, 2});
+  double n_steps = 0;
+  const auto growing = [&](int n) { return 8 + 0.02 * n_steps + 0.5 * n; };
+  for (int i = 0; i < 20; ++i) pacer.step_took(1, 0, growing(0));
+  for (int done = 0; done < 8000; ++n_steps) {
+    const int n = pacer.tokens(1);
+    pacer.step_took(1, n, growing(n));
+    done += n;
+  }
+  // Three quarters of 8 ms and more, at half a millisecond a token: 12 tokens a step and more.
+  EXPECT_LT(n_steps, 8000 / 11);
+  EXPECT_GT(n_steps, 8000 / 40);
+}
+
 TEST(PromptPacer, OneStepThatWaitedForTheProcessorChangesLittle) {
   PromptPacer pacer({512, 2});
   for (int i = 0; i < 20; ++i) pacer.step_took(1, 0, 20);
