@@ -40,6 +40,14 @@ constexpr std::array table = {
                           "moebox train recipe.toml --resume\n"
                           "moebox train --help",
               .build = "make train"},
+    Companion{.verb = "verify",
+              .program = "moebox-train",
+              .description = "Check that a training run is what its log says",
+              .actions = "",
+              .examples = "moebox verify run/\n"
+                          "moebox verify run/ --step 120\n"
+                          "moebox verify run/ --all",
+              .build = "make train"},
 };
 
 /// What stands from the verb on: before it, only options of moebox itself are possible.

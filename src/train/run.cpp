@@ -18,9 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* log_name = "train.log.jsonl";
-constexpr const char* recipe_name = "recipe.json";
-
 /// A run never writes into another one's folder.
 void check_output(const fs::path& folder) {
   std::error_code error;
@@ -190,8 +187,10 @@ void TrainingRun::begin() {
   if (mode_ == RunMode::resumed) resume();
   if (log_ != nullptr) return;
   write_recipe(recipe_);
-  log_ = std::make_unique<RunLog>(folder / log_name, log_head(recipe_, plan_, *source_, model_->config()));
+  log_ = std::make_unique<RunLog>(folder / log_name, head());
 }
+
+nlohmann::ordered_json TrainingRun::head() const { return log_head(recipe_, plan_, *source_, model_->config()); }
 
 void TrainingRun::resume() {
   const fs::path log = recipe_.output.folder / log_name;
@@ -340,6 +339,8 @@ void TrainingRun::take_facts(const nlohmann::json& facts) {
 }
 
 bool TrainingRun::is_checkpoint_due(std::int64_t step) const {
+  // What a run may have to go back to is not pushed out by states that were going wrong.
+  if (trainer_->n_skipped_in_a_row() > 0) return false;
   const CheckpointRecipe& when = recipe_.checkpoint;
   if (when.every_steps > 0 && step % when.every_steps == 0) return true;
   const std::chrono::duration<double> since = std::chrono::steady_clock::now() - last_checkpoint_;
@@ -357,7 +358,7 @@ void TrainingRun::start_checkpoint() {
     try {
       RunLog::make_durable(recipe_.output.folder / log_name);
       store_.write(*copy);
-      store_.keep_newest(recipe_.checkpoint.keep);
+      if (copy->facts.at("skipped_in_a_row") == 0) store_.keep_newest(recipe_.checkpoint.keep);
     } catch (const std::exception& problem) {
       const auto* error = dynamic_cast<const Error*>(&problem);
       writer_problem_ = fmt::format("the checkpoint of step {} could not be written: {}{}; older ones are as they were",

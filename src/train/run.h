@@ -18,6 +18,10 @@
 
 namespace moebox::train {
 
+/// In the run's folder.
+inline constexpr const char* log_name = "train.log.jsonl";
+inline constexpr const char* recipe_name = "recipe.json";
+
 /// What will be done, for a person to read before it begins.
 struct RunPlan {
   std::string architecture;
@@ -71,6 +75,8 @@ class TrainingRun {
   /// Returns the folder.
   std::filesystem::path save();
 
+  /// The first line of the log.
+  nlohmann::ordered_json head() const;
   /// Of a replayed run: takes the state of this checkpoint; without it a replay begins with step 1. Throws Error.
   void load(std::int64_t step);
   /// Of a replayed run: leaves out so many batches, and does a step.

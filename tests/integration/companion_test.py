@@ -37,7 +37,8 @@ class CompanionTest(ProgramTest):
         self.assertEqual(out, "config=data\ntokenizer\ntrain\n")
 
     def test_where_it_is_missing_the_error_says_what_to_do(self):
-        for verb, program, hint in (("data", "moebox-data", "ninja"), ("tokenizer", "moebox-data", "ninja"), ("train", "moebox-train", "make train")):
+        for verb, program, hint in (("data", "moebox-data", "ninja"), ("tokenizer", "moebox-data", "ninja"), ("train", "moebox-train", "make train"),
+                                    ("verify", "moebox-train", "make train")):
             _, err = self.run_copy(verb, "build", code=5)
             self.assertRegex(err, rf"'moebox {verb}' needs the program {program}")
             self.assertIn(f"hint: in the sources: {hint}", err)

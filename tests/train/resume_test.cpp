@@ -1,6 +1,7 @@
 // Exact resume: a run that was killed anywhere and went on is the run that was not, bit for bit; and what is damaged,
 // or other than it was, is told.
 #include <random>
+#include <sstream>
 
 #include <sys/resource.h>
 
@@ -77,6 +78,7 @@ TEST_F(Resume, CtrlCThenOn) {
   const std::string weights = bytes_of("run/model/model.safetensors");
   const std::vector<std::string> expected = links();
   forget_run();
+  fs::remove(folder_ / "said");  // what the first run said
   const pid_t process = start({file});
   for (int i = 0; i < 60'000 && said().find("step 3/") == std::string::npos; ++i) ::usleep(1000);
   ::kill(process, SIGINT);
@@ -112,6 +114,71 @@ TEST_F(Resume, RefusesAnotherRecipe) {
   expect_said("schedule.steps is 9, was 6");
   EXPECT_EQ(said().find("every_steps"), std::string::npos) << "it changes nothing of what is learnt";
   ASSERT_EQ(run({recipe(6, every(2)).string(), "--resume"}), 0) << said();
+}
+
+TEST_F(Resume, VerifyDoesStepsAgain) {
+  ASSERT_EQ(run({recipe(12, every(5)).string()}), 0) << said();
+  const std::string folder = (folder_ / "run").string();
+  ASSERT_EQ(run({folder}, "verify"), 0) << said();
+  expect_said("log: 12 steps, every link of the chain is right; the last one is " + links().back());
+  expect_said("checkpoint of step 10: every checksum is right");
+  expect_said("steps 11 to 12 were done again from the checkpoint of step 10");
+  ASSERT_EQ(run({folder, "--step", "8"}, "verify"), 0) << said();
+  expect_said("steps 6 to 8 were done again from the checkpoint of step 5");
+  expect_said("step 8 has no digest of the weights");
+  ASSERT_EQ(run({folder, "--all"}, "verify"), 0) << said();
+  expect_said("steps 1 to 12 were done again from the beginning");
+  EXPECT_EQ(run({folder, "--step", "13"}, "verify"), 2);
+  expect_said("expected 1 to 12");
+  EXPECT_EQ(run({folder, "--step", "3", "--all"}, "verify"), 2);
+  EXPECT_EQ(run({(folder_ / "nowhere").string()}, "verify"), 3);
+  expect_said("there is no log");
+  EXPECT_EQ(run({}, "verify"), 2);
+}
+
+TEST_F(Resume, VerifyFindsWhatWasChanged) {
+  ASSERT_EQ(run({recipe(8, every(3)).string()}), 0) << said();
+  const std::string folder = (folder_ / "run").string();
+  const fs::path log = folder_ / "run/train.log.jsonl";
+  const std::string right = bytes_of("run/train.log.jsonl");
+
+  // A number of step 5, without the links behind it.
+  std::vector<nlohmann::ordered_json> lines;
+  std::istringstream text(right);
+  for (std::string line; std::getline(text, line);) lines.push_back(nlohmann::ordered_json::parse(line));
+  lines[5]["loss"] = 1.5;
+  const auto write = [&] {
+    std::ofstream out(log);
+    for (const auto& line : lines) out << line.dump() << '\n';
+  };
+  write();
+  ASSERT_EQ(run({folder}, "verify"), 4) << said();
+  expect_said("train.log.jsonl:6");
+
+  // With new links behind it: the checkpoint of step 6 tells, and without it the step that is done again.
+  std::string link = lines[4]["link"];
+  for (std::size_t i = 5; i < lines.size(); ++i) {
+    nlohmann::ordered_json content = lines[i];
+    content.erase("link");
+    content.erase("seconds");
+    link = next_link(link, content);
+    lines[i]["link"] = link;
+  }
+  write();
+  ASSERT_EQ(run({folder}, "verify"), 4) << said();
+  expect_said("the log's line of step 6 is not the checkpoint's");
+  fs::remove_all(store().place(6));
+  ASSERT_EQ(run({folder}, "verify"), 4) << said();
+  expect_said("step 5");
+  expect_said("loss: the log says 1.5, the step gave ");
+
+  std::ofstream(log) << right.substr(0, right.size() - 20);
+  ASSERT_EQ(run({folder}, "verify"), 4) << "the last line is cut: " << said();
+  std::ofstream(log) << right;
+  ASSERT_EQ(run({folder}, "verify"), 0) << said();
+  damage("run/checkpoints/step-00000003/state-00001.safetensors");
+  ASSERT_EQ(run({folder}, "verify"), 4) << said();
+  expect_said("step-00000003/state-00001.safetensors");
 }
 
 TEST(CheckpointStoreTest, AFullDiskLosesNothingOlder) {

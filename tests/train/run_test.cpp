@@ -3,6 +3,7 @@
 #include "train/run.h"
 
 #include <filesystem>
+#include <limits>
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -153,6 +154,54 @@ TEST_F(Runs, GoOnFromWhatAnotherOneWrote) {
     // The checkpoint's own tokenizer goes along.
     EXPECT_EQ(fs::exists(run.save() / "tokenizer.json"), std::string_view(name) == "model");
   }
+}
+
+TEST_F(Runs, GoBackWhenTheyAreStuckAndTakeOtherData) {
+  recipe_.output.gguf.clear();
+  recipe_.schedule.steps = 12;
+  recipe_.checkpoint.every_steps = 2;
+  recipe_.optimizer.max_skipped = 2;
+  recipe_.optimizer.max_returns = 1;
+  const auto lines = [&] {
+    std::vector<nlohmann::json> lines;
+    std::ifstream log(folder_ / "run/train.log.jsonl");
+    for (std::string line; std::getline(log, line);) lines.push_back(nlohmann::json::parse(line));
+    return lines;
+  };
+  const auto run = begin();
+  const auto poison = [&] {
+    const at::NoGradGuard no_gradient;
+    run->model().weights().all().front().values.detach().fill_(std::numeric_limits<float>::quiet_NaN());
+  };
+  for (int i = 0; i < 5; ++i) EXPECT_FALSE(run->step().skipped);
+  poison();
+  EXPECT_TRUE(run->step().skipped);
+  EXPECT_EQ(CheckpointStore(folder_ / "run/checkpoints").steps().back(), 4) << "none of a step that was skipped";
+  EXPECT_TRUE(run->step().skipped);
+  const std::string rows = lines()[5].at("rows");
+  EXPECT_TRUE(run->step().skipped);
+  EXPECT_EQ(run->n_done(), 4) << "step 8 was the third in a row";
+  const std::vector<std::string> notes = run->take_notes();
+  ASSERT_EQ(notes.size(), 1U);
+  EXPECT_NE(notes[0].find("in step 8: back to the checkpoint of step 4"), std::string::npos) << notes[0];
+  EXPECT_EQ(lines().size(), 5U);
+  EXPECT_FALSE(run->step().skipped);
+  EXPECT_EQ(lines()[5].at("step"), 5);
+  EXPECT_EQ(lines()[5].at("left_out"), 4);
+  EXPECT_NE(lines()[5].at("rows"), rows) << "batch 9, not batch 5 again";
+
+  // Done again from the beginning it gives the same lines, what was left out is left out.
+  const RunMode mode = RunMode::replayed;
+  TrainingRun again(recipe_, std::make_unique<Counting>(4, 16), mode);
+  for (std::int64_t step = 1; step <= 5; ++step) {
+    const nlohmann::json line = lines()[static_cast<std::size_t>(step)];
+    EXPECT_EQ(again.replay(line.value("left_out", 0)).content.at("loss"), line.at("loss")) << step;
+  }
+
+  poison();
+  run->step();
+  run->step();
+  EXPECT_THROW(run->step(), Error) << "once is all that the recipe allows";
 }
 
 TEST_F(Runs, AreRefusedByName) {

@@ -4,13 +4,17 @@
 #include "cli/program.h"
 #include "cli/version.h"
 #include "train/program/train_verb.h"
+#include "train/program/verify_verb.h"
 
 int main(int argc, char** argv) {
   using namespace moebox::cli;
   Program program;
   program.name = "moebox";
   program.description = "Train mixture-of-experts models, and dense ones, that moebox serves";
-  program.add_verbs = moebox::train::add_train;
+  program.add_verbs = [](CLI::App& app, Context& context) {
+    moebox::train::add_train(app, context);
+    moebox::train::add_verify(app, context);
+  };
   program.version_line = [] { return fmt::format("moebox-train {}", version_number()); };
   return run_program(program, argc, argv);
 }

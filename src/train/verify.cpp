@@ -1,0 +1,115 @@
+#include "train/verify.h"
+
+#include <algorithm>
+#include <vector>
+
+#include <fmt/core.h>
+
+#include "base/error.h"
+#include "io/json_file.h"
+#include "train/checkpoint_store.h"
+#include "train/run.h"
+
+namespace moebox::train {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Line {
+  Json content;
+  std::string link;
+};
+
+Recipe recipe_of(const std::filesystem::path& folder, const std::filesystem::path& file) {
+  Recipe recipe;
+  if (!file.empty()) {
+    recipe = read_recipe(file);
+  } else {
+    const nlohmann::json then = read_json_file(folder / recipe_name);
+    if (!then.is_object() || !then.contains("file") || !then.contains("text") || !then["file"].is_string() ||
+        !then["text"].is_string())
+      throw Error(ErrorKind::invalid_file, "expected the run's recipe", (folder / recipe_name).string());
+    recipe = parse_recipe(then["text"], then["file"].get<std::string>());
+  }
+  recipe.output.folder = folder;
+  return recipe;
+}
+
+/// The steps of those that are sound and belong to the log.
+std::vector<std::int64_t> check_checkpoints(const CheckpointStore& store, const std::vector<Line>& lines,
+                                            const std::function<void(const std::string&)>& tell) {
+  std::vector<std::int64_t> steps = store.steps();
+  for (const std::int64_t step : steps) {
+    const nlohmann::json facts = store.check(step);
+    if (static_cast<std::size_t>(step) >= lines.size())
+      throw Error(ErrorKind::invalid_file, "the log ends before this checkpoint", store.place(step).string());
+    const Line& line = lines[static_cast<std::size_t>(step)];
+    if (facts.at("link") != line.link)
+      throw Error(ErrorKind::invalid_file, fmt::format("the log's line of step {} is not the checkpoint's", step),
+                  store.place(step).string());
+    if (line.content.contains("weights") && line.content["weights"] != facts.at("weights"))
+      throw Error(ErrorKind::invalid_file, "the weights' digest is not the log's", store.place(step).string());
+    tell(fmt::format("checkpoint of step {}: every checksum is right, and it belongs to the log", step));
+  }
+  return steps;
+}
+
+/// The first key whose value is another one.
+std::string difference(const Json& logged, const Json& found) {
+  for (const auto& [key, value] : found.items()) {
+    const Json then = logged.contains(key) ? logged[key] : Json();
+    if (then.dump() != value.dump())
+      return fmt::format("{}: the log says {}, the step gave {}", key, then.dump(), value.dump());
+  }
+  for (const auto& [key, value] : logged.items())
+    if (!found.contains(key)) return fmt::format("{}: the log says {}, the step gave nothing", key, value.dump());
+  return "the order of the keys";
+}
+
+}  // namespace
+
+void verify_run(const std::filesystem::path& folder, const VerifyOptions& options, const OpenBatches& open,
+                const std::function<void(const std::string&)>& tell) {
+  const std::filesystem::path log = folder / log_name;
+  std::vector<Line> lines;
+  walk_log(log, INT64_MAX, [&](const Json& content, const std::string& link) { lines.push_back({content, link}); });
+  const std::int64_t n_steps = static_cast<std::int64_t>(lines.size()) - 1;
+  if (n_steps < 1) throw Error(ErrorKind::invalid_file, "the log has no step that could be done again", log.string());
+  tell(fmt::format("log: {} steps, every link of the chain is right; the last one is {}", n_steps, lines.back().link));
+  const CheckpointStore store(folder / "checkpoints");
+  const std::vector<std::int64_t> checkpoints = check_checkpoints(store, lines, tell);
+
+  const std::int64_t last = options.all ? n_steps : options.step.value_or(n_steps);
+  if (last < 1 || last > n_steps)
+    throw Error(ErrorKind::invalid_argument, fmt::format("expected 1 to {}, found {}", n_steps, last), "--step");
+  std::int64_t first = 0;  // the state that is begun with
+  if (!options.all)
+    for (const std::int64_t step : checkpoints)
+      if (step < last) first = step;
+
+  Recipe recipe = recipe_of(folder, options.recipe);
+  // What the run had: bits depend on it.
+  if (recipe.threads == 0) recipe.threads = lines[0].content.value("threads", 0);
+  TrainingRun run(recipe, open(recipe), RunMode::replayed);
+  if (const Json head = run.head(); head.dump() != lines[0].content.dump())
+    throw Error(ErrorKind::invalid_file, difference(lines[0].content, head), log.string() + ":1",
+                "the recipe, the model or the data are not the run's");
+  if (first > 0) run.load(first);
+  for (std::int64_t step = first + 1; step <= last; ++step) {
+    const Line& line = lines[static_cast<std::size_t>(step)];
+    const ReplayedStep again = run.replay(line.content.value("left_out", std::int64_t{0}));
+    if (again.content.dump() != line.content.dump())
+      throw Error(ErrorKind::invalid_file, difference(line.content, again.content),
+                  fmt::format("{}:{}: step {}", log.string(), step + 1, step), "the log is not of these steps");
+    if (std::ranges::find(checkpoints, step) != checkpoints.end() && store.check(step).at("weights") != again.weights)
+      throw Error(ErrorKind::invalid_file, "the steps before it lead to other weights", store.place(step).string());
+  }
+  const bool has_digest = lines[static_cast<std::size_t>(last)].content.contains("weights");
+  tell(fmt::format(
+      "steps {} to {} were done again from {}: rows, losses, gradients, loads and digests are the log's, bit "
+      "for bit{}",
+      first + 1, last, first == 0 ? "the beginning" : fmt::format("the checkpoint of step {}", first),
+      has_digest ? "" : fmt::format(" (step {} has no digest of the weights in the log)", last)));
+}
+
+}  // namespace moebox::train
