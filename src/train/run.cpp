@@ -201,7 +201,7 @@ void TrainingRun::resume() {
     try {
       const nlohmann::json facts = store_.check(step);
       end = walk_log(log, step);
-      if (end.step != step || facts.at("link") != end.link)
+      if (end.step != step || facts.at("chain") != end.link)
         throw Error(ErrorKind::invalid_file, "the log does not lead to this checkpoint", log.string());
     } catch (const Error& problem) {
       notes_.push_back(
@@ -314,7 +314,7 @@ Snapshot TrainingRun::snapshot() const {
                     {"data", source_->save()},
                     {"recipe", recipe_.values},
                     {"threads", plan_.threads},
-                    {"link", log_->link()},
+                    {"chain", log_->link()},
                     {"weights", model_->weights().digest()}};
   snapshot.tensors = trainer_->state();
   return snapshot;

@@ -59,9 +59,9 @@ LogPosition walk_log(const std::filesystem::path& file, std::int64_t last_step,
                   "from this line on it is not what the run wrote");
     };
     Json content = in.eof() ? Json() : Json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (!content.is_object() || !content.contains("link")) refuse("expected a whole line of a log with links");
-    const Json link = content["link"];
-    content.erase("link");
+    if (!content.is_object() || !content.contains("chain")) refuse("expected a whole line of a log with links");
+    const Json link = content["chain"];
+    content.erase("chain");
     content.erase("seconds");
     if (end.step < 0 ? !content.contains("moebox_train") : content.value("step", Json()) != end.step + 1)
       refuse(end.step < 0 ? "expected the line that begins a log"
@@ -100,7 +100,7 @@ void RunLog::make_durable(const std::filesystem::path& file) {
 
 void RunLog::write_line(Json line, const Json& content) {
   link_ = next_link(link_, content);
-  line["link"] = link_;
+  line["chain"] = link_;
   out_ << line.dump() << '\n' << std::flush;
   if (!out_) throw Error(ErrorKind::io, std::strerror(errno), file_.string());
 }

@@ -44,7 +44,7 @@ std::vector<std::int64_t> check_checkpoints(const CheckpointStore& store, const 
     if (static_cast<std::size_t>(step) >= lines.size())
       throw Error(ErrorKind::invalid_file, "the log ends before this checkpoint", store.place(step).string());
     const Line& line = lines[static_cast<std::size_t>(step)];
-    if (facts.at("link") != line.link)
+    if (facts.at("chain") != line.link)
       throw Error(ErrorKind::invalid_file, fmt::format("the log's line of step {} is not the checkpoint's", step),
                   store.place(step).string());
     if (line.content.contains("weights") && line.content["weights"] != facts.at("weights"))

@@ -156,13 +156,13 @@ TEST_F(Resume, VerifyFindsWhatWasChanged) {
   expect_said("train.log.jsonl:6");
 
   // With new links behind it: the checkpoint of step 6 tells, and without it the step that is done again.
-  std::string link = lines[4]["link"];
+  std::string link = lines[4]["chain"];
   for (std::size_t i = 5; i < lines.size(); ++i) {
     nlohmann::ordered_json content = lines[i];
-    content.erase("link");
+    content.erase("chain");
     content.erase("seconds");
     link = next_link(link, content);
-    lines[i]["link"] = link;
+    lines[i]["chain"] = link;
   }
   write();
   ASSERT_EQ(run({folder}, "verify"), 4) << said();
