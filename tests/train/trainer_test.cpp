@@ -83,6 +83,27 @@ TEST(Trainer, ABatchInPartsGivesTheSameStep) {
   EXPECT_EQ(a.n_targets, b.n_targets);
 }
 
+TEST(Trainer, StepsHaveTheSameBitsOnAnyNumberOfThreads) {
+  const auto weights_after = [](int n_threads, at::ScalarType type) {
+    const Threads threads(n_threads);
+    const auto model = golden_model("deepseek_v3");
+    TrainerOptions options = options_for(3);
+    options.forward.type = type;
+    options.clip = 0.1;
+    Trainer trainer(*model, options);
+    while (!trainer.done()) trainer.step(counting(4, 40, trainer.n_done()));
+    return copies(*model);
+  };
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    const std::vector<Tensor> one = weights_after(1, type);
+    for (const int n_threads : {2, 3}) {
+      const std::vector<Tensor> found = weights_after(n_threads, type);
+      for (std::size_t i = 0; i < one.size(); ++i)
+        EXPECT_TRUE(same_bits(one[i], found[i])) << at::toString(type) << ", " << n_threads << " threads, weight " << i;
+    }
+  }
+}
+
 TEST(Trainer, SkipsAStepWhoseGradientIsNotFinite) {
   const auto model = golden_model("deepseek_v3");
   TrainerOptions options = options_for(20);

@@ -1,7 +1,11 @@
 #include "data/build/target_folder.h"
 
+#include <cerrno>
+#include <cstring>
 #include <string>
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -44,20 +48,21 @@ TargetFolder::TargetFolder(const fs::path& target, bool replace)
 
 TargetFolder::~TargetFolder() {
   std::error_code ignored;
-  if (!committed_) fs::remove_all(partial_, ignored);
+  fs::remove_all(partial_, ignored);
 }
 
 void TargetFolder::commit() {
-  try {
-    const fs::path old = beside(target_, ".old");
-    const bool had_old = fs::exists(target_);
-    if (had_old) fs::rename(target_, old);
-    fs::rename(partial_, target_);
-    committed_ = true;
-    if (had_old) fs::remove_all(old);
-  } catch (const fs::filesystem_error& error) {
-    throw Error(ErrorKind::io, "cannot be renamed: " + error.code().message(), error.path1().string());
-  }
+  const auto fail = [&] {
+    throw Error(ErrorKind::io, std::string("cannot be renamed: ") + std::strerror(errno), target_.string());
+  };
+  // At once: there is no moment without data, and the old ones are then what the destructor removes.
+  if (::renameat2(AT_FDCWD, partial_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) == 0) return;
+  if (errno != ENOENT && errno != EINVAL && errno != ENOSYS) fail();
+  const fs::path old = beside(target_, ".old");
+  const bool had_old = fs::exists(target_);
+  if (had_old && ::rename(target_.c_str(), old.c_str()) != 0) fail();
+  if (::rename(partial_.c_str(), target_.c_str()) != 0) fail();
+  partial_ = old;
 }
 
 }  // namespace moebox::data

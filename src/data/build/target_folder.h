@@ -5,8 +5,9 @@
 
 namespace moebox::data {
 
-/// Files are written into path(), beside `target`; commit() gives that folder the target's name. Without it, it is
-/// removed.
+/// Files are written into path(), beside `target`; commit() gives that folder the target's name, once. The destructor
+/// removes what is not needed: what was written, or what it replaced. A process that is killed leaves
+/// "<target>.<process>.tmp" behind.
 class TargetFolder {
  public:
   /// Throws Error(invalid_argument) when `target` is there and not to be replaced, or is not a data set that may be;
@@ -21,7 +22,6 @@ class TargetFolder {
 
  private:
   std::filesystem::path target_, partial_;
-  bool committed_ = false;
 };
 
 }  // namespace moebox::data

@@ -1,5 +1,6 @@
 // moebox-train, which `moebox train` starts: a recipe becomes a trained model.
 #include <fmt/core.h>
+#include <malloc.h>
 
 #include "cli/program.h"
 #include "cli/version.h"
@@ -8,6 +9,10 @@
 
 int main(int argc, char** argv) {
   using namespace moebox::cli;
+  // A step's tensors are freed and made again with the same sizes: memory that is given back to the system in between
+  // comes again page by page, zeroed.
+  ::mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  ::mallopt(M_TRIM_THRESHOLD, 1 << 30);
   Program program;
   program.name = "moebox";
   program.description = "Train mixture-of-experts models, and dense ones, that moebox serves";
