@@ -8,10 +8,10 @@
 
 namespace moebox::train {
 
-AdamW::AdamW(const WeightSet& weights, const AdamWOptions& options)
+AdamW::AdamW(const std::vector<Weight>& weights, const AdamWOptions& options)
     : options_(options), groups_{{options.weight_decay, {}, {}, {}, {}, {}}, {0.0, {}, {}, {}, {}, {}}} {
   const at::NoGradGuard no_gradient;
-  for (const Weight& weight : weights.all()) {
+  for (const Weight& weight : weights) {
     if (weight.kind == WeightKind::statistic) continue;
     Group& group = groups_[weight.kind == WeightKind::matrix ? 0 : 1];
     group.names.push_back(weight.parts.front().name);

@@ -1,4 +1,4 @@
-// AdamW (Loshchilov and Hutter 2019) over a model's weights: by train/ops on processors, else by torch's fused step.
+// AdamW (Loshchilov and Hutter 2019) over weights of a model: by train/ops on processors, else by torch's fused step.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@ struct AdamWOptions {
 
 class AdamW {
  public:
-  /// `weights` must outlive this object.
-  AdamW(const WeightSet& weights, const AdamWOptions& options);
+  /// Statistics among them are left alone.
+  AdamW(const std::vector<Weight>& weights, const AdamWOptions& options);
 
   /// One step with the gradients that are there, times gradient_scale: what clipping leaves of them. A weight without
   /// one stays as it is, and so do its moments.

@@ -13,7 +13,7 @@ namespace {
 
 /// (n_rows, row_tokens) of the loader's array, as another type.
 template <class T>
-Tensor rows_of(const data::Batch& batch, const std::vector<T>& values, at::ScalarType type) {
+Tensor batch_tensor(const data::Batch& batch, const std::vector<T>& values, at::ScalarType type) {
   return at::from_blob(const_cast<T*>(values.data()), {batch.n_rows, batch.row_tokens},
                        at::CppTypeToScalarType<T>::value)
       .to(type, /*non_blocking=*/false, /*copy=*/true);
@@ -27,10 +27,10 @@ class LoaderBatches : public BatchSource {
   Batch next() override {
     const data::Batch loaded = loader_.next();
     Batch batch;
-    batch.tokens = rows_of(loaded, loaded.tokens, at::kLong);
-    batch.targets = rows_of(loaded, loaded.targets, at::kLong)
-                        .masked_fill_(rows_of(loaded, loaded.mask, at::kByte).eq(0), no_target);
-    batch.documents = rows_of(loaded, loaded.documents, at::kInt);
+    batch.tokens = batch_tensor(loaded, loaded.tokens, at::kLong);
+    batch.targets = batch_tensor(loaded, loaded.targets, at::kLong)
+                        .masked_fill_(batch_tensor(loaded, loaded.mask, at::kByte).eq(0), no_target);
+    batch.documents = batch_tensor(loaded, loaded.documents, at::kInt);
     return batch;
   }
   std::string save() const override { return loader_.save(); }

@@ -232,7 +232,8 @@ RoutingBudget read_budget(Section section) {
 
 OptimizerRecipe read_optimizer(Section section, Schedule& schedule) {
   OptimizerRecipe optimizer;
-  section.choice("kind", {"adamw"}, 0);
+  optimizer.muon = section.choice("kind", {"adamw", "muon"}, 0) == 1;
+  section.number("momentum", optimizer.momentum, 0, 0.999999);
   section.number("learning_rate", schedule.learning_rate, 1e-12, 100);
   section.number("beta1", optimizer.beta1, 0, 0.999999);
   section.number("beta2", optimizer.beta2, 0, 0.999999);
@@ -243,6 +244,8 @@ OptimizerRecipe read_optimizer(Section section, Schedule& schedule) {
   section.integer("max_skipped", optimizer.max_skipped, 0, 1 << 20);
   section.integer("max_returns", optimizer.max_returns, 0, 1000);
   section.finish();
+  if (section.has("momentum") && !optimizer.muon)
+    section.conflict("momentum", "it is Muon's, and optimizer.kind is adamw, which has beta1");
   return optimizer;
 }
 

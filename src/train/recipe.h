@@ -38,6 +38,8 @@ struct LossRecipe {
 };
 
 struct OptimizerRecipe {
+  bool muon = false;       // moves the layers' matrices; AdamW the rest
+  double momentum = 0.95;  // of Muon
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.1;
   double clip = 1.0;        // longest gradient; 0: any
   double skip_above = 0.0;  // a step with a longer gradient is skipped; 0: any

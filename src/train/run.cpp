@@ -54,6 +54,8 @@ TrainerOptions options_of(const Recipe& recipe) {
                    .beta2 = recipe.optimizer.beta2,
                    .epsilon = recipe.optimizer.epsilon,
                    .weight_decay = recipe.optimizer.weight_decay};
+  if (recipe.optimizer.muon)
+    options.muon = MuonOptions{.momentum = recipe.optimizer.momentum, .weight_decay = recipe.optimizer.weight_decay};
   options.loss = {.further_weight = recipe.loss.further,
                   .balance_weight = recipe.loss.balance,
                   .z_weight = recipe.loss.z,
@@ -91,6 +93,8 @@ nlohmann::ordered_json log_head(const Recipe& recipe, const RunPlan& plan, const
           {"warmup_steps", recipe.schedule.warmup_steps},
           {"decay_steps", recipe.schedule.decay_steps},
           {"final_fraction", recipe.schedule.final_fraction},
+          {"optimizer", recipe.optimizer.muon ? "muon" : "adamw"},
+          {"momentum", recipe.optimizer.muon ? recipe.optimizer.momentum : 0.0},
           {"beta1", recipe.optimizer.beta1},
           {"beta2", recipe.optimizer.beta2},
           {"epsilon", recipe.optimizer.epsilon},

@@ -26,7 +26,7 @@ void add_load(const LayerRouting& layer, std::size_t index, std::vector<LayerLoa
 }  // namespace
 
 Trainer::Trainer(const Model& model, const TrainerOptions& options)
-    : model_(model), options_(options), optimizer_(model.weights(), options.adamw) {
+    : model_(model), options_(options), optimizer_(model.weights(), options.adamw, options.muon) {
   if (options.bias_rate == 0.0) return;
   for (const Weight& weight : model.weights().all())
     if (weight.kind == WeightKind::statistic) return;

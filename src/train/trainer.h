@@ -3,10 +3,11 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <vector>
 
-#include "train/adamw.h"
 #include "train/loss.h"
+#include "train/optimizer.h"
 #include "train/schedule.h"
 
 namespace moebox::train {
@@ -14,6 +15,7 @@ namespace moebox::train {
 struct TrainerOptions {
   Schedule schedule;
   AdamWOptions adamw;
+  std::optional<MuonOptions> muon{};  // of the layers' matrices; nothing: AdamW moves them, too
   LossOptions loss;
   ForwardOptions forward{};
   std::int64_t accumulate = 1;  // parts that a batch's sequences are taken in; they divide it
@@ -75,7 +77,7 @@ class Trainer {
 
   const Model& model_;
   const TrainerOptions options_;
-  AdamW optimizer_;
+  Optimizer optimizer_;
   std::vector<Tensor> biases_;  // of the layers with experts, as routing has them; undefined: none
   std::int64_t n_done_ = 0, n_skipped_ = 0;
   std::int64_t n_skipped_in_a_row_ = 0;

@@ -106,7 +106,7 @@ class Export : public ::testing::TestWithParam<std::string> {
   /// Weights that no other type but float32 holds.
   static std::unique_ptr<Model> trained() {
     auto model = load(golden_model());
-    AdamW optimizer(model->weights(), {});
+    AdamW optimizer(model->weights().all(), {});
     Batch batch = batch_of(text(32));
     batch.targets = shifted(batch.tokens);
     for (int step = 0; step < 3; ++step) {

@@ -84,20 +84,21 @@ TEST(Trainer, ABatchInPartsGivesTheSameStep) {
 }
 
 TEST(Trainer, StepsHaveTheSameBitsOnAnyNumberOfThreads) {
-  const auto weights_after = [](int n_threads, at::ScalarType type) {
+  const auto weights_after = [](int n_threads, at::ScalarType type, bool muon) {
     const Threads threads(n_threads);
     const auto model = golden_model("deepseek_v3");
     TrainerOptions options = options_for(3);
     options.forward.type = type;
     options.clip = 0.1;
+    if (muon) options.muon.emplace();
     Trainer trainer(*model, options);
     while (!trainer.done()) trainer.step(counting(4, 40, trainer.n_done()));
     return copies(*model);
   };
-  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
-    const std::vector<Tensor> one = weights_after(1, type);
+  for (const auto& [type, muon] : {std::pair{at::kFloat, false}, {at::kBFloat16, false}, {at::kFloat, true}}) {
+    const std::vector<Tensor> one = weights_after(1, type, muon);
     for (const int n_threads : {2, 3}) {
-      const std::vector<Tensor> found = weights_after(n_threads, type);
+      const std::vector<Tensor> found = weights_after(n_threads, type, muon);
       for (std::size_t i = 0; i < one.size(); ++i)
         EXPECT_TRUE(same_bits(one[i], found[i])) << at::toString(type) << ", " << n_threads << " threads, weight " << i;
     }

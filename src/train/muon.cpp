@@ -1,0 +1,105 @@
+#include "train/muon.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <ATen/Parallel.h>
+
+#include "train/cpu_compute.h"
+#include "train/ops/linear.h"
+#include "train/ops/optimiser.h"
+
+namespace moebox::train {
+namespace {
+
+// The polynomial in x, x^3 and x^5 that takes small singular values up fastest (Jordan et al. 2024).
+constexpr double of_x = 3.4445, of_x3 = -4.7750, of_x5 = 2.0315;
+// A step's root mean square, as AdamW's are found to be (Liu et al. 2025).
+constexpr double step_size = 0.2;
+constexpr double shortest = 1e-7;
+
+/// x = x_share x + y_share y, without gaps. An element's bits do not depend on where the work is cut.
+void mix(const Tensor& x, double x_share, const Tensor& y, double y_share) {
+  if (!is_for_cpu_operators(x)) {
+    x.mul_(x_share).add_(y, y_share);
+    return;
+  }
+  float* xs = elements<float>(x);
+  const float* ys = elements<float>(y);
+  const auto p = static_cast<float>(x_share), q = static_cast<float>(y_share);
+  at::parallel_for(0, x.numel(), 1 << 15, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t i = first; i < last; ++i) xs[i] = p * xs[i] + q * ys[i];
+  });
+}
+
+/// x x^T of x (rows, columns): (rows, rows).
+Tensor gram(const Tensor& x) {
+  if (!is_for_cpu_operators(x)) return at::mm(x, x.t());
+  const Tensor y = at::empty({x.size(0), x.size(0)}, x.options());
+  train_ops::linear_forward(cpu_compute(), rows_of<const float>(x), rows_of<const float>(x), rows_of<float>(y));
+  return y;
+}
+
+/// (rows, inner) times (inner, columns).
+Tensor product(const Tensor& x, const Tensor& y) {
+  if (!is_for_cpu_operators(x)) return at::mm(x, y);
+  const Tensor z = at::empty({x.size(0), y.size(1)}, x.options());
+  train_ops::linear_input_gradient(cpu_compute(), rows_of<const float>(x), rows_of<const float>(y), rows_of<float>(z));
+  return z;
+}
+
+double length_of(const Tensor& x) {
+  if (!is_for_cpu_operators(x)) return at::linalg_vector_norm(x).item<double>();
+  return std::sqrt(train_ops::sum_squares(cpu_compute(), elements<float>(x), x.numel()));
+}
+
+}  // namespace
+
+Tensor nearly_orthogonal(const Tensor& matrix, int iterations) {
+  const bool tall = matrix.size(0) > matrix.size(1);
+  const Tensor x = (tall ? matrix.t() : matrix).clone(at::MemoryFormat::Contiguous);
+  x.mul_(1.0 / std::max(length_of(x), shortest));
+  for (int i = 0; i < iterations; ++i) {
+    const Tensor squares = gram(x), fourths = product(squares, squares);
+    mix(fourths, of_x5, squares, of_x3);
+    mix(x, of_x, product(fourths, x), 1.0);
+  }
+  return tall ? x.t().contiguous() : x;
+}
+
+Muon::Muon(const std::vector<Weight>& weights, const MuonOptions& options) : options_(options) {
+  const at::NoGradGuard no_gradient;
+  for (const Weight& weight : weights) weights_.push_back({weight, at::zeros_like(weight.values)});
+}
+
+void Muon::step(double learning_rate, double gradient_scale) {
+  const at::NoGradGuard no_gradient;
+  for (const Moving& moving : weights_) {
+    if (!moving.weight.values.grad().defined()) continue;
+    const Tensor values = moving.weight.values.detach(), gradient = moving.weight.values.grad().contiguous();
+    const double fresh = (1 - options_.momentum) * gradient_scale;
+    mix(moving.momentum, options_.momentum, gradient, fresh);
+    const Tensor update = gradient.clone();
+    mix(update, fresh, moving.momentum, options_.momentum);
+    for (const WeightPart& part : moving.weight.parts) {
+      const Tensor target = part_of(values, part);
+      const auto longer = static_cast<double>(std::max(target.size(0), target.size(1)));
+      mix(target, 1 - learning_rate * options_.weight_decay,
+          nearly_orthogonal(part_of(update, part), options_.iterations),
+          -learning_rate * step_size * std::sqrt(longer));
+    }
+  }
+}
+
+void Muon::clear_gradients() {
+  for (Moving& moving : weights_) moving.weight.values.mutable_grad().reset();
+}
+
+std::vector<NamedTensor> Muon::state() const {
+  std::vector<NamedTensor> state;
+  for (const Moving& moving : weights_)
+    state.push_back({"momentum/" + moving.weight.parts.front().name, moving.momentum});
+  return state;
+}
+
+}  // namespace moebox::train
