@@ -131,6 +131,12 @@ class DataTest(ProgramTest):
         _, err = self.run_program("data", "build", "--tokenizer", SMOL, "--out", "x", "x.parquet", code=4 if self.has_parquet() else 5)
         self.assertIn("x.parquet", err)
 
+    def test_texts_may_stand_behind_the_special_tokens(self):
+        self.write("long.txt", "the river and the mill and the miller " * 50)
+        self.run_program("tokenizer", "train", "--vocabulary", "280", "--out", "tokenizer", "--special", "<|im_start|>,<|im_end|>", "long.txt", "texts/a.txt")
+        document = json.loads(read_text(self.path("tokenizer/tokenizer.json")))
+        self.assertEqual([token["content"] for token in document["added_tokens"]], ["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
+
     def test_a_trained_tokenizer_makes_data(self):
         self.write("long.txt", "the river and the mill and the miller " * 50 + "磨坊在河转弯的地方。" * 20)
         _, err = self.run_program("tokenizer", "train", "--vocabulary", "300", "--out", "tokenizer", "--special", "<|im_start|>,<|im_end|>", "long.txt")

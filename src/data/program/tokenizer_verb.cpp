@@ -110,6 +110,7 @@ void add_tokenizer(CLI::App& program, cli::Context& context) {
       ->type_name("TEXT");
   verb->add_option("--special", request->special_tokens, "further special tokens, comma separated")
       ->delimiter(',')
+      ->allow_extra_args(false)  // what follows are texts
       ->type_name("LIST");
   verb->add_option("--pre-tokenizer", request->pre_tokenizer, "what cuts texts into words [qwen2]; one of " + families)
       ->type_name("NAME");
