@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <limits>
 #include <optional>
 
 #include <fmt/core.h>
@@ -196,7 +195,8 @@ class Chat {
     if (!options_.raw) conversation_.add("user", message);
     Answer answer;
     try {
-      answer = stream(text_request(context_, model_.engine().model(), prompt_ids(message), options_.stop_strings));
+      answer =
+          stream(text_request(context_.settings, model_.engine().model(), prompt_ids(message), options_.stop_strings));
     } catch (...) {
       if (!options_.raw) conversation_.undo();
       throw;
@@ -359,18 +359,6 @@ void print_figures(const Context& context, const Answer& answer) {
   context.console.dim(say(context.text->figures, answer.stats.generated_tokens, answer.stats.prompt_tokens,
                           speed(answer.prefill_tokens_per_second()), speed(answer.decode_tokens_per_second()), drafts,
                           fmt::format("{:.0f}", answer.stats.first_token_ms), bytes_text(resident_memory_bytes())));
-}
-
-TextRequest text_request(const Context& context, const ModelInfo& model, std::vector<TokenId> prompt,
-                         const std::vector<std::string>& stop_strings) {
-  TextRequest request;
-  request.generation.prompt = std::move(prompt);
-  request.generation.sampling = sampling_params(context.settings);
-  request.generation.budget = routing_budget(context.settings, model);
-  const auto longest = context.settings.integer("max_tokens");
-  request.generation.max_new_tokens = longest > 0 ? static_cast<int>(longest) : std::numeric_limits<int>::max();
-  request.stop_strings = stop_strings;
-  return request;
 }
 
 }  // namespace moebox::cli

@@ -24,8 +24,4 @@ int chat(Context& context, LanguageModel& model, const ChatOptions& options);
 struct Answer;
 void print_figures(const Context& context, const Answer& answer);
 
-/// The request of `prompt` to `model` with the sampling settings.
-TextRequest text_request(const Context& context, const ModelInfo& model, std::vector<TokenId> prompt,
-                         const std::vector<std::string>& stop_strings);
-
 }  // namespace moebox::cli

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <limits>
 
 #include <fmt/core.h>
 
@@ -104,6 +105,18 @@ RoutingBudget routing_budget(const Settings& settings, const ModelInfo& model) {
   const bool asked_for = std::any_of(keys.begin(), keys.end(),
                                      [&](const char* key) { return settings.value(key).origin == Origin::option; });
   return model.moe.n_layers > 0 || asked_for ? routing_budget(settings) : RoutingBudget{};
+}
+
+TextRequest text_request(const Settings& settings, const ModelInfo& model, std::vector<TokenId> prompt,
+                         const std::vector<std::string>& stop_strings) {
+  TextRequest request;
+  request.generation.prompt = std::move(prompt);
+  request.generation.sampling = sampling_params(settings);
+  request.generation.budget = routing_budget(settings, model);
+  const auto longest = settings.integer("max_tokens");
+  request.generation.max_new_tokens = longest > 0 ? static_cast<int>(longest) : std::numeric_limits<int>::max();
+  request.stop_strings = stop_strings;
+  return request;
 }
 
 }  // namespace moebox::cli

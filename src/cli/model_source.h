@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "cli/hub_access.h"
 #include "language_model/language_model.h"
@@ -27,5 +28,8 @@ RoutingBudget routing_budget(const Settings& settings);
 /// The same for one model. Where it has no experts, what was set for all models (a file, a variable) does not concern
 /// it; what was asked of this one (an option, /set) does, and the engine refuses it.
 RoutingBudget routing_budget(const Settings& settings, const ModelInfo& model);
+/// The request of `prompt` to `model` with the settings of answers.
+TextRequest text_request(const Settings& settings, const ModelInfo& model, std::vector<TokenId> prompt,
+                         const std::vector<std::string>& stop_strings);
 
 }  // namespace moebox::cli

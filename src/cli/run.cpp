@@ -70,7 +70,7 @@ int answer_once(Context& context, LanguageModel& model, const RunOptions& option
   AnswerPrinter printer(console);
   const Reasoning begin = options.raw ? Reasoning::none : model.reasoning(ids);
   const Answer answer =
-      generate(model, text_request(context, model.engine().model(), std::move(ids), options.stop_strings), begin,
+      generate(model, text_request(context.settings, model.engine().model(), std::move(ids), options.stop_strings), begin,
                {interrupts}, [&](std::string_view piece, bool reasoning) {
                  if (!options.json) printer.show(piece, reasoning);
                });

@@ -3,53 +3,22 @@
 
 #include <fmt/core.h>
 
-#include "base/error.h"
 #include "cli/exit_code.h"
 #include "cli/interrupts.h"
 #include "cli/json_text.h"
 #include "cli/progress.h"
 #include "data/build/build.h"
-#include "data/build/encode.h"
 #include "data/program/recipe_file.h"
 #include "data/program/tokenizer_file.h"
 #include "data/program/verbs.h"
 
-#if defined(MOEBOX_PARQUET)
-#include "data/parquet/parquet_reader.h"
-#endif
-
 namespace moebox::data {
 namespace {
 
-std::unique_ptr<RecordReader> open_parquet(const SourceOptions& source, const RecordLimits& limits) {
-#if defined(MOEBOX_PARQUET)
-  return read_parquet(source, limits);
-#else
-  static_cast<void>(limits);
-  throw Error(ErrorKind::unsupported, "this moebox-data was built without Parquet", source.files.front().string(),
-              "in the sources: scripts/prepare parquet, and configure with -DMOEBOX_PARQUET=ON");
-#endif
-}
-
-struct BuildRequest {
-  std::vector<std::string> inputs;
-  std::string tokenizer, out, domain = "text", end_token;
-  double held_out = -1;
+struct BuildVerb {
+  BuildRequest request;
   bool force = false, json = false;
 };
-
-Recipe recipe_for(const BuildRequest& request) {
-  const bool is_recipe = request.inputs.size() == 1 && request.inputs[0].ends_with(".toml");
-  Recipe recipe = is_recipe ? read_recipe(request.inputs[0]) : recipe_of(request.inputs, request.domain);
-  if (!request.tokenizer.empty()) recipe.tokenizer = request.tokenizer;
-  if (!request.end_token.empty()) recipe.end_token = request.end_token;
-  if (!request.out.empty()) recipe.options.out = request.out;
-  if (request.held_out >= 0) recipe.options.held_out = request.held_out;
-  if (recipe.options.out.empty())
-    throw Error(ErrorKind::invalid_argument, "expected the folder to write", "out",
-                "write it in the recipe, or give --out");
-  return recipe;
-}
 
 std::string summary(const BuildResult& result) {
   std::string text;
@@ -66,17 +35,12 @@ std::string summary(const BuildResult& result) {
   return text;
 }
 
-int run_build(const cli::Context& context, const BuildRequest& request) {
-  Recipe recipe = recipe_for(request);
-  const NamedTokenizer named = load_tokenizer(context, recipe.tokenizer);
-  BuildOptions& options = recipe.options;
-  options.tokenizer = named.tokenizer;
-  options.chat_template = named.chat_template;
-  options.end_token = find_end_token(*named.tokenizer, recipe.end_token);
-  options.replace = request.force;
+int run_build(const cli::Context& context, const BuildVerb& verb) {
+  Recipe recipe = recipe_for(verb.request);
+  const NamedTokenizer tokenizer = load_tokenizer(context, recipe.tokenizer);
+  BuildOptions options = build_options(std::move(recipe), tokenizer);
+  options.replace = verb.force;
   options.n_threads = static_cast<int>(context.settings.integer("threads"));
-  options.settings = recipe_settings(recipe);
-  options.open_other = open_parquet;
   BuildResult result;
   {
     cli::InterruptGuard interrupts;
@@ -87,7 +51,7 @@ int run_build(const cli::Context& context, const BuildRequest& request) {
     };
     result = build_dataset(options);
   }
-  if (request.json) {
+  if (verb.json) {
     nlohmann::ordered_json object = {{"path", options.out.string()}, {"tokenizer", result.manifest.tokenizer}};
     for (const ManifestDomain& domain : result.manifest.domains) object["domains"][domain.name] = domain.report;
     object["shards"] = result.manifest.shards.size();
@@ -108,21 +72,22 @@ void add_build(CLI::App& data, cli::Context& context) {
                     "moebox data build recipe.toml\n"
                     "moebox data build --tokenizer smollm2-135m-instruct --out shards/ book.txt more/*.jsonl\n"
                     "moebox data build recipe.toml --out shards/ --force --threads 8");
-  auto request = std::make_shared<BuildRequest>();
-  verb->add_option("INPUT", request->inputs, "a recipe (.toml), or files and folders")->required()->type_name("");
-  verb->add_option("--out", request->out, "folder to write, instead of the recipe's")->type_name("FOLDER");
-  verb->add_option("--tokenizer", request->tokenizer, "model's name, file or folder, instead of the recipe's")
+  auto wanted = std::make_shared<BuildVerb>();
+  BuildRequest& request = wanted->request;
+  verb->add_option("INPUT", request.inputs, "a recipe (.toml), or files and folders")->required()->type_name("");
+  verb->add_option("--out", request.out, "folder to write, instead of the recipe's")->type_name("FOLDER");
+  verb->add_option("--tokenizer", request.tokenizer, "model's name, file or folder, instead of the recipe's")
       ->type_name("MODEL");
-  verb->add_option("--end-token", request->end_token, "token behind every document; none: no token")->type_name("TEXT");
-  verb->add_option("--domain", request->domain, "name of the domain of files that are given without a recipe [text]")
+  verb->add_option("--end-token", request.end_token, "token behind every document; none: no token")->type_name("TEXT");
+  verb->add_option("--domain", request.domain, "name of the domain of files that are given without a recipe [text]")
       ->type_name("NAME");
-  verb->add_option("--held-out", request->held_out, "share of the documents that is only measured [0]")
+  verb->add_option("--held-out", request.held_out, "share of the documents that is only measured [0]")
       ->check(CLI::Range(0.0, 0.5))
       ->type_name("X");
-  verb->add_flag("--force", request->force, "replace the data at --out");
-  verb->add_flag("--json", request->json, "print a JSON object");
+  verb->add_flag("--force", wanted->force, "replace the data at --out");
+  verb->add_flag("--json", wanted->json, "print a JSON object");
   cli::add_settings(verb, context, {"threads", "store"});
-  cli::on_chosen(verb, context, [&context, request] { return run_build(context, *request); });
+  cli::on_chosen(verb, context, [&context, wanted] { return run_build(context, *wanted); });
 }
 
 }  // namespace moebox::data

@@ -6,7 +6,12 @@
 #include "base/error.h"
 #include "cli/console.h"
 #include "cli/settings.h"
+#include "data/build/encode.h"
 #include "data/program/toml_table.h"
+
+#if defined(MOEBOX_PARQUET)
+#include "data/parquet/parquet_reader.h"
+#endif
 
 namespace moebox::data {
 namespace {
@@ -72,10 +77,21 @@ nlohmann::ordered_json filters_json(const FilterOptions& filters) {
           {"empty_mask", filters.drop_empty_masks ? "drop" : "error"}};
 }
 
+std::unique_ptr<RecordReader> open_parquet(const SourceOptions& source, const RecordLimits& limits) {
+#if defined(MOEBOX_PARQUET)
+  return read_parquet(source, limits);
+#else
+  static_cast<void>(limits);
+  throw Error(ErrorKind::unsupported, "this moebox-data was built without Parquet", source.files.front().string(),
+              "in the sources: scripts/prepare parquet, and configure with -DMOEBOX_PARQUET=ON");
+#endif
+}
+
 }  // namespace
 
-Recipe read_recipe(const fs::path& path) {
-  const std::string text = cli::read_all(path.string(), max_recipe_bytes);
+Recipe read_recipe(const fs::path& path) { return parse_recipe(cli::read_all(path.string(), max_recipe_bytes), path); }
+
+Recipe parse_recipe(const std::string& text, const fs::path& path) {
   cli::refuse_long_keys(text, path.string());
   toml::table document;
   try {
@@ -146,6 +162,34 @@ Recipe recipe_of(const std::vector<std::string>& inputs, const std::string& doma
     recipe.options.sources.push_back(std::move(source));
   }
   return recipe;
+}
+
+Recipe recipe_for(const BuildRequest& request) {
+  const bool is_recipe = request.inputs.size() == 1 && request.inputs[0].ends_with(".toml");
+  Recipe recipe = is_recipe ? read_recipe(request.inputs[0]) : recipe_of(request.inputs, request.domain);
+  apply(request, recipe);
+  return recipe;
+}
+
+void apply(const BuildRequest& request, Recipe& recipe) {
+  if (!request.tokenizer.empty()) recipe.tokenizer = request.tokenizer;
+  if (!request.end_token.empty()) recipe.end_token = request.end_token;
+  if (!request.out.empty()) recipe.options.out = request.out;
+  if (request.held_out >= 0) recipe.options.held_out = request.held_out;
+  if (recipe.options.out.empty())
+    throw Error(ErrorKind::invalid_argument, "expected the folder to write", "out",
+                "write it in the recipe, or give --out");
+}
+
+BuildOptions build_options(Recipe recipe, const NamedTokenizer& tokenizer) {
+  nlohmann::ordered_json settings = recipe_settings(recipe);
+  BuildOptions options = std::move(recipe.options);
+  options.tokenizer = tokenizer.tokenizer;
+  options.chat_template = tokenizer.chat_template;
+  options.end_token = find_end_token(*tokenizer.tokenizer, recipe.end_token);
+  options.settings = std::move(settings);
+  options.open_other = open_parquet;
+  return options;
 }
 
 }  // namespace moebox::data

@@ -29,12 +29,14 @@ NamedTokenizer load_tokenizer(const cli::Context& context, const std::string& na
   if (name.empty())
     throw Error(ErrorKind::invalid_argument, "expected the tokenizer: a model's name, file or folder", "tokenizer",
                 "write it in the recipe, or give --tokenizer");
-  std::filesystem::path path = name;
+  const std::filesystem::path path = name;
+  if (path.filename() == "tokenizer.json" || std::filesystem::exists(path)) return load_tokenizer(path);
+  Hub hub = cli::make_hub(context);
+  return load_tokenizer(cli::fetch(context, hub, name));
+}
+
+NamedTokenizer load_tokenizer(const std::filesystem::path& path) {
   if (path.filename() == "tokenizer.json") return load_folder(path.parent_path());
-  if (!std::filesystem::exists(path)) {
-    Hub hub = cli::make_hub(context);
-    path = cli::fetch(context, hub, name);
-  }
   if (std::filesystem::is_directory(path) && !std::filesystem::exists(path / "config.json")) return load_folder(path);
   const Checkpoint checkpoint = Checkpoint::open(path);
   NamedTokenizer named{Tokenizer::load(checkpoint), nullptr};

@@ -4,76 +4,32 @@
 
 #include <fmt/core.h>
 
-#include "base/error.h"
 #include "cli/exit_code.h"
 #include "cli/interrupts.h"
 #include "cli/progress.h"
-#include "data/build/tokenizer_training.h"
-#include "data/program/recipe_file.h"
+#include "data/program/tokenizer_making.h"
 #include "data/program/verbs.h"
-#include "io/output_file.h"
 #include "tokenizer/named_pre_tokenizer.h"
-#include "tokenizer/tokenizer.h"
 
 namespace moebox::data {
 namespace {
 
 namespace fs = std::filesystem;
 
-struct TrainRequest {
-  std::vector<std::string> inputs;
-  std::string out, pre_tokenizer = "qwen2", end_token = "<|endoftext|>";
-  std::vector<std::string> special_tokens;
-  std::size_t vocabulary = 0;
-  std::uint64_t min_frequency = 0;
-  bool by_line = false, force = false;
-};
-
-void write_json(const fs::path& path, const nlohmann::ordered_json& document, bool replace) {
-  OutputFile file(path, replace);
-  const std::string text = document.dump(1, ' ', false) + "\n";
-  file.write(std::as_bytes(std::span(text)));
-  file.commit();
-}
-
-int run_train(const cli::Context& context, const TrainRequest& request) {
+int run_train(const cli::Context& context, TokenizerRequest request) {
   const fs::path folder = request.out;
-  if (!request.force && fs::exists(folder / "tokenizer.json"))
-    throw Error(ErrorKind::invalid_argument, "is there already", (folder / "tokenizer.json").string(),
-                "--force replaces it");
-  TokenizerTrainingOptions options;
-  options.sources = request.inputs.size() == 1 && request.inputs[0].ends_with(".toml")
-                        ? read_recipe(request.inputs[0]).options.sources
-                        : recipe_of(request.inputs, "text").options.sources;
-  options.pre_tokenizer = request.pre_tokenizer;
-  options.by_line = request.by_line;
-  options.n_threads = static_cast<int>(context.settings.integer("threads"));
-  options.bpe.vocabulary_size = request.vocabulary;
-  options.bpe.min_frequency = request.min_frequency;
-  options.bpe.special_tokens = request.special_tokens;
-  std::erase(options.bpe.special_tokens, request.end_token);
-  options.bpe.special_tokens.insert(options.bpe.special_tokens.begin(), request.end_token);
+  request.n_threads = static_cast<int>(context.settings.integer("threads"));
   TrainedTokenizer trained;
   {
     cli::InterruptGuard interrupts;
     cli::ProgressBar bar(context.console, "counting words of");
-    options.progress = [&](std::uint64_t done, std::uint64_t total) {
+    request.reading = [&](std::uint64_t done, std::uint64_t total) {
       bar.show("all texts", done, total);
       return !interrupts.take();
     };
-    options.bpe.progress = [&](std::size_t) { return !interrupts.take(); };
-    trained = train_tokenizer(options);
+    request.merging = [&] { return !interrupts.take(); };
+    trained = make_tokenizer(request);
   }
-  fs::create_directories(folder);
-  const nlohmann::ordered_json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
-                                         {"eos_token", request.end_token},
-                                         {"pad_token", request.end_token},
-                                         {"add_prefix_space", false},
-                                         {"clean_up_tokenization_spaces", false}};
-  // What is written is what our own reader takes.
-  Tokenizer::from_json(trained.document.dump(), config.dump());
-  write_json(folder / "tokenizer.json", trained.document, request.force);
-  write_json(folder / "tokenizer_config.json", config, request.force);
   if (trained.n_tokens < request.vocabulary)
     context.console.note(
         fmt::format("the texts have pairs for {} tokens only, not {}\n", trained.n_tokens, request.vocabulary));
@@ -93,7 +49,7 @@ void add_tokenizer(CLI::App& program, cli::Context& context) {
       *tokenizer, "train", "Learn a byte-level BPE from texts, as Hugging Face's trainer would",
       "moebox tokenizer train --vocabulary 8192 --out tokenizer/ book.txt more.jsonl\n"
       "moebox tokenizer train --vocabulary 32000 --out tokenizer/ --special '<|im_start|>,<|im_end|>' recipe.toml");
-  auto request = std::make_shared<TrainRequest>();
+  auto request = std::make_shared<TokenizerRequest>();
   std::string families;
   for (const std::string_view name : pre_tokenizer_names()) families.append(families.empty() ? "" : ", ").append(name);
   verb->add_option("INPUT", request->inputs, "files and folders, or a recipe for data (.toml)")

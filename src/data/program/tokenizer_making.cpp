@@ -1,0 +1,57 @@
+#include "data/program/tokenizer_making.h"
+
+#include <filesystem>
+
+#include "base/error.h"
+#include "data/program/recipe_file.h"
+#include "io/output_file.h"
+#include "tokenizer/tokenizer.h"
+
+namespace moebox::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+void write_tokenizer_file(const fs::path& path, const nlohmann::ordered_json& document, bool replace) {
+  OutputFile file(path, replace);
+  const std::string text = document.dump(1, ' ', false) + "\n";
+  file.write(std::as_bytes(std::span(text)));
+  file.commit();
+}
+
+}  // namespace
+
+TrainedTokenizer make_tokenizer(const TokenizerRequest& request) {
+  const fs::path folder = request.out;
+  if (!request.force && fs::exists(folder / "tokenizer.json"))
+    throw Error(ErrorKind::invalid_argument, "is there already", (folder / "tokenizer.json").string(),
+                "--force replaces it");
+  TokenizerTrainingOptions options;
+  options.sources = request.inputs.size() == 1 && request.inputs[0].ends_with(".toml")
+                        ? read_recipe(request.inputs[0]).options.sources
+                        : recipe_of(request.inputs, "text").options.sources;
+  options.pre_tokenizer = request.pre_tokenizer;
+  options.by_line = request.by_line;
+  options.n_threads = request.n_threads;
+  options.bpe.vocabulary_size = request.vocabulary;
+  options.bpe.min_frequency = request.min_frequency;
+  options.bpe.special_tokens = request.special_tokens;
+  std::erase(options.bpe.special_tokens, request.end_token);
+  options.bpe.special_tokens.insert(options.bpe.special_tokens.begin(), request.end_token);
+  options.progress = request.reading;
+  if (request.merging) options.bpe.progress = [&](std::size_t) { return request.merging(); };
+  TrainedTokenizer trained = train_tokenizer(options);
+  fs::create_directories(folder);
+  const nlohmann::ordered_json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                                         {"eos_token", request.end_token},
+                                         {"pad_token", request.end_token},
+                                         {"add_prefix_space", false},
+                                         {"clean_up_tokenization_spaces", false}};
+  // What is written is what our own reader takes.
+  Tokenizer::from_json(trained.document.dump(), config.dump());
+  write_tokenizer_file(folder / "tokenizer.json", trained.document, request.force);
+  write_tokenizer_file(folder / "tokenizer_config.json", config, request.force);
+  return trained;
+}
+
+}  // namespace moebox::data
