@@ -4,7 +4,7 @@
 # an emulator. GTEST_FILTER then chooses the cases.
 
 # Folders in which no time is spent: quicker to build in the dev preset.
-set(moebox_cold_folders command_line model_settings data_program cli convert hub net server spec train)
+set(moebox_cold_folders command_line model_settings data_program cli report report_run convert hub net server spec train)
 
 function(moebox_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})

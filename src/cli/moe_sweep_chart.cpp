@@ -1,51 +1,17 @@
 // The plot of a sweep: three panels side by side over the mean number of experts a token. No library: text in, SVG out.
 #include <algorithm>
-#include <cmath>
 
 #include <fmt/core.h>
 
 #include "cli/moe_sweep.h"
+#include "report/chart.h"
+#include "report/page.h"
 
 namespace moebox::cli {
 namespace {
 
 constexpr int panel_width = 300, panel_height = 260, left = 62, right = 18, top = 64, bottom = 48;
 constexpr int plot_width = panel_width - left - right, plot_height = panel_height - top - bottom;
-
-/// Text of any origin between tags.
-std::string xml_escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '<')
-      out += "&lt;";
-    else if (c == '>')
-      out += "&gt;";
-    else if (c == '&')
-      out += "&amp;";
-    else if (static_cast<unsigned char>(c) >= 0x20)
-      out += c;
-  }
-  return out;
-}
-
-/// An axis from `low` to `high` with a tick every `step`.
-struct Axis {
-  double low = 0, high = 1, step = 0.25;
-
-  /// Around the values, with ticks at 1, 2 or 5 times a power of ten.
-  static Axis around(double least, double most) {
-    const double range = most > least ? most - least : std::max(1e-9, std::abs(most) * 0.1);
-    const double rough = range / 4, power = std::pow(10.0, std::floor(std::log10(rough)));
-    Axis axis;
-    axis.step = power * (rough <= power ? 1 : rough <= 2 * power ? 2 : rough <= 5 * power ? 5 : 10);
-    axis.low = std::floor(least / axis.step) * axis.step;
-    axis.high = std::ceil(most / axis.step) * axis.step;
-    if (axis.high <= axis.low) axis.high = axis.low + axis.step;
-    return axis;
-  }
-  double place(double value) const { return (value - low) / (high - low); }
-  int ticks() const { return static_cast<int>(std::lround((high - low) / step)); }
-};
 
 struct Panel {
   const char* title;
@@ -66,10 +32,10 @@ class Drawing {
       experts.push_back(point.usage.experts_per_token());
       values.push_back(panel.value(point));
     }
-    across_ = Axis::around(*std::min_element(experts.begin(), experts.end()),
-                           *std::max_element(experts.begin(), experts.end()));
-    up_ =
-        Axis::around(*std::min_element(values.begin(), values.end()), *std::max_element(values.begin(), values.end()));
+    across_ = report::Axis::around(*std::min_element(experts.begin(), experts.end()),
+                                   *std::max_element(experts.begin(), experts.end()));
+    up_ = report::Axis::around(*std::min_element(values.begin(), values.end()),
+                               *std::max_element(values.begin(), values.end()));
   }
 
   std::string text() const {
@@ -129,7 +95,7 @@ class Drawing {
   const std::vector<SweepPoint>& points_;
   const Panel& panel_;
   int x_;
-  Axis across_, up_;
+  report::Axis across_, up_;
 };
 
 }  // namespace
@@ -143,7 +109,7 @@ std::string sweep_svg(const std::string& title, const std::vector<SweepPoint>& p
       "<text x=\"{2}\" y=\"20\" class=\"title\">{3}</text>\n"
       "<text x=\"{2}\" y=\"37\"><tspan fill=\"#1f77b4\">top_p</tspan>, <tspan fill=\"#d2691e\">a fixed number of "
       "experts</tspan>, no budget</text>\n",
-      width, panel_height, left, xml_escaped(title));
+      width, panel_height, left, report::escaped(title));
   int x = 0;
   for (const Panel& panel : panels) {
     out += Drawing(points, panel, x).text();

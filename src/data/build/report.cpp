@@ -8,20 +8,20 @@
 
 #include <fmt/core.h>
 
+#include "report/chart.h"
+#include "report/page.h"
+
 namespace moebox::data {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr std::string_view style = R"(
-:root{color-scheme:light dark;--ink:#1c2733;--paper:#fff;--line:#d5dce3;--kept:#2f7d6d;--held:#6aa84f;--dropped:#c8553d;--soft:#66788a}
-@media(prefers-color-scheme:dark){:root{--ink:#e4eaf0;--paper:#14191f;--line:#37424d;--kept:#58b8a3;--held:#93c47d;--dropped:#e07a5f;--soft:#9fb0c0}}
-body{font:15px/1.5 system-ui,"Noto Sans CJK SC",sans-serif;color:var(--ink);background:var(--paper);max-width:60rem;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid var(--line)}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.2rem .6rem .2rem 0;border-bottom:1px solid var(--line);vertical-align:top}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.zh,.soft{color:var(--soft)}pre{overflow:auto;padding:1rem;border:1px solid var(--line);font-size:13px}
-svg{width:100%;height:auto;display:block}svg text{fill:var(--ink);font-size:12px}.kept{fill:var(--kept)}.held{fill:var(--held)}.dropped{fill:var(--dropped)}
-)";
+using report::Bar;
+using report::bar_chart;
+using report::both;
+using report::count_text;
+using report::escaped;
+using report::section;
+using report::size_text;
 
 struct Label {
   std::string_view key, english, chinese;
@@ -64,55 +64,10 @@ constexpr Label labels[] = {
     {"ip_masked", "IP addresses masked", "遮盖的 IP 地址"},
 };
 
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '&':
-        out += "&amp;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        if (static_cast<unsigned char>(c) >= 0x20 || c == '\n') out += c;
-    }
-  }
-  return out;
-}
-
-std::string both(std::string_view english, std::string_view chinese) {
-  return fmt::format("{} <span class=\"zh\">{}</span>", english, chinese);
-}
-
 std::string label_of(const std::string& key) {
   for (const Label& label : labels)
     if (label.key == key) return both(label.english, label.chinese);
   return escaped(key);
-}
-
-/// 1,234,567
-std::string count_text(std::int64_t value) {
-  std::string digits = std::to_string(value);
-  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > (value < 0 ? 1 : 0); at -= 3)
-    digits.insert(static_cast<std::size_t>(at), ",");
-  return digits;
-}
-
-std::string size_text(std::int64_t bytes) {
-  if (bytes < 1000) return fmt::format("{} B", bytes);
-  if (bytes < 1'000'000) return fmt::format("{:.1f} kB", static_cast<double>(bytes) / 1e3);
-  if (bytes < 1'000'000'000) return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
-  return fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9);
 }
 
 /// Reports are read as they stand in a manifest: what is missing, or no number, counts as nothing.
@@ -143,31 +98,6 @@ std::vector<std::pair<std::string, Amount>> amounts(const Json& object, const ch
   return list;
 }
 
-/// A row of bars: each with its text at the left and its figure at the right.
-struct Bar {
-  std::string text, figure;
-  std::vector<std::pair<std::string_view, double>> parts;  // class and size
-};
-
-std::string bar_chart(const std::vector<Bar>& bars, double largest) {
-  constexpr int row = 24, left = 190, width = 450, all = 800;
-  std::string svg = fmt::format("<svg viewBox=\"0 0 {} {}\" role=\"img\">", all, row * bars.size());
-  for (std::size_t i = 0; i < bars.size(); ++i) {
-    const auto y = static_cast<double>(i) * row;
-    svg +=
-        fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>", left - 8, y + 16, escaped(bars[i].text));
-    double x = left;
-    for (const auto& [kind, size] : bars[i].parts) {
-      const double length = largest > 0 ? size / largest * width : 0;
-      svg += fmt::format("<rect class=\"{}\" x=\"{:.1f}\" y=\"{}\" width=\"{:.1f}\" height=\"{}\"/>", kind, x, y + 4,
-                         length, row - 8);
-      x += length;
-    }
-    svg += fmt::format("<text x=\"{:.1f}\" y=\"{}\">{}</text>", x + 8, y + 16, escaped(bars[i].figure));
-  }
-  return svg + "</svg>";
-}
-
 std::string domains_chart(const Manifest& manifest) {
   std::vector<Bar> bars;
   double largest = 0;
@@ -184,16 +114,17 @@ std::string domains_chart(const Manifest& manifest) {
                      {"dropped", static_cast<double>(dropped)}}});
     largest = std::max(largest, static_cast<double>(kept.bytes + held.bytes + dropped));
   }
-  return bar_chart(bars, largest);
+  return bar_chart("bytes read, by domain", bars, largest);
 }
 
-std::string amounts_chart(const std::vector<std::pair<std::string, Amount>>& list, std::string_view kind) {
+std::string amounts_chart(std::string_view title, const std::vector<std::pair<std::string, Amount>>& list,
+                          std::string_view kind) {
   std::vector<Bar> bars;
   for (const auto& [name, value] : list)
     bars.push_back({name,
                     count_text(value.documents) + (value.bytes > 0 ? ", " + size_text(value.bytes) : ""),
                     {{kind, static_cast<double>(value.documents)}}});
-  return bar_chart(bars, list.empty() ? 0 : static_cast<double>(list.front().second.documents));
+  return bar_chart(title, bars, list.empty() ? 0 : static_cast<double>(list.front().second.documents));
 }
 
 std::string lengths_chart(const Manifest& manifest) {
@@ -213,7 +144,7 @@ std::string lengths_chart(const Manifest& manifest) {
                     {{"kept", static_cast<double>(counts[i])}}});
     largest = std::max(largest, static_cast<double>(counts[i]));
   }
-  return bar_chart(bars, largest);
+  return bar_chart("documents by length in tokens", bars, largest);
 }
 
 std::string domains_table(const Manifest& manifest) {
@@ -239,7 +170,7 @@ std::string reasons_of(const ManifestDomain& domain) {
   if (dropped.empty() && notes.empty() && languages.empty()) return "";
   std::string html = "<h3>" + escaped(domain.name) + "</h3>";
   if (!dropped.empty()) {
-    html += amounts_chart(dropped, "dropped") + "<table>";
+    html += amounts_chart("documents dropped, by reason", dropped, "dropped") + "<table>";
     for (const auto& [reason, value] : dropped)
       html += fmt::format("<tr><td>{}<td>{}<td class=n>{}<td class=n>{}</tr>", escaped(reason), label_of(reason),
                           count_text(value.documents), size_text(value.bytes));
@@ -252,7 +183,8 @@ std::string reasons_of(const ManifestDomain& domain) {
     html += "</table>";
   }
   if (!languages.empty())
-    html += "<p>" + both("Languages of what was kept:", "保留文本的语言：") + "</p>" + amounts_chart(languages, "kept");
+    html += "<p>" + both("Languages of what was kept:", "保留文本的语言：") + "</p>" +
+            amounts_chart("documents by language", languages, "kept");
   return html;
 }
 
@@ -268,10 +200,6 @@ std::string shards_table(const Manifest& manifest) {
   return html + "</table>";
 }
 
-std::string section(std::string_view english, std::string_view chinese, const std::string& content) {
-  return content.empty() ? "" : "<h2>" + both(english, chinese) + "</h2>" + content;
-}
-
 }  // namespace
 
 std::string report_page(const Manifest& manifest, const std::string& title) {
@@ -280,22 +208,19 @@ std::string report_page(const Manifest& manifest, const std::string& title) {
   std::string reasons;
   for (const ManifestDomain& domain : manifest.domains) reasons += reasons_of(domain);
   const std::string settings = manifest.settings.dump(1, ' ', false, Json::error_handler_t::replace);
-  return fmt::format(
-             "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">"
-             "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-             "<meta name=\"viewport\" content=\"width=device-width\"><title>{}</title><style>{}</style></head><body>"
-             "<h1>{}</h1><p>{} {} · {} {} · <span class=\"soft\">{} <code>{}…</code></span></p>",
-             escaped(title), style, escaped(title), count_text(tokens), both("tokens", "词元"),
-             count_text(manifest.vocabulary_size), both("in the vocabulary", "词表大小"), both("tokenizer", "分词器"),
-             escaped(manifest.tokenizer.substr(0, 16))) +
-         section("What was read, and what was kept of it", "读取与保留",
-                 domains_chart(manifest) + "<p class=\"soft\">■ " + both("kept", "保留") + " ■ " +
-                     both("held out", "留出") + " ■ " + both("dropped", "丢弃") + ", " + both("in bytes", "按字节") +
-                     "</p>" + domains_table(manifest)) +
-         section("Why documents were dropped or changed", "丢弃与修改的原因", reasons) +
-         section("Lengths of documents in tokens", "文档长度（词元）", lengths_chart(manifest)) +
-         section("Shards", "分片", shards_table(manifest)) +
-         section("Settings", "设置", "<pre>" + escaped(settings) + "</pre>") + "</body></html>\n";
+  return report::page(
+      title,
+      fmt::format("<p>{} {} · {} {} · <span class=\"soft\">{} <code>{}…</code></span></p>", count_text(tokens),
+                  both("tokens", "词元"), count_text(manifest.vocabulary_size), both("in the vocabulary", "词表大小"),
+                  both("tokenizer", "分词器"), escaped(manifest.tokenizer.substr(0, 16))) +
+          section("What was read, and what was kept of it", "读取与保留",
+                  domains_chart(manifest) + "<p class=\"soft\">■ " + both("kept", "保留") + " ■ " +
+                      both("held out", "留出") + " ■ " + both("dropped", "丢弃") + ", " + both("in bytes", "按字节") +
+                      "</p>" + domains_table(manifest)) +
+          section("Why documents were dropped or changed", "丢弃与修改的原因", reasons) +
+          section("Lengths of documents in tokens", "文档长度（词元）", lengths_chart(manifest)) +
+          section("Shards", "分片", shards_table(manifest)) +
+          section("Settings", "设置", "<pre>" + escaped(settings) + "</pre>"));
 }
 
 }  // namespace moebox::data
