@@ -1,7 +1,9 @@
 // Tokens per second of whole training steps (forward, backward, clipping, AdamW) on random tokens, for the models of
 // docs/training-ops.md, drawn at random. Steps that LibTorch's allocations would dominate are what a program gets that
 // leaves malloc's thresholds alone; this one sets them, as moebox-train does.
-//   train_step_bench [--model small|large] [--type bf16|f32] [--threads N] [--steps N]
+//   train_step_bench [--model small|large|dense] [--type bf16|f32] [--threads N] [--steps N] [--sequences N]
+//                    [--recompute yes|no] [--optimizer adamw|muon] [--json yes|no]
+// dense: the small model, each layer's feed-forward as wide as what a token of the small one multiplies.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -25,15 +27,21 @@ namespace {
 using namespace moebox;
 using namespace moebox::train;
 
+enum class Shape { small, large, dense };
+
 struct Options {
-  bool large = false;
+  Shape shape = Shape::small;
   at::ScalarType type = at::kBFloat16;
   int threads = 0;
   int steps = 7;
+  std::int64_t sequences = 8;
+  bool recompute = false, muon = false, json = false;
 };
 
-/// A DeepSeek-V3-shaped model of 35 million weights, or of 192 million.
-nlohmann::json config(bool large) {
+constexpr std::int64_t length = 256;
+
+/// A DeepSeek-V3-shaped model of 35 million weights, or of 192 million; or of 17 million without experts.
+nlohmann::json config(Shape shape) {
   nlohmann::json c = {{"model_type", "deepseek_v3"},
                       {"vocab_size", 8192},
                       {"max_position_embeddings", 1024},
@@ -66,7 +74,8 @@ nlohmann::json config(bool large) {
                       {"num_nextn_predict_layers", 0},
                       {"rope_interleave", true}};
   c["architectures"] = {"DeepseekV3ForCausalLM"};
-  if (!large) return c;
+  if (shape == Shape::dense) c.update({{"first_k_dense_replace", 6}, {"intermediate_size", 3 * 256}});
+  if (shape != Shape::large) return c;
   c.update({{"hidden_size", 1024},
             {"n_routed_experts", 32},
             {"intermediate_size", 2816},
@@ -83,19 +92,19 @@ std::unique_ptr<Model> model_of(const Options& options) {
   const auto file =
       std::filesystem::temp_directory_path() / ("moebox_step_" + std::to_string(::getpid())) / "config.json";
   std::filesystem::create_directories(file.parent_path());
-  std::ofstream(file) << config(options.large);
+  std::ofstream(file) << config(options.shape);
   auto model = make_model(Checkpoint::describe(file), {});
   std::filesystem::remove_all(file.parent_path());
   draw_weights(model->weights(), 1, 0.02);
   return model;
 }
 
-Batch random_batch() {
+Batch random_batch(std::int64_t sequences) {
   Batch batch;
   at::manual_seed(1);
-  batch.tokens = at::randint(0, 8192, {8, 256}, at::kLong);
+  batch.tokens = at::randint(0, 8192, {sequences, length}, at::kLong);
   batch.targets = batch.tokens.roll(-1, 1).contiguous();
-  batch.targets.select(1, 255).fill_(-100);
+  batch.targets.select(1, length - 1).fill_(-100);
   return batch;
 }
 
@@ -117,23 +126,54 @@ double limit(at::ScalarType type) {
 }
 
 /// Of one step's products: three for each weight that a token multiplies, and attention's over visible pairs.
-double operations(const Model& model, bool large) {
-  const double layers = large ? 4 : 6, heads = large ? 16 : 6, pairs = 8 * 256 * 257 / 2, key_dim = 64, value_dim = 64;
-  return 6.0 * static_cast<double>(model.n_active_parameters()) * 2048 +
+double operations(const Model& model, const Options& options) {
+  const bool large = options.shape == Shape::large;
+  const double layers = large ? 4 : 6, heads = large ? 16 : 6, key_dim = 64, value_dim = 64;
+  const auto tokens = static_cast<double>(options.sequences * length);
+  const double pairs = tokens * (length + 1) / 2;
+  return 6.0 * static_cast<double>(model.n_active_parameters()) * tokens +
          2 * layers * heads * pairs * (4 * key_dim + 3 * value_dim);
+}
+
+Options read_options(int n_arguments, char** arguments) {
+  Options options;
+  for (int i = 1; i < n_arguments; i += 2) {
+    const std::string_view option = arguments[i], value = i + 1 < n_arguments ? arguments[i + 1] : "";
+    const auto one_of = [&](std::initializer_list<std::string_view> choices) {
+      const auto found = std::find(choices.begin(), choices.end(), value);
+      if (found != choices.end()) return static_cast<int>(found - choices.begin());
+      std::fprintf(stderr, "%s %s: there is no such choice\n", arguments[i], std::string(value).c_str());
+      std::exit(2);
+    };
+    const auto number = [&] { return std::max(1, std::atoi(std::string(value).c_str())); };
+    if (option == "--model") {
+      options.shape = static_cast<Shape>(one_of({"small", "large", "dense"}));
+    } else if (option == "--type") {
+      options.type = one_of({"bf16", "f32"}) == 0 ? at::kBFloat16 : at::kFloat;
+    } else if (option == "--threads") {
+      options.threads = number();
+    } else if (option == "--steps") {
+      options.steps = number();
+    } else if (option == "--sequences") {
+      options.sequences = number();
+    } else if (option == "--recompute") {
+      options.recompute = one_of({"no", "yes"}) == 1;
+    } else if (option == "--optimizer") {
+      options.muon = one_of({"adamw", "muon"}) == 1;
+    } else if (option == "--json") {
+      options.json = one_of({"no", "yes"}) == 1;
+    } else {
+      std::fprintf(stderr, "%s: there is no such option\n", arguments[i]);
+      std::exit(2);
+    }
+  }
+  return options;
 }
 
 }  // namespace
 
 int main(int n_arguments, char** arguments) {
-  Options options;
-  for (int i = 1; i + 1 < n_arguments; i += 2) {
-    const std::string_view option = arguments[i], value = arguments[i + 1];
-    if (option == "--model") options.large = value == "large";
-    if (option == "--type") options.type = value == "f32" ? at::kFloat : at::kBFloat16;
-    if (option == "--threads") options.threads = std::atoi(arguments[i + 1]);
-    if (option == "--steps") options.steps = std::atoi(arguments[i + 1]);
-  }
+  const Options options = read_options(n_arguments, arguments);
   ::mallopt(M_MMAP_THRESHOLD, 1 << 30);
   ::mallopt(M_TRIM_THRESHOLD, 1 << 30);
   if (options.threads > 0) at::set_num_threads(options.threads);
@@ -141,9 +181,11 @@ int main(int n_arguments, char** arguments) {
   TrainerOptions training;
   training.schedule = {.steps = options.steps + 2, .learning_rate = 1e-3};
   training.forward.type = options.type;
+  training.forward.recompute = options.recompute;
+  if (options.muon) training.muon.emplace();
   training.loss.chunk_tokens = 1024;
   Trainer trainer(*model, training);
-  const Batch batch = random_batch();
+  const Batch batch = random_batch(options.sequences);
   std::vector<double> seconds;
   StepReport report;
   for (int step = 0; step < options.steps + 2; ++step) {
@@ -155,12 +197,25 @@ int main(int n_arguments, char** arguments) {
   const double median = seconds[seconds.size() / 2];
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
-  const double speed = operations(*model, options.large) / median, most = limit(options.type);
+  const double speed = operations(*model, options) / median, most = limit(options.type);
+  const double tokens = static_cast<double>(options.sequences * length);
+  if (options.json) {
+    const nlohmann::json result = {{"tokens_per_second", tokens / median},
+                                   {"step_seconds", seconds},
+                                   {"resident_bytes", usage.ru_maxrss * 1024},
+                                   {"operations_per_second", speed},
+                                   {"limit_operations_per_second", most},
+                                   {"parameters", model->weights().n_parameters()},
+                                   {"active_parameters", model->n_active_parameters()},
+                                   {"threads", at::get_num_threads()}};
+    std::puts(result.dump().c_str());
+    return 0;
+  }
   std::printf(
       "%.1fM weights, %s, %d threads: %.1f ms a step, %.0f tokens/s (best %.0f), %.0f of at most %.0f GFLOP/s: %.1f "
       "%%\n",
       1e-6 * static_cast<double>(model->weights().n_parameters()), options.type == at::kFloat ? "f32" : "bf16",
-      at::get_num_threads(), 1e3 * median, 2048 / median, 2048 / seconds[0], 1e-9 * speed, 1e-9 * most,
+      at::get_num_threads(), 1e3 * median, tokens / median, tokens / seconds[0], 1e-9 * speed, 1e-9 * most,
       100 * speed / most);
   std::printf("%ld MB resident at most, %zu MB of them the operators' scratch; loss %.9g after %d steps\n",
               usage.ru_maxrss / 1024, cpu_compute().scratch.resident_bytes() >> 20, report.loss, options.steps + 2);

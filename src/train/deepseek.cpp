@@ -8,6 +8,7 @@
 #include "train/mla.h"
 #include "train/norm.h"
 #include "train/projection.h"
+#include "train/recompute.h"
 #include "train/spec_config.h"
 
 namespace moebox::train {
@@ -46,7 +47,7 @@ class DeepseekModel : public Model {
   ForwardResult forward(const Batch& batch, const ForwardOptions& options) const override {
     Pass pass(batch, options, sizes_, spec_.mla.rope, device_);
     Tensor x = at::embedding(embedding_, pass.tokens);
-    for (int i = 0; i < spec_.n_layers; ++i) x = run_layer(layers_[static_cast<std::size_t>(i)], x, i, pass);
+    for (int i = 0; i < spec_.n_layers; ++i) x = layer(layers_[static_cast<std::size_t>(i)], x, i, pass);
     ForwardResult result;
     result.rows = rms_norm(x, output_norm_, spec_.rms_epsilon, pass.type);
     for (std::size_t i = 0; i < further_.size(); ++i)
@@ -95,11 +96,15 @@ class DeepseekModel : public Model {
   }
 
   /// x (n_tokens, hidden_size) float32.
-  Tensor run_layer(const DeepseekLayer& layer, const Tensor& x, int index, Pass& pass) const {
-    const double epsilon = spec_.rms_epsilon;
-    const Tensor attended = x + mla(spec_.mla, layer.attention, rms_norm(x, layer.attn_norm, epsilon, pass.type), pass);
-    return attended +
-           feed_forward(layer.feed_forward, rms_norm(attended, layer.ffn_norm, epsilon, pass.type), index, pass);
+  Tensor layer(const DeepseekLayer& weights, const Tensor& x, int index, Pass& pass) const {
+    const auto compute = [this, &weights, index](const Tensor& rows, Pass& of_layer) {
+      const auto normed = [&](const Tensor& y, const Tensor& norm) {
+        return rms_norm(y, norm, spec_.rms_epsilon, of_layer.type);
+      };
+      const Tensor attended = rows + mla(spec_.mla, weights.attention, normed(rows, weights.attn_norm), of_layer);
+      return attended + feed_forward(weights.feed_forward, normed(attended, weights.ffn_norm), index, of_layer);
+    };
+    return run_layer(compute, x, pass);
   }
 
   /// Of a position's row, and of the token that follows `further` places on, what the next one will be. The last
@@ -110,8 +115,7 @@ class DeepseekModel : public Model {
     const Tensor token = rms_norm(at::embedding(further.embedding, following), further.token_norm, epsilon, pass.type);
     const Tensor hidden = rms_norm(rows, further.hidden_norm, epsilon, pass.type);
     const Tensor pairs = project(at::cat({token, hidden}, 1), further.projection).to(at::kFloat);
-    return rms_norm(run_layer(further.layer, pairs, spec_.n_layers + index, pass), further.output_norm, epsilon,
-                    pass.type);
+    return rms_norm(layer(further.layer, pairs, spec_.n_layers + index, pass), further.output_norm, epsilon, pass.type);
   }
 
   const DeepseekSpec spec_;

@@ -9,6 +9,7 @@
 #include "train/load_weights.h"
 #include "train/norm.h"
 #include "train/projection.h"
+#include "train/recompute.h"
 #include "train/spec_config.h"
 
 namespace moebox::train {
@@ -42,9 +43,8 @@ class LlamaModel : public Model {
     const double epsilon = spec_.rms_epsilon;
     Tensor x = at::embedding(embedding_, pass.tokens);
     for (int i = 0; i < spec_.n_layers; ++i) {
-      const LlamaLayer& layer = layers_[static_cast<std::size_t>(i)];
-      x = x + attend(layer, rms_norm(x, layer.attn_norm, epsilon, pass.type), pass);
-      x = x + feed_forward(layer.feed_forward, rms_norm(x, layer.ffn_norm, epsilon, pass.type), i, pass);
+      const auto layer = [this, i](const Tensor& rows, Pass& of_layer) { return compute_layer(rows, i, of_layer); };
+      x = run_layer(layer, x, pass);
     }
     ForwardResult result;
     result.rows = rms_norm(x, output_norm_, epsilon, pass.type);
@@ -87,6 +87,14 @@ class LlamaModel : public Model {
                                                            experts.shared_intermediate_size, experts.shared_gate)
                                                  : add_dense(weights_, layer, spec_.mlp_bias);
     return added;
+  }
+
+  Tensor compute_layer(const Tensor& x, int index, Pass& pass) const {
+    const LlamaLayer& layer = layers_[static_cast<std::size_t>(index)];
+    const double epsilon = spec_.rms_epsilon;
+    const Tensor attended = x + attend(layer, rms_norm(x, layer.attn_norm, epsilon, pass.type), pass);
+    return attended +
+           feed_forward(layer.feed_forward, rms_norm(attended, layer.ffn_norm, epsilon, pass.type), index, pass);
   }
 
   /// Queries or keys (batch, length, heads, head_dim), normed where the architecture norms them, and rotated.

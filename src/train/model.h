@@ -32,6 +32,7 @@ struct ForwardOptions {
   /// One (n_tokens, top_k) for each layer with experts, of an earlier forward: nothing is chosen again. Empty: the
   /// gates choose.
   std::vector<Tensor> fixed_ids{};
+  bool recompute = false;  // gradient checkpointing: layers are computed again in the backward pass
 };
 
 /// What a layer's gate did.

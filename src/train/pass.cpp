@@ -33,6 +33,7 @@ Pass::Pass(const Batch& batch, const ForwardOptions& options, const ModelSizes& 
       length(batch.length()),
       type(options.type),
       budget(options.budget),
+      recompute(options.recompute),
       fixed_ids(options.fixed_ids) {
   check(batch, sizes);
   tokens = batch.tokens.reshape(-1).to(device);

@@ -14,6 +14,7 @@ struct Pass {
   std::int64_t n_sequences, length;
   at::ScalarType type;
   RoutingBudget budget;
+  bool recompute;
   Tensor tokens;     // (n_tokens) int64
   Tensor documents;  // (batch, length) int32; undefined: none
   Tensor valid;      // (n_tokens) bool; undefined: all

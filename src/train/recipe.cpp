@@ -312,6 +312,7 @@ Recipe parse_recipe(const std::string& text, const fs::path& file) {
     top.know(name);
   recipe.bf16 = top.choice("products", {"f32", "bf16"}, 0) == 1;
   top.integer("threads", recipe.threads, 0, 4096);
+  top.flag("gradient_checkpointing", recipe.gradient_checkpointing);
   top.finish();
   recipe.model = read_model(Section(table, "model", file, recipe.values));
   recipe.data = read_data(Section(table, "data", file, recipe.values));

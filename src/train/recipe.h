@@ -70,8 +70,9 @@ struct Recipe {
   Schedule schedule;  // the number of steps is in it
   CheckpointRecipe checkpoint;
   OutputRecipe output;
-  bool bf16 = false;  // type of the products
-  int threads = 0;    // 0: all processors
+  bool bf16 = false;                    // type of the products
+  int threads = 0;                      // 0: all processors
+  bool gradient_checkpointing = false;  // layers are computed again in the backward pass
 
   std::filesystem::path file;  // where it was read, and its text: what can be checked, and done again, later
   std::string text;

@@ -62,6 +62,7 @@ TrainerOptions options_of(const Recipe& recipe) {
                   .chunk_tokens = recipe.loss.chunk_tokens};
   options.forward.type = recipe.bf16 ? at::kBFloat16 : at::kFloat;
   options.forward.budget = recipe.budget;
+  options.forward.recompute = recipe.gradient_checkpointing;
   options.accumulate = recipe.data.accumulate;
   options.clip = recipe.optimizer.clip;
   options.bias_rate = recipe.loss.bias_rate;
@@ -114,7 +115,7 @@ nlohmann::ordered_json log_head(const Recipe& recipe, const RunPlan& plan, const
 /// Keys that change nothing of what is learnt, and may change when a run goes on.
 bool is_harmless(const std::string& key) {
   return key.starts_with("output.") || key == "checkpoint.every_steps" || key == "checkpoint.every_minutes" ||
-         key == "checkpoint.keep" || key == "optimizer.max_returns";
+         key == "checkpoint.keep" || key == "gradient_checkpointing" || key == "optimizer.max_returns";
 }
 
 void check_same_recipe(const nlohmann::json& then, const std::map<std::string, std::string>& now) {

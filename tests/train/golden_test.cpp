@@ -1,5 +1,6 @@
 // Gradients of every weight, and the losses of ten steps, against transformers' autograd (tests/golden/train); logits
 // against transformers (tests/golden/deepseek, moe and transformers).
+#include <map>
 #include <set>
 
 #include <fmt/core.h>
@@ -68,6 +69,26 @@ TEST_P(GoldenTraining, GradientsOfEveryWeight) {
   }
   EXPECT_EQ(compared.size(), expected.size());
   RecordProperty("largest_relative_distance", fmt::format("{:.2g}", worst));
+}
+
+TEST_P(GoldenTraining, CheckpointingGivesTheSameBits) {
+  options_.balance_weight = 0.1;  // the gates' logits have gradients of several kinds
+  options_.z_weight = 0.01;
+  std::map<std::string, Tensor> kept;
+  loss().total.backward();
+  for (const Weight& weight : model_->weights().all()) {
+    if (!weight.values.grad().defined()) continue;
+    kept[weight.parts.front().name] = weight.values.grad().clone();
+    weight.values.mutable_grad().reset();
+  }
+  const ForwardResult result = model_->forward(batch_, {.recompute = true});
+  compute_loss(*model_, batch_, result, options_).total.backward();
+  for (const Weight& weight : model_->weights().all()) {
+    const std::string& name = weight.parts.front().name;
+    ASSERT_EQ(weight.values.grad().defined(), kept.contains(name)) << name;
+    if (!kept.contains(name)) continue;
+    EXPECT_TRUE(same_bits(weight.values.grad(), kept.at(name))) << name;
+  }
 }
 
 TEST_P(GoldenTraining, LossesOfTenSteps) {
