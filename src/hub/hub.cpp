@@ -9,8 +9,8 @@
 #include <fmt/core.h>
 
 #include "base/error.h"
+#include "base/file_lock.h"
 #include "hub/catalogue.h"
-#include "hub/file_lock.h"
 #include "hub/hf_source.h"
 #include "hub/partial_file.h"
 #include "hub/pip_source.h"

@@ -163,6 +163,8 @@ CheckpointStore::Files CheckpointStore::open(std::int64_t step) const {
   Files opened;
   opened.facts = nlohmann::json::parse(manifest.at("facts").dump());
   for (const auto& [name, record] : manifest.at("files").items()) {
+    std::error_code error;
+    if (!fs::is_regular_file(folder / name, error)) refuse_damaged("the file is missing", folder / name);
     MappedFile file(folder / name);
     if (record.at("bytes") != file.bytes().size() || record.at("blake2b") != data::hex(data::digest_of(file.bytes())))
       refuse_damaged("the file is not what its checksum says", file.path());

@@ -1,10 +1,13 @@
 #include "train/export.h"
 
+#include <fstream>
+#include <iterator>
 #include <system_error>
 #include <vector>
 
 #include "base/error.h"
 #include "convert/convert.h"
+#include "data/digest.h"
 #include "io/output_file.h"
 #include "io/safetensors_writer.h"
 
@@ -70,16 +73,34 @@ void export_folder(const Model& model, const fs::path& folder, const ExportOptio
   const fs::path part = fs::path(folder) += ".part";
   fs::remove_all(part, error);
   if (!fs::create_directories(part, error)) refuse_io(part, error);
-  write_text(part / "config.json", config.dump(2) + "\n");
-  write_weights(model.weights(), options.bf16, part / "model.safetensors");
-  if (!options.tokenizer.empty())
-    for (const char* name : tokenizer_files) {
-      if (!fs::exists(options.tokenizer / name, error)) continue;
-      if (!fs::copy_file(options.tokenizer / name, part / name, error)) refuse_io(part / name, error);
-    }
+  try {
+    write_text(part / "config.json", config.dump(2) + "\n");
+    write_weights(model.weights(), options.bf16, part / "model.safetensors");
+    if (!options.tokenizer.empty())
+      for (const char* name : tokenizer_files) {
+        if (!fs::exists(options.tokenizer / name, error)) continue;
+        if (!fs::copy_file(options.tokenizer / name, part / name, error)) refuse_io(part / name, error);
+      }
+  } catch (...) {
+    fs::remove_all(part, error);
+    throw;
+  }
   fs::remove_all(folder, error);
   if (!error) fs::rename(part, folder, error);
   if (error) refuse_io(folder, error);
+}
+
+nlohmann::ordered_json tokenizer_digests(const fs::path& folder) {
+  nlohmann::ordered_json digests = nlohmann::ordered_json::object();
+  std::error_code error;
+  for (const char* name : tokenizer_files) {
+    if (folder.empty() || !fs::exists(folder / name, error)) continue;
+    std::ifstream in(folder / name, std::ios::binary);
+    const std::string text((std::istreambuf_iterator<char>(in)), {});
+    if (!in) throw Error(ErrorKind::io, "the file cannot be read", (folder / name).string());
+    digests[name] = data::hex(data::Hasher().add(text).finish());
+  }
+  return digests;
 }
 
 void export_gguf(const fs::path& folder, const fs::path& file, const std::string& type, bool replace) {

@@ -3,6 +3,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "base/error.h"
 #include "data/loader.h"
 #include "data/tokenizer_digest.h"
 #include "tokenizer/tokenizer.h"
@@ -49,7 +50,11 @@ std::shared_ptr<const Tokenizer> read_tokenizer(const std::filesystem::path& fol
     std::ifstream in(folder / name, std::ios::binary);
     return std::string((std::istreambuf_iterator<char>(in)), {});
   };
-  return Tokenizer::from_json(text("tokenizer.json"), text("tokenizer_config.json"), {});
+  try {
+    return Tokenizer::from_json(text("tokenizer.json"), text("tokenizer_config.json"), {});
+  } catch (const Error& error) {
+    throw Error(error.kind(), error.message(), (folder / error.where()).string(), error.hint());
+  }
 }
 
 }  // namespace

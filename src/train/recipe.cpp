@@ -326,6 +326,9 @@ Recipe parse_recipe(const std::string& text, const fs::path& file) {
 }
 
 Recipe read_recipe(const fs::path& file) {
+  std::error_code error;
+  if (fs::is_directory(file, error))
+    throw Error(ErrorKind::invalid_argument, "expected a recipe, a TOML file, found a folder", file.string());
   std::ifstream in(file, std::ios::binary);
   if (!in) throw Error(ErrorKind::not_found, "the recipe cannot be opened", file.string());
   std::string text(max_recipe_bytes + 1, '\0');

@@ -1,10 +1,13 @@
 #include "train/run.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <system_error>
 #include <utility>
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "data/digest.h"
@@ -18,6 +21,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* lock_name = "lock";
+
 /// A run never writes into another one's folder.
 void check_output(const fs::path& folder) {
   std::error_code error;
@@ -27,11 +32,43 @@ void check_output(const fs::path& folder) {
                   "output.folder: " + folder.string(), "take a new folder, or move the old one away");
 }
 
+/// The folder is there, or could be made.
+void check_writable(const fs::path& folder) {
+  std::error_code error;
+  fs::path there = fs::absolute(folder).lexically_normal();
+  while (!fs::exists(there, error) && there.has_relative_path()) there = there.parent_path();
+  if (!fs::is_directory(there, error))
+    throw Error(ErrorKind::invalid_argument, "expected a folder, found something else: " + there.string(),
+                "output.folder: " + folder.string());
+  if (::access(there.c_str(), W_OK | X_OK) != 0)
+    throw Error(ErrorKind::io, there.string() + " cannot be written to: " + std::strerror(errno),
+                "output.folder: " + folder.string(), "take another folder");
+}
+
 void check_tokenizer(const fs::path& folder) {
   std::error_code error;
   if (!folder.empty() && !fs::exists(folder / "tokenizer.json", error))
     throw Error(ErrorKind::not_found, "there is no tokenizer.json in this folder",
-                "model.tokenizer: " + folder.string());
+                "model.tokenizer: " + folder.string(), "`moebox tokenizer train` makes one");
+}
+
+/// The run goes on with the model and the tokenizer that its log begins with: checkpoints have neither.
+void check_same_files(const nlohmann::ordered_json& then, const nlohmann::ordered_json& now, const ModelRecipe& model) {
+  const auto refuse = [](const fs::path& file, const char* what) {
+    throw Error(ErrorKind::invalid_argument, what, file.string(),
+                "make it what it was, or begin a new run with [model] checkpoint");
+  };
+  if (then.at("config") != now.at("config"))
+    refuse(model.config.empty() ? model.checkpoint : model.config,
+           "the model that it describes is not the one that the run was begun with");
+  const nlohmann::ordered_json &files_then = then.at("tokenizer"), &files_now = now.at("tokenizer");
+  const fs::path folder = tokenizer_folder(model);
+  for (const auto& [name, digest] : files_then.items()) {
+    if (!files_now.contains(name)) refuse(folder / name, "the file is missing: the run was begun with it");
+    if (files_now.at(name) != digest) refuse(folder / name, "the file is not the one that the run was begun with");
+  }
+  for (const auto& [name, digest] : files_now.items())
+    if (!files_then.contains(name)) refuse(folder / name, "the run was begun without this file");
 }
 
 void check_sizes(const ModelSizes& sizes, const Recipe& recipe, const BatchSource& source) {
@@ -78,6 +115,7 @@ nlohmann::ordered_json log_head(const Recipe& recipe, const RunPlan& plan, const
           {"parameters", plan.n_parameters},
           {"active_parameters", plan.n_active},
           {"config", config},
+          {"tokenizer", tokenizer_digests(tokenizer_folder(recipe.model))},
           {"data", source.digest()},
           {"data_tokens", plan.data_tokens},
           {"from_checkpoint", plan.from_checkpoint},
@@ -154,10 +192,15 @@ void write_recipe(const Recipe& recipe) {
 
 }  // namespace
 
+void check_places(const Recipe& recipe, RunMode mode) {
+  if (mode == RunMode::fresh) check_output(recipe.output.folder);
+  if (mode != RunMode::replayed) check_writable(recipe.output.folder);
+  check_tokenizer(recipe.model.tokenizer);
+}
+
 TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> source, RunMode mode)
     : recipe_(recipe), mode_(mode), source_(std::move(source)), store_(recipe.output.folder / "checkpoints") {
-  if (mode == RunMode::fresh) check_output(recipe.output.folder);
-  check_tokenizer(recipe.model.tokenizer);
+  check_places(recipe, mode);
   plan_.from_checkpoint = recipe.model.config.empty();
   const Checkpoint checkpoint =
       plan_.from_checkpoint ? Checkpoint::open(recipe.model.checkpoint) : Checkpoint::describe(recipe.model.config);
@@ -188,6 +231,12 @@ void TrainingRun::begin() {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) throw Error(ErrorKind::io, error.message(), "output.folder: " + folder.string());
+  if (auto lock = FileLock::try_acquire(folder / lock_name))
+    lock_.emplace(std::move(*lock));
+  else
+    throw Error(ErrorKind::resource, "another process trains in this folder", "output.folder: " + folder.string(),
+                "wait until it has ended, or end it");
+  if (mode_ == RunMode::fresh) check_output(folder);  // that may have come meanwhile
   last_checkpoint_ = std::chrono::steady_clock::now();
   if (mode_ == RunMode::resumed) resume();
   if (log_ != nullptr) return;
@@ -200,30 +249,39 @@ nlohmann::ordered_json TrainingRun::head() const { return log_head(recipe_, plan
 void TrainingRun::resume() {
   const fs::path log = recipe_.output.folder / log_name;
   std::vector<std::int64_t> steps = store_.steps();
+  std::string problems;
   for (; !steps.empty(); steps.pop_back()) {
     const std::int64_t step = steps.back();
     LogPosition end;
+    nlohmann::ordered_json begun;  // the log's first line
     try {
       const nlohmann::json facts = store_.check(step);
-      end = walk_log(log, step);
+      end = walk_log(log, step, [&](const nlohmann::ordered_json& content, const std::string&) {
+        if (begun.is_null()) begun = content;
+      });
       if (end.step != step || facts.at("chain") != end.link)
         throw Error(ErrorKind::invalid_file, "the log does not lead to this checkpoint", log.string());
     } catch (const Error& problem) {
-      notes_.push_back(
-          fmt::format("the checkpoint of step {} is left out: {}: {}", step, problem.where(), problem.what()));
+      notes_.push_back(fmt::format("the checkpoint of step {} is left out: {}", step, problem.what()));
+      problems += fmt::format("; step {}: {}", step, problem.what());
       continue;
     }
+    check_same_files(begun, head(), recipe_.model);
     load(step);
     store_.remove_after(step);
     log_ = std::make_unique<RunLog>(log, end);
     notes_.push_back(fmt::format("goes on behind step {}", step));
     return;
   }
+  // A checkpoint is never there without its log: what cannot be gone on from was damaged, and is not overwritten.
+  if (!problems.empty())
+    throw Error(ErrorKind::invalid_file, "none of the run's checkpoints can be gone on from" + problems,
+                recipe_.output.folder.string(), "put the damaged files back, or begin a new run in another folder");
   std::error_code error;
   if (fs::exists(recipe_.output.folder / "model", error))
-    throw Error(ErrorKind::not_found, "the run has a model, and no sound checkpoint to go on from",
+    throw Error(ErrorKind::not_found, "the run has a model, and no checkpoint to go on from",
                 recipe_.output.folder.string(), "begin a new run with [model] checkpoint = its model");
-  notes_.push_back("there is no sound checkpoint: the run begins anew");
+  notes_.push_back("there is no checkpoint: the run begins anew");
 }
 
 void TrainingRun::load(std::int64_t step) {
@@ -284,8 +342,7 @@ void TrainingRun::go_back() {
       if (facts.at("skipped_in_a_row") != 0) continue;  // it was going wrong already
       take_facts(store_.read(step, trainer_->state()));
     } catch (const Error& problem) {
-      notes_.push_back(
-          fmt::format("the checkpoint of step {} is left out: {}: {}", step, problem.where(), problem.what()));
+      notes_.push_back(fmt::format("the checkpoint of step {} is left out: {}", step, problem.what()));
       continue;
     }
     source_->restore(cursor);
@@ -365,9 +422,8 @@ void TrainingRun::start_checkpoint() {
       store_.write(*copy);
       if (copy->facts.at("skipped_in_a_row") == 0) store_.keep_newest(recipe_.checkpoint.keep);
     } catch (const std::exception& problem) {
-      const auto* error = dynamic_cast<const Error*>(&problem);
-      writer_problem_ = fmt::format("the checkpoint of step {} could not be written: {}{}; older ones are as they were",
-                                    copy->step, error != nullptr ? error->where() + ": " : "", problem.what());
+      writer_problem_ = fmt::format("the checkpoint of step {} could not be written: {}; older ones are as they were",
+                                    copy->step, problem.what());
     }
   });
 }

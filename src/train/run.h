@@ -6,10 +6,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "base/file_lock.h"
 #include "train/batch_source.h"
 #include "train/checkpoint_store.h"
 #include "train/recipe.h"
@@ -46,6 +48,10 @@ struct ReplayedStep {
   std::string weights;  // their digest afterwards
 };
 
+/// What can be known before any data or weights are read: that no other run has been in the output folder, that one can
+/// be made, and that the tokenizer is there. Throws Error that names the key.
+void check_places(const Recipe& recipe, RunMode mode);
+
 class TrainingRun {
  public:
   /// Checks the output folder, the model's sizes against the data, and everything else that can be known, before it
@@ -61,8 +67,9 @@ class TrainingRun {
   std::int64_t n_done() const noexcept { return trainer_->n_done(); }
   std::int64_t n_skipped() const noexcept { return trainer_->n_skipped(); }
 
-  /// Makes the output folder and the log, or goes on in them. Before the first step. Throws Error; a recipe that is not
-  /// the one the checkpoint was made by is refused with the keys that differ.
+  /// Makes the output folder and the log, or goes on in them; they are this run's alone as long as it lives. Before the
+  /// first step. Throws Error; a recipe that is not the one the checkpoint was made by is refused with the keys that
+  /// differ, a model or a tokenizer that is not the run's with its file.
   void begin();
   /// One step, logged; then a checkpoint where one is due, which is written beside the next steps. When too many steps
   /// in a row had to be skipped, the run goes back to a checkpoint, with other data. Throws Error.
@@ -97,6 +104,7 @@ class TrainingRun {
   std::unique_ptr<BatchSource> source_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<Trainer> trainer_;
+  std::optional<FileLock> lock_;
   std::unique_ptr<RunLog> log_;
   const CheckpointStore store_;
   RunPlan plan_;

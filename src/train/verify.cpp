@@ -6,8 +6,10 @@
 #include <fmt/core.h>
 
 #include "base/error.h"
+#include "io/checkpoint.h"
 #include "io/json_file.h"
 #include "train/checkpoint_store.h"
+#include "train/export.h"
 #include "train/run.h"
 
 namespace moebox::train {
@@ -55,15 +57,44 @@ std::vector<std::int64_t> check_checkpoints(const CheckpointStore& store, const 
 }
 
 /// The first key whose value is another one.
-std::string difference(const Json& logged, const Json& found) {
+std::string difference(const Json& logged, const Json& found, const char* who = "the step gave") {
   for (const auto& [key, value] : found.items()) {
     const Json then = logged.contains(key) ? logged[key] : Json();
     if (then.dump() != value.dump())
-      return fmt::format("{}: the log says {}, the step gave {}", key, then.dump(), value.dump());
+      return fmt::format("{}: the log says {}, {} {}", key, then.dump(), who, value.dump());
   }
   for (const auto& [key, value] : logged.items())
-    if (!found.contains(key)) return fmt::format("{}: the log says {}, the step gave nothing", key, value.dump());
+    if (!found.contains(key)) return fmt::format("{}: the log says {}, {} nothing", key, value.dump(), who);
   return "the order of the keys";
+}
+
+/// Whether RUN/model is what the last step left. `expected`: the digest of its weights, empty where neither the log nor
+/// a checkpoint has one.
+std::string check_model(const std::filesystem::path& folder, const Recipe& recipe, const Json& head, bool done,
+                        const std::string& expected) {
+  const std::filesystem::path place = folder / "model";
+  std::error_code error;
+  if (!std::filesystem::exists(place, error)) return "model: there is none yet";
+  const Json files = tokenizer_digests(place);
+  if (head.contains("tokenizer") && head["tokenizer"].dump() != files.dump())
+    throw Error(ErrorKind::invalid_file,
+                "the tokenizer's files are not the run's: " + difference(head["tokenizer"], files, "the folder has"),
+                place.string());
+  const Checkpoint checkpoint = Checkpoint::open(place);
+  const bool f32 = std::ranges::all_of(checkpoint.tensors(), [](const TensorView& x) { return x.dtype == DType::f32; });
+  if (!f32) return "model: its weights are rounded, the log's digest is of those in F32: they were not compared";
+  const auto model = make_model(checkpoint, {.further_tokens = recipe.model.further_tokens});
+  if (const Json config = model->config(); config.dump() != head.at("config").dump())
+    throw Error(ErrorKind::invalid_file, difference(head.at("config"), config, "the file says"),
+                (place / "config.json").string());
+  if (expected.empty()) return "model: neither the log nor a checkpoint has a digest of the last step's weights";
+  const bool equal = model->weights().digest() == expected;
+  if (equal) return "model: the weights are those of the last step, by their digest in the log";
+  if (!done) return "model: it is not of the log's last step; the run is not done";
+  throw Error(ErrorKind::invalid_file,
+              "the weights are not those of the last step: their digest is " + model->weights().digest() +
+                  ", the log's " + expected,
+              place.string(), "the folder is damaged, or another model");
 }
 
 }  // namespace
@@ -88,6 +119,11 @@ void verify_run(const std::filesystem::path& folder, const VerifyOptions& option
       if (step < last) first = step;
 
   Recipe recipe = recipe_of(folder, options.recipe);
+  std::string last_weights = lines.back().content.value("weights", "");
+  if (last_weights.empty() && !checkpoints.empty() && checkpoints.back() == n_steps)
+    last_weights = store.check(n_steps).at("weights");
+  tell(check_model(folder, recipe, lines[0].content, n_steps >= recipe.schedule.steps, last_weights));
+
   // What the run had: bits depend on it.
   if (recipe.threads == 0) recipe.threads = lines[0].content.value("threads", 0);
   TrainingRun run(recipe, open(recipe), RunMode::replayed);

@@ -2,6 +2,10 @@
 
 #include <algorithm>
 
+#include <fmt/core.h>
+
+#include "base/anonymous_memory.h"
+#include "base/checked.h"
 #include "base/error.h"
 #include "data/digest.h"
 
@@ -23,7 +27,7 @@ Tensor part_of(const Tensor& whole, const WeightPart& part) {
 }
 
 WeightSet::WeightSet(std::vector<TensorRule> rules, const at::Device& device)
-    : rules_(std::move(rules)), device_(device) {}
+    : rules_(std::move(rules)), device_(device), available_bytes_(available_memory_bytes()) {}
 
 const TensorRule& WeightSet::rule(std::string_view role) const {
   const auto found =
@@ -36,6 +40,19 @@ Tensor WeightSet::add(std::initializer_list<std::string_view> roles, int layer) 
 
 Tensor WeightSet::add_experts(std::initializer_list<std::string_view> roles, int layer, int n_experts) {
   return add_weight(roles, layer, n_experts);
+}
+
+void WeightSet::take_memory(const std::vector<std::int64_t>& shape) {
+  std::uint64_t n_bytes = sizeof(float);
+  for (const std::int64_t size : shape) n_bytes = checked_mul(n_bytes, static_cast<std::uint64_t>(size), "weights");
+  bytes_ += n_bytes;
+  // Weights and gradients: the least that is needed. Memory that is not there would be missed when it is first used.
+  if (device_.is_cpu() && bytes_ > available_bytes_ / 2)
+    throw Error(ErrorKind::resource,
+                fmt::format("the model does not fit into memory: its weights and gradients take more than {:.1f} GB, "
+                            "and {:.1f} GB are available",
+                            2e-9 * static_cast<double>(bytes_), 1e-9 * static_cast<double>(available_bytes_)),
+                "model", "take a smaller model, or a machine with more memory");
 }
 
 Tensor WeightSet::add_weight(std::initializer_list<std::string_view> roles, int layer, int n_experts) {
@@ -55,6 +72,7 @@ Tensor WeightSet::add_weight(std::initializer_list<std::string_view> roles, int 
   }
   shape.front() = rows;
   if (n_experts > 0) shape.insert(shape.begin(), n_experts);
+  take_memory(shape);
   weight.values = at::empty(shape, at::TensorOptions(device_).dtype(at::kFloat));
   if (weight.kind != WeightKind::statistic) weight.values.requires_grad_(true);
   weights_.push_back(std::move(weight));

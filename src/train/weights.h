@@ -3,6 +3,7 @@
 // layer as one stack.
 #pragma once
 
+#include <cstdint>
 #include <initializer_list>
 #include <string>
 #include <string_view>
@@ -71,10 +72,13 @@ class WeightSet {
 
  private:
   Tensor add_weight(std::initializer_list<std::string_view> roles, int layer, int n_experts);
+  /// Throws Error(resource) where the model does not fit into memory.
+  void take_memory(const std::vector<std::int64_t>& shape);
   const TensorRule& rule(std::string_view role) const;
 
   std::vector<TensorRule> rules_;
   at::Device device_;
+  std::uint64_t available_bytes_, bytes_ = 0;
   std::vector<Weight> weights_;
 };
 

@@ -2,13 +2,9 @@
 // hashlib.
 #include "hub/partial_file.h"
 
-#include <atomic>
-#include <thread>
-
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "hub/file_lock.h"
 #include "hub/support.h"
 
 namespace moebox::test {
@@ -136,43 +132,6 @@ TEST(PartialFile, FreeSpaceIsAskedBefore) {
   TempFolder folder;
   check_free_space(folder.path(), 1);
   expect_in(error_of(ErrorKind::io, [&] { check_free_space(folder.path(), std::uint64_t{1} << 60); }), "needed");
-}
-
-TEST(FileLock, ExcludesAndLetsGo) {
-  TempFolder folder;
-  {
-    const FileLock lock = FileLock::acquire(folder / "l");
-    EXPECT_FALSE(FileLock::try_acquire(folder / "l"));
-  }
-  EXPECT_TRUE(names_below(folder.path()).empty());
-  EXPECT_TRUE(FileLock::try_acquire(folder / "l"));
-}
-
-TEST(FileLock, OneAtATimeAmongThreads) {
-  TempFolder folder;
-  // A lock between processes: the thread sanitizer does not see that it also orders threads.
-  std::atomic<int> inside{0}, entries{0};
-  std::atomic<bool> overlapped{false};
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 4; ++t) {
-    threads.emplace_back([&] {
-      for (int i = 0; i < 3; ++i) {
-        const FileLock lock = FileLock::acquire(folder / "l");
-        if (++inside != 1) overlapped = true;
-        ++entries;
-        --inside;
-      }
-    });
-  }
-  for (auto& thread : threads) thread.join();
-  EXPECT_FALSE(overlapped);
-  EXPECT_EQ(entries, 12);
-}
-
-TEST(FileLock, WaitingMayGiveUp) {
-  TempFolder folder;
-  const FileLock lock = FileLock::acquire(folder / "l");
-  EXPECT_THROW(FileLock::acquire(folder / "l", [] { throw std::runtime_error("enough"); }), std::runtime_error);
 }
 
 }  // namespace

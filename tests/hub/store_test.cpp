@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
+#include "base/file_lock.h"
 #include "hub/catalogue.h"
-#include "hub/file_lock.h"
 #include "hub/support.h"
 
 namespace moebox::test {

@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,7 +36,7 @@ class TrainProgram : public ::testing::Test {
   ~TrainProgram() override { fs::remove_all(folder_); }
 
   fs::path recipe(int steps, const std::string& more = "") const {
-    std::ofstream(folder_ / "recipe.toml") << "threads = 1\n"
+    std::ofstream(folder_ / "recipe.toml") << "threads = " << threads_ << "\n"
                                            << "[model]\nconfig = \"config.json\"\n"
                                            << "[data]\nfolder = \"shards\"\nsequence_tokens = 32\nsequences = 4\n"
                                            << "[optimizer]\nlearning_rate = 3e-3\n"
@@ -50,6 +51,10 @@ class TrainProgram : public ::testing::Test {
     arguments.insert(arguments.begin(), {MOEBOX_TRAIN_PROGRAM, verb});
     const pid_t child = ::fork();
     if (child != 0) return child;
+    if (file_bytes_ > 0) {
+      const rlimit limit{.rlim_cur = file_bytes_, .rlim_max = file_bytes_};
+      ::setrlimit(RLIMIT_FSIZE, &limit);
+    }
     const int said = ::open((folder_ / "said").c_str(), O_CREAT | O_WRONLY | O_TRUNC, 0600);
     ::dup2(said, STDOUT_FILENO);
     ::dup2(said, STDERR_FILENO);
@@ -76,6 +81,8 @@ class TrainProgram : public ::testing::Test {
   }
 
   const fs::path folder_;
+  int threads_ = 1;
+  std::uint64_t file_bytes_ = 0;  // limit on the size of the program's files, which stands for a full disk; 0: none
 };
 
 }  // namespace moebox::train::test

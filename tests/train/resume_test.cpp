@@ -8,7 +8,9 @@
 #include "base/error.h"
 #include "io/checkpoint.h"
 #include "train/checkpoint_store.h"
+#include "train/loader_batches.h"
 #include "train/program_testing.h"
+#include "train/run.h"
 #include "train/run_log.h"
 
 namespace moebox::train::test {
@@ -104,8 +106,165 @@ TEST_F(Resume, TakesTheCheckpointBeforeADamagedOne) {
   EXPECT_EQ(links().size(), 11U);
   damage("run/checkpoints/step-00000008/checkpoint.json");
   fs::remove(folder_ / "run/checkpoints/step-00000004/checkpoint.json");
+  ASSERT_EQ(run({file, "--resume"}), 4) << said();
+  expect_said("none of the run's checkpoints can be gone on from; step 8: ");
+  fs::remove_all(folder_ / "run/checkpoints");
   ASSERT_EQ(run({file, "--resume"}), 3) << said();
-  expect_said("no sound checkpoint to go on from");
+  expect_said("no checkpoint to go on from");
+}
+
+TEST_F(Resume, TwoThreadsGoOnExactly) {
+  threads_ = 2;
+  const std::string file = recipe(40, every(7)).string();
+  ASSERT_EQ(run({file}), 0) << said();
+  const std::string weights = bytes_of("run/model/model.safetensors");
+  const std::vector<std::string> expected = links();
+  forget_run();
+  const pid_t process = start({file});
+  for (int i = 0; i < 60'000 && store().steps().empty(); ++i) ::usleep(500);
+  ::kill(process, SIGKILL);
+  ASSERT_EQ(exit_code(process), -SIGKILL) << said();
+  ASSERT_EQ(run({file, "--resume"}), 0) << said();
+  expect_said("goes on behind step ");
+  EXPECT_TRUE(bytes_of("run/model/model.safetensors") == weights);
+  EXPECT_EQ(links(), expected);
+}
+
+TEST_F(Resume, AFullDiskStopsNoRunAndLosesNoCheckpoint) {
+  const std::string file = recipe(10, every(4)).string();
+  ASSERT_EQ(run({file}), 0) << said();
+  const std::string weights = bytes_of("run/model/model.safetensors");
+  fs::remove_all(folder_ / "run/model");
+  fs::remove_all(store().place(8));
+  file_bytes_ = 100'000;  // the log fits, a checkpoint does not
+  ASSERT_EQ(run({file, "--resume"}), 8) << said();
+  expect_said("goes on behind step 4");
+  expect_said("the checkpoint of step 8 could not be written");
+  expect_said("all steps are done, and the model could not be written");
+  EXPECT_EQ(store().steps(), std::vector<std::int64_t>{4});
+  EXPECT_FALSE(fs::exists(folder_ / "run/model.part"));
+  file_bytes_ = 2000;  // not even the log
+  ASSERT_EQ(run({file, "--resume"}), 8) << said();
+  expect_said("train.log.jsonl");
+  file_bytes_ = 0;
+  ASSERT_EQ(run({file, "--resume"}), 0) << said();
+  expect_said("goes on behind step 4");
+  EXPECT_TRUE(bytes_of("run/model/model.safetensors") == weights);
+}
+
+TEST_F(Resume, OneProcessAtATime) {
+  const std::string file = recipe(100'000, every(10)).string();
+  const pid_t process = start({file});
+  for (int i = 0; i < 60'000 && store().steps().empty(); ++i) ::usleep(1000);
+  const std::vector<std::string> before = links();
+  EXPECT_EQ(run({file, "--resume"}), 7) << said();
+  expect_said("another process trains in this folder");
+  ::kill(process, SIGINT);
+  EXPECT_EQ(exit_code(process), 130);
+  const std::vector<std::string> after = links();
+  ASSERT_GE(after.size(), before.size());
+  EXPECT_TRUE(std::equal(before.begin(), before.end(), after.begin())) << "the log is the first one's alone";
+  EXPECT_FALSE(fs::exists(folder_ / "run/lock"));
+}
+
+TEST_F(Resume, WhatIsDamagedIsNotOverwritten) {
+  const std::string file = recipe(10, every(4)).string();
+  ASSERT_EQ(run({file}), 0) << said();
+  fs::remove_all(folder_ / "run/model");
+  const std::string right = bytes_of("run/train.log.jsonl");
+  // Two lines change places: no checkpoint behind them belongs to this log.
+  std::vector<std::string> lines;
+  std::istringstream text(right);
+  for (std::string line; std::getline(text, line);) lines.push_back(line);
+  std::swap(lines[2], lines[3]);
+  std::string swapped;
+  for (const std::string& line : lines) swapped += line + "\n";
+  for (const std::string& wrong : {swapped, right.substr(0, right.size() / 4), std::string()}) {
+    std::ofstream(folder_ / "run/train.log.jsonl") << wrong;
+    ASSERT_EQ(run({file, "--resume"}), 4) << said();
+    expect_said("none of the run's checkpoints can be gone on from");
+    expect_said("train.log.jsonl");
+    EXPECT_EQ(bytes_of("run/train.log.jsonl"), wrong);
+    EXPECT_EQ(store().steps(), (std::vector<std::int64_t>{4, 8}));
+  }
+  // A log that is cut behind the last checkpoint is gone on with.
+  std::ofstream(folder_ / "run/train.log.jsonl") << right.substr(0, right.size() - 20);
+  ASSERT_EQ(run({file, "--resume"}), 0) << said();
+  expect_said("goes on behind step 8");
+  fs::remove_all(folder_ / "run/model");
+  fs::remove(store().place(4) / "state-00001.safetensors");
+  fs::remove_all(store().place(8));
+  ASSERT_EQ(run({file, "--resume"}), 4) << said();
+  expect_said("state-00001.safetensors: the file is missing");
+}
+
+TEST_F(Resume, RefusesAnotherModelOrTokenizer) {
+  const fs::path tokenizer = folder_ / "tokenizer";
+  fs::create_directories(tokenizer);
+  const std::string right = R"({"model": {"type": "BPE", "vocab": {}, "merges": []}})";
+  const auto write = [&](const char* name, const std::string& text) { std::ofstream(tokenizer / name) << text; };
+  write("tokenizer.json", right);
+  const Recipe good = [&] {
+    Recipe read = read_recipe(recipe(6, every(3)));
+    read.model.tokenizer = tokenizer;
+    return read;
+  }();
+  // Its data are of no tokenizer that is a file, so what opens them is not told of this one.
+  Recipe data = good;
+  data.model.tokenizer.clear();
+  {
+    TrainingRun first(good, open_batches(data));
+    first.begin();
+    for (int i = 0; i < 4; ++i) first.step();
+  }
+  const auto resumed = [&] {
+    TrainingRun again(good, open_batches(data), RunMode::resumed);
+    again.begin();
+  };
+  const auto expect_refused = [&](const std::string& file, const std::string& what) {
+    try {
+      resumed();
+      ADD_FAILURE() << "it went on in spite of " << file;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::invalid_argument);
+      EXPECT_EQ(error.where(), (folder_ / file).string());
+      EXPECT_NE(error.message().find(what), std::string::npos) << error.message();
+    }
+  };
+  write("tokenizer.json", right + " ");
+  expect_refused("tokenizer/tokenizer.json", "not the one");
+  write("tokenizer.json", right);
+  write("merges.txt", "a b");
+  expect_refused("tokenizer/merges.txt", "without this file");
+  fs::remove(tokenizer / "merges.txt");
+  const std::string config = bytes_of("config.json");
+  nlohmann::json changed = nlohmann::json::parse(config);
+  changed["routed_scaling_factor"] = 1.5;
+  std::ofstream(folder_ / "config.json") << changed.dump();
+  expect_refused("config.json", "not the one");
+  std::ofstream(folder_ / "config.json") << config;
+  EXPECT_NO_THROW(resumed());
+}
+
+TEST_F(Resume, VerifyLooksAtTheModel) {
+  ASSERT_EQ(run({recipe(6, every(3)).string()}), 0) << said();
+  const std::string folder = (folder_ / "run").string();
+  ASSERT_EQ(run({folder}, "verify"), 0) << said();
+  expect_said("model: the weights are those of the last step");
+  damage("run/model/model.safetensors");
+  ASSERT_EQ(run({folder}, "verify"), 4) << said();
+  expect_said("run/model: the weights are not those of the last step");
+  forget_run();
+  recipe(6);
+  const std::string text = bytes_of("recipe.toml");
+  std::ofstream(folder_ / "recipe.toml") << text.substr(0, text.find("[output]"))
+                                         << "[output]\nfolder = \"run\"\ntype = \"BF16\"\n";
+  ASSERT_EQ(run({(folder_ / "recipe.toml").string()}), 0) << said();
+  ASSERT_EQ(run({folder}, "verify"), 0) << said();
+  expect_said("they were not compared");
+  fs::remove_all(folder_ / "run/model");
+  ASSERT_EQ(run({folder}, "verify"), 0) << said();
+  expect_said("model: there is none yet");
 }
 
 TEST_F(Resume, RefusesAnotherRecipe) {

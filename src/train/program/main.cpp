@@ -1,4 +1,6 @@
 // moebox-train, which `moebox train` starts: a recipe becomes a trained model.
+#include <csignal>
+
 #include <fmt/core.h>
 #include <malloc.h>
 
@@ -13,6 +15,8 @@ int main(int argc, char** argv) {
   // comes again page by page, zeroed.
   ::mallopt(M_MMAP_THRESHOLD, 1 << 30);
   ::mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  // A file that grows beyond the limit for files is an error like a full disk, and not the end of the run.
+  std::signal(SIGXFSZ, SIG_IGN);
   Program program;
   program.name = "moebox";
   program.description = "Train mixture-of-experts models, and dense ones, that moebox serves";

@@ -85,7 +85,9 @@ std::string quoted(const std::string& word) {
 
 int train(const cli::Context& context, const TrainOptions& options) {
   const Recipe recipe = read_recipe(options.recipe);
-  TrainingRun run(recipe, open_batches(recipe), options.resume ? RunMode::resumed : RunMode::fresh);
+  const RunMode mode = options.resume ? RunMode::resumed : RunMode::fresh;
+  check_places(recipe, mode);  // before the data, which may take minutes to check
+  TrainingRun run(recipe, open_batches(recipe), mode);
   context.console.note(plan_text(run.plan(), recipe.output.folder));
   if (options.check) return cli::exit_ok;
   run.begin();
@@ -109,10 +111,17 @@ int train(const cli::Context& context, const TrainOptions& options) {
       tell_notes();
     }
   } catch (const Error&) {
-    // What was learnt is not lost with the step that failed.
+    // What was learnt is not lost with the step that failed; what failed is what the caller hears of.
     display.finish();
-    if (report.step > 0)
-      context.console.note(fmt::format("the model of step {} is in {}\n", report.step, run.save().string()));
+    tell_notes();
+    if (report.step > 0) {
+      try {
+        context.console.note(fmt::format("the model of step {} is in {}\n", report.step, run.save().string()));
+      } catch (const Error& problem) {
+        context.console.note(
+            fmt::format("the model of step {} could not be written: {}\n", report.step, problem.what()));
+      }
+    }
     throw;
   }
   display.finish();
@@ -125,7 +134,16 @@ int train(const cli::Context& context, const TrainOptions& options) {
     if (kept) context.console.note(fmt::format("to go on exactly: moebox train {} --resume\n", quoted(options.recipe)));
     return cli::exit_interrupted;
   }
-  const std::filesystem::path saved = run.save();
+  std::filesystem::path saved;
+  try {
+    saved = run.save();
+  } catch (const Error&) {
+    tell_notes();
+    context.console.note(
+        fmt::format("all steps are done, and the model could not be written; when it can: moebox train {} --resume\n",
+                    quoted(options.recipe)));
+    throw;
+  }
   tell_notes();
   context.console.note(fmt::format("done: {}\n", saved.string()));
   if (run.n_skipped() > 0)
