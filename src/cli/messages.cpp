@@ -22,7 +22,7 @@ constexpr Messages english = {
   moebox tokenize MODEL TEXT    text to token ids, and back
   moebox perplexity MODEL FILE  how well a model predicts a text
   moebox logits MODEL --ids ... the logits of given tokens as a NumPy file
-  moebox data, tokenizer, train, verify   shards; a tokenizer; a model; its log
+  moebox data, tokenizer, train, verify, report   shards; a model; how it went
   moebox config                 every setting, its value, and why
   moebox completion SHELL       completion for bash, zsh or fish
   moebox version                version and instruction sets
@@ -84,7 +84,7 @@ constexpr Messages chinese = {
   moebox tokenize MODEL TEXT    文本与词元编号互相转换
   moebox perplexity MODEL FILE  模型对文本的困惑度
   moebox logits MODEL --ids ... 给定词元的 logits，存为 NumPy 文件
-  moebox data, tokenizer, train, verify   训练：数据、分词器、模型、核对记录
+  moebox data, tokenizer, train, verify, report   数据、分词器、训练、核对、报告
   moebox config                 所有设置、取值及其来源
   moebox completion SHELL       bash、zsh 或 fish 的命令补全
   moebox version                版本与指令集

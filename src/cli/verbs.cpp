@@ -17,6 +17,7 @@ void add_verbs(CLI::App& program, Context& context) {
   add_perplexity(program, context);
   add_logits(program, context);
   add_companions(program, context);
+  add_report(program, context);
   add_config(program, context);
   add_completion(program, context);
   add_version(program, context);

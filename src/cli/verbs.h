@@ -22,6 +22,7 @@ void add_tokenize(CLI::App& program, Context& context);
 void add_perplexity(CLI::App& program, Context& context);
 void add_logits(CLI::App& program, Context& context);
 void add_companions(CLI::App& program, Context& context);
+void add_report(CLI::App& program, Context& context);
 void add_config(CLI::App& program, Context& context);
 void add_completion(CLI::App& program, Context& context);
 void add_version(CLI::App& program, Context& context);

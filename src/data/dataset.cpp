@@ -164,25 +164,39 @@ std::string Manifest::text() const {
   return document.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-Dataset Dataset::open(const std::filesystem::path& folder, const Options& options) {
+Manifest Manifest::read(const std::filesystem::path& folder) {
   const auto path = folder / manifest_name;
   const MappedFile file(path);
   if (file.bytes().size() > max_manifest_bytes)
     throw Error(ErrorKind::invalid_file, fmt::format("is larger than {} bytes", max_manifest_bytes), path.string());
-  const Manifest manifest =
-      Manifest::parse({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, path.string());
+  return parse({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, path.string());
+}
+
+std::vector<const ManifestShard*> Manifest::shards_of(std::string_view split) const {
+  std::vector<const ManifestShard*> wanted;
+  for (const ManifestShard& shard : shards)
+    if (shard.split == split) wanted.push_back(&shard);
+  std::ranges::stable_sort(wanted, {}, &ManifestShard::domain);
+  return wanted;
+}
+
+std::string Manifest::digest(std::string_view split) const {
+  Hasher digest;
+  for (const ManifestShard* shard : shards_of(split)) digest.add(shard->record.digest);
+  return hex(digest.finish());
+}
+
+Dataset Dataset::open(const std::filesystem::path& folder, const Options& options) {
+  const auto path = folder / manifest_name;
+  const Manifest manifest = Manifest::read(folder);
   if (!options.tokenizer.empty() && options.tokenizer != manifest.tokenizer)
     throw Error(ErrorKind::invalid_argument,
                 fmt::format("the data were made with the tokenizer {}..., the model's is {}...",
                             manifest.tokenizer.substr(0, 16), options.tokenizer.substr(0, 16)),
                 path.string(), "build the data with the model's tokenizer");
-  // By domain, and in the manifest's order within each: so documents are numbered.
-  std::vector<const ManifestShard*> wanted;
-  for (const ManifestShard& shard : manifest.shards)
-    if (shard.split == options.split) wanted.push_back(&shard);
+  const std::vector<const ManifestShard*> wanted = manifest.shards_of(options.split);
   if (wanted.empty())
     throw Error(ErrorKind::invalid_argument, fmt::format("the data have no split '{}'", options.split), path.string());
-  std::ranges::stable_sort(wanted, {}, &ManifestShard::domain);
 
   std::vector<std::optional<Shard>> shards(wanted.size());
   const int n_threads = options.n_threads > 0 ? options.n_threads : usable_processors();
@@ -192,12 +206,8 @@ Dataset Dataset::open(const std::filesystem::path& folder, const Options& option
     check_against(*shards[i], *wanted[i], manifest, shard_path.string());
   });
   Dataset dataset;
-  Hasher digest;
-  for (std::size_t i = 0; i < wanted.size(); ++i) {
-    dataset.shards_.push_back(std::move(*shards[i]));
-    digest.add(wanted[i]->record.digest);
-  }
-  dataset.digest_ = hex(digest.finish());
+  for (std::optional<Shard>& shard : shards) dataset.shards_.push_back(std::move(*shard));
+  dataset.digest_ = manifest.digest(options.split);
   dataset.number_documents();
   for (Domain& domain : dataset.domains_)
     domain.weight = std::ranges::find(manifest.domains, domain.name, &ManifestDomain::name)->weight;

@@ -44,8 +44,14 @@ struct Manifest {
   /// Strict: keys, types, names and sums are checked. `where` names the file in errors. Throws Error(invalid_file), or
   /// Error(unsupported) for another version of the format.
   static Manifest parse(std::string_view text, const std::string& where);
+  /// Of a data set's folder. Throws Error(not_found), Error(io), or as parse() does.
+  static Manifest read(const std::filesystem::path& folder);
   /// What parse() reads.
   std::string text() const;
+  /// Of one split, by domain, and in the manifest's order within each: so documents are numbered.
+  std::vector<const ManifestShard*> shards_of(std::string_view split) const;
+  /// What Dataset::digest() of that split says, if the shards are as they were written.
+  std::string digest(std::string_view split) const;
 };
 
 /// The documents of one split, in the order of domains and shards. Immutable; several threads may read.

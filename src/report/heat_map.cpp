@@ -22,7 +22,7 @@ struct Level {
 // As many as the page has colours: h0 to h7. The page's middle one is the mean.
 constexpr std::array levels = {Level{1e-9, "0"},      Level{0.25, "< ¼"},        Level{0.5, "¼ – ½"},
                                Level{0.8, "½ – 0.8"}, Level{1.25, "0.8 – 1.25"}, Level{2, "1.25 – 2"},
-                               Level{4, "2 – 4"},     Level{1e300, "> 4"}};
+                               Level{4, "2 – 4"},     Level{1e300, "≥ 4"}};
 
 constexpr std::size_t no_level = levels.size();
 
@@ -60,8 +60,10 @@ std::string heat_map(const HeatMap& map) {
   for (int row = 0; row < n_rows; ++row) {
     // Every row has a number where there is room for it.
     if (row_height < 12 && row % 8 != 0) continue;
-    svg += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>", plot_left - 8,
-                       row * row_height + std::min(row_height, 12), row);
+    svg += fmt::format(
+        "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>", plot_left - 8,
+        row * row_height + std::min(row_height, 12),
+        map.row_names.empty() ? std::to_string(row) : escaped(map.row_names[static_cast<std::size_t>(row)]));
   }
   // The inner drawing counts in cells.
   svg += fmt::format(

@@ -12,6 +12,7 @@ struct HeatMap {
   std::string rows, columns;  // what they are, escaped as well: "expert", "step"
   /// Rows of equal length; what is no number, or less than 0, has no colour.
   std::vector<std::vector<double>> values;
+  std::vector<std::string> row_names = {};     // as many as rows, escaped by the map; empty: their numbers, from 0
   std::int64_t column_steps = 1, n_steps = 0;  // that a column stands for; the last one may have fewer
 };
 

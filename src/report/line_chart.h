@@ -17,8 +17,8 @@ struct Curve {
 };
 
 struct LineChart {
-  std::string title;          // for a reader without eyes; escaped by the chart
-  std::vector<Curve> curves;  // at most four; all of one timeline
+  std::string title;               // for a reader without eyes; escaped by the chart
+  std::vector<Curve> curves = {};  // at most four; all of one timeline
   std::int64_t width = 1, n_steps = 0;
   /// What stands at a tick; default: the number.
   std::function<std::string(double)> label = {};

@@ -17,7 +17,7 @@ constexpr std::string_view style = R"(
 --h0:#8fd0ff;--h1:#4f8fcb;--h2:#33608f;--h3:#26415c;--h4:#2b2f33;--h5:#7a4f1f;--h6:#d0742f;--h7:#ff6a55}}
 body{font:15px/1.5 system-ui,"Noto Sans CJK SC",sans-serif;color:var(--ink);background:var(--paper);max-width:60rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.5rem;overflow-wrap:anywhere}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid var(--line)}h3{font-size:1rem;margin:1.4rem 0 .3rem}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.2rem .6rem .2rem 0;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}
+table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.2rem .6rem .2rem 0;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:break-word;max-width:38rem}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.zh,.soft{color:var(--soft)}pre{overflow:auto;padding:1rem;border:1px solid var(--line);font-size:13px}
 .warning{border-left:4px solid var(--dropped);padding:.2rem .8rem}
 svg{width:100%;height:auto;display:block}svg text{fill:var(--ink);font-size:12px}.kept{fill:var(--kept)}.held{fill:var(--held)}.dropped{fill:var(--dropped)}

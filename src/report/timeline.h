@@ -24,6 +24,7 @@ struct Spread {
     sum += other.sum;
     n += other.n;
   }
+  bool operator==(const Spread&) const = default;
   double mean() const { return n == 0 ? NAN : sum / static_cast<double>(n); }
 };
 

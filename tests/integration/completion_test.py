@@ -42,7 +42,7 @@ class CompletionTest(ProgramTest):
 
     def test_bash_completes_verbs(self):
         self.assertEqual(self.complete("moebox", "se"), ["serve"])
-        self.assertEqual(sorted(self.complete("moebox", "r")), ["rm", "run"])
+        self.assertEqual(sorted(self.complete("moebox", "r")), ["report", "rm", "run"])
         self.assertEqual(self.complete("moebox", "--config", "x.toml", "lis"), ["list"])
 
     def test_bash_completes_options_of_the_verb(self):

@@ -5,7 +5,7 @@ import unittest
 
 from program import ProgramTest
 
-VERBS = ["run", "serve", "pull", "list", "rm", "show", "convert", "pack", "bench", "optimize", "tokenize", "perplexity", "logits", "data", "tokenizer", "train", "verify", "config", "completion", "version"]
+VERBS = ["run", "serve", "pull", "list", "rm", "show", "convert", "pack", "bench", "optimize", "tokenize", "perplexity", "logits", "data", "tokenizer", "train", "verify", "report", "config", "completion", "version"]
 
 
 def columns(line):

@@ -6,7 +6,6 @@
 #include "cli/exit_code.h"
 #include "data/build/report.h"
 #include "data/program/verbs.h"
-#include "io/mapped_file.h"
 #include "io/output_file.h"
 
 namespace moebox::data {
@@ -18,9 +17,7 @@ struct ReportRequest {
 
 int run_report(const cli::Context& context, const ReportRequest& request) {
   const std::filesystem::path folder = request.folder;
-  const MappedFile file(folder / manifest_name);
-  const Manifest manifest =
-      Manifest::parse({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, file.path().string());
+  const Manifest manifest = Manifest::read(folder);
   const auto named = (folder.has_filename() ? folder : folder.parent_path()).filename().string();
   const std::string page = report_page(manifest, named);
   if (request.out == "-") {
