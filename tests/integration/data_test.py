@@ -94,6 +94,7 @@ class DataTest(ProgramTest):
                                 ('"synthetic"', '"best"', ["one of general, domain, synthetic"]),
                                 ("mask_pii = true", "mask_pii = 1", ["true or false as 'mask_pii'"]),
                                 ("[[source]]", "[source]", ["TOML"]),
+                                ('"texts/*.txt"', '["texts/*.txt", "rows.jsonl"]', [":10: [source]", "files of one format", "a.txt and rows.jsonl"]),
                                 ('path = "rows.jsonl"', 'path = "gone.jsonl"', ["gone.jsonl"])):
             with self.subTest(new):
                 code = 3 if "gone" in new else 2

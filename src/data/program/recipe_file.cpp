@@ -61,6 +61,11 @@ SourceOptions read_source(const toml::table& node, const fs::path& recipe) {
     source.files.insert(source.files.end(), files.begin(), files.end());
   }
   source.format = format < 4 ? static_cast<SourceFormat>(format) : format_of(source.files.front());
+  if (format == 4)
+    for (const fs::path& file : source.files)
+      if (format_of(file) != source.format)
+        table.refuse("path", fmt::format("files of one format ({} and {} have two: say format, or make two sources)",
+                                         source.files.front().filename().string(), file.filename().string()));
   if (!source.messages.empty() && source.format != SourceFormat::jsonl)
     table.refuse("messages", "nothing: only JSONL has messages");
   return source;
