@@ -30,6 +30,7 @@ def utf8(text: str | bytes) -> bytes:
 
 
 def as_json(value: object, where: str) -> str:
+    """As the native module takes lists and dicts. Raises `Error` for what JSON cannot say."""
     try:
         return json.dumps(value, allow_nan=False, default=_listed)
     except (TypeError, ValueError, RecursionError) as problem:
