@@ -84,7 +84,9 @@ std::vector<double> shares_of(const Dataset& dataset, const LoaderOptions& optio
       if (domains[i].level == level) shares[i] = sum > 0 ? shares[i] / sum * wanted : 0;
   }
   const double sum = std::accumulate(shares.begin(), shares.end(), 0.0);
-  if (!(sum > 0)) refuse("no domain has a token to learn, or a weight above 0", "weights");
+  if (!(sum > 0))
+    refuse("no domain has a token to learn, or a weight above 0", "weights",
+           "of a document the first token is not learnt: one of a single token teaches nothing");
   for (double& share : shares) share /= sum;
   return shares;
 }
@@ -250,7 +252,8 @@ Batch Loader::next_rows(int first, int count) {
   }
   if (batch.n_learnt == 0)
     refuse(fmt::format("no token of batch {} is to be learnt", state_->n_batches), "loss_mask",
-           "conversations longer than a row lose their answers: make row_tokens larger, or leave them out");
+           "conversations longer than a row lose their answers: make rows longer (sequence_tokens of a recipe), or "
+           "leave them out");
   ++state_->n_batches;
   return batch;
 }

@@ -65,10 +65,14 @@ std::unique_ptr<BatchSource> open_batches(const Recipe& recipe) {
   if (const std::filesystem::path folder = tokenizer_folder(recipe.model); !folder.empty())
     options.tokenizer = data::tokenizer_digest(*read_tokenizer(folder));
   auto dataset = std::make_shared<const data::Dataset>(data::Dataset::open(recipe.data.folder, options));
-  return std::make_unique<LoaderBatches>(
-      std::move(dataset), data::LoaderOptions{.rows = static_cast<int>(recipe.data.sequences),
-                                              .row_tokens = static_cast<int>(recipe.data.sequence_tokens),
-                                              .seed = recipe.data.seed});
+  try {
+    return std::make_unique<LoaderBatches>(
+        std::move(dataset), data::LoaderOptions{.rows = static_cast<int>(recipe.data.sequences),
+                                                .row_tokens = static_cast<int>(recipe.data.sequence_tokens),
+                                                .seed = recipe.data.seed});
+  } catch (const Error& error) {
+    throw Error(error.kind(), error.message(), recipe.data.folder.string() + ": " + error.where(), error.hint());
+  }
 }
 
 }  // namespace moebox::train

@@ -2,6 +2,8 @@
 // says.
 #include "train/run.h"
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <limits>
 
@@ -40,6 +42,35 @@ class Counting : public BatchSource {
 
  private:
   std::int64_t sequences_, length_, vocabulary_, n_ = 0;
+};
+
+/// Counts below 95, but for some batches that are nothing but token 95; or these are passed over.
+class Disturbed : public BatchSource {
+ public:
+  enum class Bad { taken, left_out };
+  static constexpr std::int64_t first = 4, last = 7, token = 95;  // batches [first, last)
+
+  explicit Disturbed(Bad bad) : bad_(bad) {}
+
+  Batch next() override {
+    if (n_ == first && bad_ == Bad::left_out) n_ = last;
+    Batch batch;
+    batch.tokens = (at::arange(4, at::kLong).unsqueeze(1) * 17 + at::arange(16, at::kLong).unsqueeze(0) + n_ * 31)
+                       .remainder(std::int64_t{token});
+    if (n_ >= first && n_ < last) batch.tokens.fill_(std::int64_t{token});
+    batch.targets = shifted(batch.tokens);
+    ++n_;
+    return batch;
+  }
+  std::string save() const override { return std::to_string(n_); }
+  void restore(const std::string& state) override { n_ = std::stoll(state); }
+  std::int64_t vocabulary_size() const override { return 96; }
+  std::int64_t n_tokens() const override { return 1000; }
+  std::string digest() const override { return "disturbed"; }
+
+ private:
+  const Bad bad_;
+  std::int64_t n_ = 0;
 };
 
 class Runs : public ::testing::Test {
@@ -203,6 +234,94 @@ TEST_F(Runs, GoBackWhenTheyAreStuckAndTakeOtherData) {
   run->step();
   run->step();
   EXPECT_THROW(run->step(), Error) << "once is all that the recipe allows";
+}
+
+class DisturbedRuns : public Runs {
+ protected:
+  DisturbedRuns() {
+    recipe_.output.gguf.clear();
+    recipe_.schedule.steps = 10;
+    recipe_.checkpoint.every_steps = 2;
+  }
+  /// `of_nan`: the embedding of the token that only the bad batches have is no number.
+  std::unique_ptr<TrainingRun> begin(Disturbed::Bad bad, bool of_nan) const {
+    fs::remove_all(recipe_.output.folder);
+    auto run = std::make_unique<TrainingRun>(recipe_, std::make_unique<Disturbed>(bad));
+    run->begin();
+    const at::NoGradGuard no_gradient;
+    if (of_nan)
+      run->model()
+          .weights()
+          .find("model.embed_tokens.weight")
+          .first->values.detach()[Disturbed::token]
+          .fill_(std::numeric_limits<float>::quiet_NaN());
+    return run;
+  }
+  static std::vector<Tensor> weights_of(const TrainingRun& run) {
+    std::vector<Tensor> weights;
+    for (const Weight& weight : run.model().weights().all()) weights.push_back(weight.values.detach().clone());
+    return weights;
+  }
+  /// A gradient's length between those of good batches and those of bad ones.
+  double between() const {
+    const auto run = begin(Disturbed::Bad::taken, false);
+    double good = 0, bad = std::numeric_limits<double>::infinity();
+    for (std::int64_t i = 0; i < Disturbed::last; ++i) {
+      const double norm = run->step().gradient_norm;
+      if (i < Disturbed::first) good = std::max(good, norm);
+      if (i >= Disturbed::first) bad = std::min(bad, norm);
+    }
+    EXPECT_LT(2 * good, bad);
+    return (good + bad) / 2;
+  }
+};
+
+TEST_F(DisturbedRuns, SkipStepsWhoseGradientIsTooLong) {
+  recipe_.optimizer.skip_above = between();
+  const auto run = begin(Disturbed::Bad::taken, false);
+  for (std::int64_t i = 0; i < recipe_.schedule.steps; ++i) {
+    const std::vector<Tensor> before = weights_of(*run);
+    const StepReport report = run->step();
+    const bool bad = i >= Disturbed::first && i < Disturbed::last;
+    EXPECT_EQ(report.skipped, bad) << "batch " << i << ": " << report.gradient_norm;
+    EXPECT_TRUE(std::isfinite(report.gradient_norm));
+    const std::vector<Tensor> after = weights_of(*run);
+    EXPECT_EQ(std::equal(before.begin(), before.end(), after.begin(), same_bits), bad)
+        << "a skipped step changes nothing";
+  }
+  EXPECT_EQ(run->n_skipped(), Disturbed::last - Disturbed::first);
+  EXPECT_TRUE(run->take_notes().empty()) << "three in a row are fewer than max_skipped";
+}
+
+TEST_F(DisturbedRuns, LeaveOutTheDataThatDoIt) {
+  recipe_.optimizer.max_skipped = 2;
+  for (const bool of_nan : {true, false}) {
+    recipe_.optimizer.skip_above = 0;
+    if (!of_nan) recipe_.optimizer.skip_above = between();
+    std::vector<Tensor> expected;
+    {
+      const auto never = begin(Disturbed::Bad::left_out, of_nan);
+      while (!never->done()) EXPECT_FALSE(never->step().skipped);
+      expected = weights_of(*never);
+    }
+    const auto run = begin(Disturbed::Bad::taken, of_nan);
+    while (!run->done()) {
+      const StepReport report = run->step();
+      EXPECT_EQ(report.skipped && of_nan, !std::isfinite(report.loss));
+    }
+    const std::vector<std::string> notes = run->take_notes();
+    ASSERT_EQ(notes.size(), 1U);
+    EXPECT_NE(notes[0].find("in step 7: back to the checkpoint of step 4, with other data"), std::string::npos)
+        << notes[0];
+    const std::vector<Tensor> found = weights_of(*run);
+    EXPECT_TRUE(std::equal(expected.begin(), expected.end(), found.begin(), same_bits))
+        << "the run is the one that never saw them";
+    std::ifstream log(recipe_.output.folder / "train.log.jsonl");
+    std::vector<nlohmann::json> lines;
+    for (std::string line; std::getline(log, line);) lines.push_back(nlohmann::json::parse(line));
+    ASSERT_EQ(lines.size(), 11U);
+    EXPECT_EQ(lines[5].at("left_out"), Disturbed::last - Disturbed::first);
+  }
 }
 
 TEST_F(Runs, AreRefusedByName) {
