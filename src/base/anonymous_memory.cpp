@@ -65,4 +65,8 @@ std::size_t resident_memory_bytes() noexcept {
   return static_cast<std::size_t>(read_number("/proc/self/status", "VmRSS:")) << 10;
 }
 
+std::size_t peak_resident_memory_bytes() noexcept {
+  return static_cast<std::size_t>(read_number("/proc/self/status", "VmHWM:")) << 10;
+}
+
 }  // namespace moebox

@@ -27,5 +27,7 @@ class AnonymousMemory {
 std::size_t available_memory_bytes() noexcept;
 /// Resident memory of this process, in bytes.
 std::size_t resident_memory_bytes() noexcept;
+/// The most that it has had.
+std::size_t peak_resident_memory_bytes() noexcept;
 
 }  // namespace moebox

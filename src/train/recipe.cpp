@@ -285,6 +285,7 @@ OutputRecipe read_output(Section section) {
   output.bf16 = section.choice("type", {"F32", "BF16"}, 0) == 1;
   section.text("gguf", output.gguf);
   section.integer("log_every", output.log_every, 1, most);
+  section.flag("tensorboard", output.tensorboard);
   section.finish();
   section.require("folder");
   return output;

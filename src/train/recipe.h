@@ -59,6 +59,7 @@ struct OutputRecipe {
   bool bf16 = false;             // type of the exported folder
   std::string gguf;              // a type of `moebox convert`; empty: no GGUF
   std::int64_t log_every = 10;   // steps between lines of progress
+  bool tensorboard = false;      // events beside the log
 };
 
 struct Recipe {

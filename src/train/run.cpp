@@ -241,7 +241,7 @@ void TrainingRun::begin() {
   if (mode_ == RunMode::resumed) resume();
   if (log_ != nullptr) return;
   write_recipe(recipe_);
-  log_ = std::make_unique<RunLog>(folder / log_name, head());
+  log_ = std::make_unique<RunLog>(folder / log_name, head(), recipe_.output.tensorboard);
 }
 
 nlohmann::ordered_json TrainingRun::head() const { return log_head(recipe_, plan_, *source_, model_->config()); }
@@ -269,7 +269,7 @@ void TrainingRun::resume() {
     check_same_files(begun, head(), recipe_.model);
     load(step);
     store_.remove_after(step);
-    log_ = std::make_unique<RunLog>(log, end);
+    log_ = std::make_unique<RunLog>(log, end, recipe_.output.tensorboard);
     notes_.push_back(fmt::format("goes on behind step {}", step));
     return;
   }
@@ -352,7 +352,7 @@ void TrainingRun::go_back() {
     store_.remove_after(step);
     const fs::path log = recipe_.output.folder / log_name;
     log_ = nullptr;
-    log_ = std::make_unique<RunLog>(log, walk_log(log, step));
+    log_ = std::make_unique<RunLog>(log, walk_log(log, step), recipe_.output.tensorboard);
     notes_.push_back(fmt::format("{} in step {}: back to the checkpoint of step {}, with other data ({} of {} times)",
                                  stuck.message(), from, step, n_returns_, recipe_.optimizer.max_returns));
     return;

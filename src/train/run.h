@@ -20,9 +20,8 @@
 
 namespace moebox::train {
 
-/// In the run's folder.
-inline constexpr const char* log_name = "train.log.jsonl";
-inline constexpr const char* recipe_name = "recipe.json";
+using report::log_name;
+using report::recipe_name;
 
 /// What will be done, for a person to read before it begins.
 struct RunPlan {

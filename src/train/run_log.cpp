@@ -8,8 +8,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "base/anonymous_memory.h"
 #include "base/error.h"
-#include "data/digest.h"
 
 namespace moebox::train {
 namespace {
@@ -43,10 +43,6 @@ Json step_content(const StepReport& report) {
   return line;
 }
 
-std::string next_link(const std::string& link, const Json& content) {
-  return data::hex(data::Hasher().add(link).add(content.dump()).finish());
-}
-
 LogPosition walk_log(const std::filesystem::path& file, std::int64_t last_step,
                      const std::function<void(const Json&, const std::string&)>& see) {
   std::ifstream in(file, std::ios::binary);
@@ -58,11 +54,10 @@ LogPosition walk_log(const std::filesystem::path& file, std::int64_t last_step,
       throw Error(ErrorKind::invalid_file, what, file.string() + ":" + std::to_string(end.step + 2),
                   "from this line on it is not what the run wrote");
     };
-    Json content = in.eof() ? Json() : Json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (!content.is_object() || !content.contains("chain")) refuse("expected a whole line of a log with links");
-    const Json link = content["chain"];
-    content.erase("chain");
-    content.erase("seconds");
+    const Json line = in.eof() ? Json() : report::parse_line(text);
+    if (!line.is_object() || !line.contains("chain")) refuse("expected a whole line of a log with links");
+    const Json link = line["chain"];
+    const Json content = report::content_of(line);
     if (end.step < 0 ? !content.contains("moebox_train") : content.value("step", Json()) != end.step + 1)
       refuse(end.step < 0 ? "expected the line that begins a log"
                           : "expected the line of step " + std::to_string(end.step + 1));
@@ -73,21 +68,33 @@ LogPosition walk_log(const std::filesystem::path& file, std::int64_t last_step,
   return end;
 }
 
-RunLog::RunLog(const std::filesystem::path& file, const Json& head) : file_(file), out_(file, std::ios::trunc) {
+RunLog::RunLog(const std::filesystem::path& file, const Json& head, bool has_events)
+    : file_(file), out_(file, std::ios::trunc) {
   write_line(head, head);
+  begin_events(1, has_events);
 }
 
-RunLog::RunLog(const std::filesystem::path& file, const LogPosition& end) : file_(file), link_(end.link) {
+RunLog::RunLog(const std::filesystem::path& file, const LogPosition& end, bool has_events)
+    : file_(file), link_(end.link) {
   std::error_code error;
   std::filesystem::resize_file(file, end.bytes, error);
   if (error) throw Error(ErrorKind::io, error.message(), file.string());
   out_.open(file, std::ios::app);
+  begin_events(end.step + 1, has_events);
+}
+
+void RunLog::begin_events(std::int64_t first_step, bool wanted) {
+  const std::filesystem::path folder = file_.has_parent_path() ? file_.parent_path() : ".";
+  if (wanted) events_.emplace(folder, first_step);
 }
 
 void RunLog::write(const Json& content, double seconds) {
   Json line = content;
   line["seconds"] = seconds;
-  write_line(std::move(line), content);
+  line["resident_bytes"] = resident_memory_bytes();
+  line["peak_bytes"] = peak_resident_memory_bytes();
+  write_line(line, content);
+  if (events_) events_->add(report::read_step(line, file_.string()));
 }
 
 void RunLog::make_durable(const std::filesystem::path& file) {

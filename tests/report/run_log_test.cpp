@@ -94,6 +94,16 @@ TEST_F(RunLogReader, ABrokenLineIsNamed) {
   }
 }
 
+TEST_F(RunLogReader, ALineThatWasNeverTextIsReadAsWell) {
+  Json line = {
+      {"step", std::int64_t{3}}, {"tokens", std::int64_t{7}}, {"load", {{"2", std::vector<std::int64_t>{4, 5}}}}};
+  const LoggedStep step = read_step(line, "");
+  EXPECT_EQ(step.step, 3);
+  EXPECT_EQ(step.loads[0].tokens, (std::vector<std::int64_t>{4, 5}));
+  line["tokens"] = std::int64_t{-7};
+  expect_error(ErrorKind::invalid_file, {"tokens"}, [&] { read_step(line, "x"); });
+}
+
 TEST_F(RunLogReader, AWrongLinkIsTold) {
   std::string text = log_text(log_lines(4));
   text[text.find("1.5", text.find("{\"step\":2"))] = '2';

@@ -113,6 +113,41 @@ TEST_F(Resume, TakesTheCheckpointBeforeADamagedOne) {
   expect_said("no checkpoint to go on from");
 }
 
+/// The steps of the events in a file, in order; 0: an event of none.
+std::vector<int> event_steps(const std::string& bytes) {
+  std::vector<int> steps;
+  for (std::size_t at = 0; at + 12 < bytes.size();) {
+    std::uint64_t size = 0;
+    std::memcpy(&size, bytes.data() + at, sizeof(size));
+    const char* event = bytes.data() + at + 12;  // its time takes nine bytes
+    steps.push_back(event[9] == 0x10 ? event[10] : 0);
+    at += 16 + size;
+  }
+  return steps;
+}
+
+TEST_F(Resume, EventsGoOnWithTheRun) {
+  const std::string file = recipe(10, "tensorboard = true\n" + every(4)).string();
+  ASSERT_EQ(run({file}), 0) << said();
+  ASSERT_EQ(run({file, "--resume"}), 0) << said();
+  expect_said("goes on behind step 8");
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder_ / "run"))
+    if (entry.path().filename().string().starts_with("events.out.tfevents.")) files.push_back(entry.path());
+  std::ranges::sort(files);
+  ASSERT_EQ(files.size(), 2U);
+  // The format's version; the session's first step; the steps.
+  EXPECT_EQ(event_steps(bytes_of(files[0])), (std::vector<int>{0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10}));
+  EXPECT_EQ(event_steps(bytes_of(files[1])), (std::vector<int>{0, 9, 9, 10}));
+  // The log has the memory, and its chain does not: it was checked when the run went on.
+  report::read_log(
+      folder_ / "run/train.log.jsonl", [](const auto&) {},
+      [](const report::LoggedStep& step) {
+        EXPECT_GT(step.resident_bytes, 1 << 20);
+        EXPECT_GE(step.peak_bytes, step.resident_bytes);
+      });
+}
+
 TEST_F(Resume, TwoThreadsGoOnExactly) {
   threads_ = 2;
   const std::string file = recipe(40, every(7)).string();
@@ -317,10 +352,7 @@ TEST_F(Resume, VerifyFindsWhatWasChanged) {
   // With new links behind it: the checkpoint of step 6 tells, and without it the step that is done again.
   std::string link = lines[4]["chain"];
   for (std::size_t i = 5; i < lines.size(); ++i) {
-    nlohmann::ordered_json content = lines[i];
-    content.erase("chain");
-    content.erase("seconds");
-    link = next_link(link, content);
+    link = next_link(link, report::content_of(lines[i]));
     lines[i]["chain"] = link;
   }
   write();

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
+#include <optional>
 #include <utility>
 
 #include "base/error.h"
@@ -44,13 +45,20 @@ bool is_too_deep(std::string_view text) {
               "this line is not what a run writes");
 }
 
+/// A number of things; no value where it is none. Numbers of a line that was never text have a sign.
+std::optional<std::int64_t> count_of_things(const Json& value) {
+  constexpr std::int64_t most = std::int64_t{1} << 53;
+  if (value.is_number_unsigned() && value.get<std::uint64_t>() > static_cast<std::uint64_t>(most)) return {};
+  if (!value.is_number_integer()) return {};
+  const auto count = value.get<std::int64_t>();
+  return count >= 0 && count <= most ? std::optional(count) : std::nullopt;
+}
+
 std::int64_t count_at(const Json& line, const char* key, const std::string& where) {
   if (!line.contains(key)) return 0;
-  const Json& value = line[key];
-  constexpr std::int64_t most = std::int64_t{1} << 53;
-  const bool is_count = value.is_number_unsigned() && value.get<std::uint64_t>() <= static_cast<std::uint64_t>(most);
-  if (!is_count) refuse_key(where, key, "a number of things");
-  return value.get<std::int64_t>();
+  const auto count = count_of_things(line[key]);
+  if (!count) refuse_key(where, key, "a number of things");
+  return *count;
 }
 
 double number_of(const Json& value, std::string_view key, const std::string& where) {
@@ -75,9 +83,9 @@ std::vector<LayerTokens> loads_of(const Json& load, const std::string& where) {
     if (!is_layer || !tokens.is_array() || tokens.empty() || n_experts > max_experts_of_a_line)
       refuse_key(where, "load", "layers and their experts' tokens");
     for (const Json& value : tokens) {
-      if (!value.is_number_unsigned() || value.get<std::uint64_t>() > (1ull << 53))
-        refuse_key(where, "load", "numbers of tokens");
-      layer.tokens.push_back(value.get<std::int64_t>());
+      const auto count = count_of_things(value);
+      if (!count) refuse_key(where, "load", "numbers of tokens");
+      layer.tokens.push_back(*count);
     }
     layers.push_back(std::move(layer));
   }
