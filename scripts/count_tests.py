@@ -1,4 +1,4 @@
-"""Prints "PASSED FAILED SKIPPED" of a JUnit file that ctest wrote. Names the tests that failed or were skipped, on stderr.
+"""Prints "PASSED FAILED SKIPPED" of a JUnit file that ctest, or pytest, wrote. Names the tests that failed or were skipped, on stderr.
 
     count_tests.py TESTS.xml CASES
 
@@ -27,9 +27,19 @@ def cases_of(test, folder):
     return cases
 
 
+def pytest_cases(suites):
+    """The same of pytest's report; what broke before or behind a test has failed, too."""
+    for case in suites.iter("testcase"):
+        broken = case.find("failure") is not None or case.find("error") is not None
+        yield f"{case.get('classname')}.{case.get('name')}", "failed" if broken else "skipped" if case.find("skipped") is not None else "passed"
+
+
 def main():
-    tests = tree.parse(sys.argv[1]).getroot().findall("testcase")
-    cases = [case for test in tests for case in cases_of(test, Path(sys.argv[2]))]
+    root = tree.parse(sys.argv[1]).getroot()
+    if root.tag == "testsuites":
+        cases = list(pytest_cases(root))
+    else:
+        cases = [case for test in root.findall("testcase") for case in cases_of(test, Path(sys.argv[2]))]
     for name, result in cases:
         if result != "passed":
             print(f"{'FAILED' if result == 'failed' else result}: {name}", file=sys.stderr)
