@@ -157,20 +157,25 @@ CheckpointStore::Files CheckpointStore::open(std::int64_t step) const {
   manifest.erase("blake2b");
   if (digest != data::hex(data::Hasher().add(manifest.dump()).finish()))
     refuse_damaged("the manifest is not what its checksum says", path);
-  if (manifest.value("moebox_checkpoint", 0) != 1)
-    throw Error(ErrorKind::unsupported, "the checkpoint is of another version of moebox", path.string());
-  if (manifest.at("step") != step) refuse_damaged(fmt::format("expected step {}", step), path);
-  Files opened;
-  opened.facts = nlohmann::json::parse(manifest.at("facts").dump());
-  for (const auto& [name, record] : manifest.at("files").items()) {
-    std::error_code error;
-    if (!fs::is_regular_file(folder / name, error)) refuse_damaged("the file is missing", folder / name);
-    MappedFile file(folder / name);
-    if (record.at("bytes") != file.bytes().size() || record.at("blake2b") != data::hex(data::digest_of(file.bytes())))
-      refuse_damaged("the file is not what its checksum says", file.path());
-    opened.files.push_back(std::move(file));
+  try {
+    if (manifest.at("moebox_checkpoint") != 1)
+      throw Error(ErrorKind::unsupported, "the checkpoint is of another version of moebox", path.string());
+    if (manifest.at("step") != step) refuse_damaged(fmt::format("expected step {}", step), path);
+    Files opened;
+    opened.facts = nlohmann::json::parse(manifest.at("facts").dump());
+    for (const auto& [name, record] : manifest.at("files").items()) {
+      if (fs::path(name).filename() != name) refuse_damaged("expected files of this folder, found " + name, path);
+      std::error_code error;
+      if (!fs::is_regular_file(folder / name, error)) refuse_damaged("the file is missing", folder / name);
+      MappedFile file(folder / name);
+      if (record.at("bytes") != file.bytes().size() || record.at("blake2b") != data::hex(data::digest_of(file.bytes())))
+        refuse_damaged("the file is not what its checksum says", file.path());
+      opened.files.push_back(std::move(file));
+    }
+    return opened;
+  } catch (const nlohmann::json::exception& problem) {  // a checksum of its own does not make it a manifest
+    refuse_damaged(problem.what(), path);
   }
-  return opened;
 }
 
 nlohmann::json CheckpointStore::check(std::int64_t step) const { return open(step).facts; }

@@ -20,13 +20,26 @@ Tensor batch_tensor(const data::Batch& batch, const std::vector<T>& values, at::
       .to(type, /*non_blocking=*/false, /*copy=*/true);
 }
 
+/// What `work` gives; the loader knows no folder, its errors get this one.
+template <class Work>
+auto of_folder(const std::filesystem::path& folder, Work work) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    throw Error(error.kind(), error.message(), folder.string() + ": " + error.where(), error.hint());
+  }
+}
+
 class LoaderBatches : public BatchSource {
  public:
-  LoaderBatches(std::shared_ptr<const data::Dataset> dataset, const data::LoaderOptions& options)
-      : dataset_(dataset), loader_(std::move(dataset), options) {}
+  LoaderBatches(std::filesystem::path folder, std::shared_ptr<const data::Dataset> dataset,
+                const data::LoaderOptions& options)
+      : folder_(std::move(folder)),
+        dataset_(std::move(dataset)),
+        loader_(of_folder(folder_, [&] { return data::Loader(dataset_, options); })) {}
 
   Batch next() override {
-    const data::Batch loaded = loader_.next();
+    const data::Batch loaded = of_folder(folder_, [&] { return loader_.next(); });
     Batch batch;
     batch.tokens = batch_tensor(loaded, loaded.tokens, at::kLong);
     batch.targets = batch_tensor(loaded, loaded.targets, at::kLong)
@@ -35,12 +48,15 @@ class LoaderBatches : public BatchSource {
     return batch;
   }
   std::string save() const override { return loader_.save(); }
-  void restore(const std::string& state) override { loader_.restore(state); }
+  void restore(const std::string& state) override {
+    of_folder(folder_, [&] { loader_.restore(state); });
+  }
   std::int64_t vocabulary_size() const override { return dataset_->vocabulary_size(); }
   std::int64_t n_tokens() const override { return dataset_->n_tokens(); }
   std::string digest() const override { return dataset_->digest(); }
 
  private:
+  const std::filesystem::path folder_;
   std::shared_ptr<const data::Dataset> dataset_;
   data::Loader loader_;
 };
@@ -65,14 +81,11 @@ std::unique_ptr<BatchSource> open_batches(const Recipe& recipe) {
   if (const std::filesystem::path folder = tokenizer_folder(recipe.model); !folder.empty())
     options.tokenizer = data::tokenizer_digest(*read_tokenizer(folder));
   auto dataset = std::make_shared<const data::Dataset>(data::Dataset::open(recipe.data.folder, options));
-  try {
-    return std::make_unique<LoaderBatches>(
-        std::move(dataset), data::LoaderOptions{.rows = static_cast<int>(recipe.data.sequences),
-                                                .row_tokens = static_cast<int>(recipe.data.sequence_tokens),
-                                                .seed = recipe.data.seed});
-  } catch (const Error& error) {
-    throw Error(error.kind(), error.message(), recipe.data.folder.string() + ": " + error.where(), error.hint());
-  }
+  return std::make_unique<LoaderBatches>(
+      recipe.data.folder, std::move(dataset),
+      data::LoaderOptions{.rows = static_cast<int>(recipe.data.sequences),
+                          .row_tokens = static_cast<int>(recipe.data.sequence_tokens),
+                          .seed = recipe.data.seed});
 }
 
 }  // namespace moebox::train

@@ -97,10 +97,8 @@ std::string check_model(const std::filesystem::path& folder, const Recipe& recip
               place.string(), "the folder is damaged, or another model");
 }
 
-}  // namespace
-
-void verify_run(const std::filesystem::path& folder, const VerifyOptions& options, const OpenBatches& open,
-                const std::function<void(const std::string&)>& tell) {
+void check_run(const std::filesystem::path& folder, const VerifyOptions& options, const OpenBatches& open,
+               const std::function<void(const std::string&)>& tell) {
   const std::filesystem::path log = folder / log_name;
   std::vector<Line> lines;
   walk_log(log, INT64_MAX, [&](const Json& content, const std::string& link) { lines.push_back({content, link}); });
@@ -146,6 +144,17 @@ void verify_run(const std::filesystem::path& folder, const VerifyOptions& option
       "for bit{}",
       first + 1, last, first == 0 ? "the beginning" : fmt::format("the checkpoint of step {}", first),
       has_digest ? "" : fmt::format(" (step {} has no digest of the weights in the log)", last)));
+}
+
+}  // namespace
+
+void verify_run(const std::filesystem::path& folder, const VerifyOptions& options, const OpenBatches& open,
+                const std::function<void(const std::string&)>& tell) {
+  try {
+    check_run(folder, options, open, tell);
+  } catch (const nlohmann::json::exception& problem) {  // right links do not make it a run's log
+    throw Error(ErrorKind::invalid_file, problem.what(), folder.string(), "a value is missing, or of another type");
+  }
 }
 
 }  // namespace moebox::train

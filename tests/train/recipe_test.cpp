@@ -92,7 +92,7 @@ struct WrongRecipe {
 std::vector<WrongRecipe> wrong_recipes() {
   return {
       {"unknown_key", with("seed = 9", "sed = 9"), {"r.toml:16", "data.sed", "no such key", "accumulate, folder"}},
-      {"unknown_section", with("[loss]", "[losses]"), {"losses", "budget, checkpoint, data, loss, model"}},
+      {"unknown_section", with("[loss]", "[losses]"), {"losses", "budget, checkpoint, data", "loss, model, optimizer"}},
       {"keeps_no_checkpoint", with("[loss]", "[checkpoint]\nkeep = 0\n[loss]"), {"checkpoint.keep", "expected 1 to"}},
       {"section_is_no_table", "model = 3\n", {"r.toml:1", "model", "expected a table", "an integer"}},
       {"text_for_integer",

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 #include "base/error.h"
+#include "data/digest.h"
 #include "io/checkpoint.h"
 #include "train/checkpoint_store.h"
 #include "train/loader_batches.h"
@@ -281,6 +282,18 @@ TEST_F(Resume, RefusesAnotherModelOrTokenizer) {
   EXPECT_NO_THROW(resumed());
 }
 
+TEST_F(Resume, RefusesOtherData) {
+  const std::string file = recipe(6, every(3)).string();
+  ASSERT_EQ(run({file}), 0) << said();
+  fs::remove_all(folder_ / "shards");
+  fs::create_directories(folder_ / "shards");
+  moebox::test::write_dataset(folder_ / "shards", {{"text", moebox::test::documents_of({40, 25, 60}, 96)}});
+  ASSERT_EQ(run({file, "--resume"}), 2) << said();
+  expect_said((folder_ / "shards").string() + ": ");
+  expect_said("the data are not those that the run was begun with");
+  EXPECT_EQ(store().steps(), (std::vector<std::int64_t>{3, 6}));
+}
+
 TEST_F(Resume, VerifyLooksAtTheModel) {
   ASSERT_EQ(run({recipe(6, every(3)).string()}), 0) << said();
   const std::string folder = (folder_ / "run").string();
@@ -370,6 +383,61 @@ TEST_F(Resume, VerifyFindsWhatWasChanged) {
   damage("run/checkpoints/step-00000003/state-00001.safetensors");
   ASSERT_EQ(run({folder}, "verify"), 4) << said();
   expect_said("step-00000003/state-00001.safetensors");
+}
+
+TEST_F(Resume, LogsAndManifestsMayHoldAnything) {
+  ASSERT_EQ(run({recipe(4, every(2)).string()}), 0) << said();
+  const fs::path log = folder_ / "run/train.log.jsonl", manifest = store().place(4) / "checkpoint.json";
+  std::mt19937 random(7);
+  const auto mutated = [&](std::string text) {
+    for (unsigned n = 1 + random() % 3; n > 0; --n) {
+      const std::size_t at = random() % text.size();
+      if (random() % 3 == 0)
+        text.erase(at, random() % 40);
+      else
+        text[at] = "\x80\"{}[]:,0-9\nxe\\"[random() % 15];
+      if (text.empty()) text = "x";
+    }
+    return text;
+  };
+  const std::string lines = bytes_of("run/train.log.jsonl"),
+                    facts = bytes_of("run/checkpoints/step-00000004/checkpoint.json");
+  for (int i = 0; i < 300; ++i) {
+    std::ofstream(log) << mutated(lines);
+    std::ofstream(manifest) << mutated(facts);
+    // It is as it was, or an Error tells.
+    try {
+      walk_log(log, INT64_MAX);
+    } catch (const Error&) {
+    }
+    try {
+      store().check(4);
+    } catch (const Error&) {
+    }
+  }
+  // A digest that is right does not make it a manifest.
+  const auto write_manifest = [&](nlohmann::ordered_json json) {
+    json["blake2b"] = data::hex(data::Hasher().add(json.dump()).finish());
+    std::ofstream(manifest) << json.dump();
+  };
+  for (const char* text :
+       {"{}", R"({"moebox_checkpoint": "1"})", R"({"moebox_checkpoint": 1, "step": 4, "facts": 3, "files": {"a": 3}})",
+        R"({"moebox_checkpoint": 1, "step": 4, "facts": {}, "files": {"../step-00000002/checkpoint.json": {}}})",
+        R"({"moebox_checkpoint": 1, "step": 4, "facts": {}, "files": {"checkpoint.json": {}}})"}) {
+    write_manifest(nlohmann::ordered_json::parse(text));
+    EXPECT_THROW(store().check(4), Error) << text;
+  }
+  fs::remove_all(store().place(4));
+  std::ofstream(log) << R"({"moebox_train": )" << std::string(1'000'000, '[') << std::string(1'000'000, ']') << "}\n";
+  EXPECT_EQ(run({(folder_ / "run").string()}, "verify"), 4) << said();
+  const nlohmann::ordered_json head = {{"moebox_train", 1}, {"threads", "many"}, {"config", 3}};
+  const nlohmann::ordered_json step = {{"step", 1}, {"weights", 5}};
+  nlohmann::ordered_json first = head, second = step;
+  first["chain"] = next_link("", head);
+  second["chain"] = next_link(first["chain"], step);
+  std::ofstream(log) << first.dump() << '\n' << second.dump() << '\n';
+  fs::remove_all(folder_ / "run/checkpoints");
+  EXPECT_EQ(run({(folder_ / "run").string()}, "verify"), 4) << said();
 }
 
 TEST(CheckpointStoreTest, AFullDiskLosesNothingOlder) {
