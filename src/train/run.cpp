@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -293,7 +294,14 @@ void TrainingRun::load(std::int64_t step) {
 nlohmann::ordered_json TrainingRun::learn(StepReport& report) {
   const Batch batch = source_->next();
   ++n_batches_;
-  report = trainer_->step(batch);
+  try {
+    report = trainer_->step(batch);
+  } catch (const c10::Error& problem) {
+    if (std::string_view(problem.what_without_backtrace()).find("allocate memory") == std::string_view::npos) throw;
+    throw Error(ErrorKind::resource, "a step's numbers do not fit into memory",
+                fmt::format("step {}", trainer_->n_done() + 1),
+                "more parts of a step (data.accumulate), or gradient_checkpointing, take less");
+  }
   nlohmann::ordered_json content = step_content(report);
   content["rows"] = digest_of(batch);
   if (left_out_ > 0) content["left_out"] = left_out_;

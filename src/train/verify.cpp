@@ -68,34 +68,61 @@ std::string difference(const Json& logged, const Json& found, const char* who = 
   return "the order of the keys";
 }
 
-/// Whether RUN/model is what the last step left. `expected`: the digest of its weights, empty where neither the log nor
-/// a checkpoint has one.
-std::string check_model(const std::filesystem::path& folder, const Recipe& recipe, const Json& head, bool done,
-                        const std::string& expected) {
-  const std::filesystem::path place = folder / "model";
-  std::error_code error;
-  if (!std::filesystem::exists(place, error)) return "model: there is none yet";
-  const Json files = tokenizer_digests(place);
-  if (head.contains("tokenizer") && head["tokenizer"].dump() != files.dump())
-    throw Error(ErrorKind::invalid_file,
-                "the tokenizer's files are not the run's: " + difference(head["tokenizer"], files, "the folder has"),
-                place.string());
-  const Checkpoint checkpoint = Checkpoint::open(place);
-  const bool f32 = std::ranges::all_of(checkpoint.tensors(), [](const TensorView& x) { return x.dtype == DType::f32; });
-  if (!f32) return "model: its weights are rounded, the log's digest is of those in F32: they were not compared";
-  const auto model = make_model(checkpoint, {.further_tokens = recipe.model.further_tokens});
-  if (const Json config = model->config(); config.dump() != head.at("config").dump())
-    throw Error(ErrorKind::invalid_file, difference(head.at("config"), config, "the file says"),
-                (place / "config.json").string());
-  if (expected.empty()) return "model: neither the log nor a checkpoint has a digest of the last step's weights";
-  const bool equal = model->weights().digest() == expected;
-  if (equal) return "model: the weights are those of the last step, by their digest in the log";
-  if (!done) return "model: it is not of the log's last step; the run is not done";
-  throw Error(ErrorKind::invalid_file,
-              "the weights are not those of the last step: their digest is " + model->weights().digest() +
-                  ", the log's " + expected,
-              place.string(), "the folder is damaged, or another model");
-}
+/// RUN/model, as far as it can be compared.
+class ExportedModel {
+ public:
+  /// Its sizes and its tokenizer's files are compared with the log's first line. Throws Error(invalid_file).
+  ExportedModel(const std::filesystem::path& run, const Recipe& recipe, const Json& head) : place_(run / "model") {
+    std::error_code error;
+    if (!std::filesystem::exists(place_, error)) return;
+    const Json files = tokenizer_digests(place_);
+    if (head.contains("tokenizer") && head["tokenizer"].dump() != files.dump())
+      throw Error(ErrorKind::invalid_file,
+                  "the tokenizer's files are not the run's: " + difference(head["tokenizer"], files, "the folder has"),
+                  place_.string());
+    const Checkpoint checkpoint = Checkpoint::open(place_);
+    for (const TensorView& tensor : checkpoint.tensors()) rounded_ = rounded_ || tensor.dtype != DType::f32;
+    model_ = make_model(checkpoint, {.further_tokens = recipe.model.further_tokens});
+    if (const Json config = model_->config(); config.dump() != head.at("config").dump())
+      throw Error(ErrorKind::invalid_file, difference(head.at("config"), config, "the file says"),
+                  (place_ / "config.json").string());
+  }
+
+  /// Rounded weights are compared with those that the last step gives when it is done again.
+  bool is_rounded() const noexcept { return rounded_; }
+
+  /// `last`: the digest of the last step's weights, empty where neither the log nor a checkpoint has one.
+  std::string compare(const std::string& last, bool done) const {
+    if (!model_) return "model: there is none yet";
+    if (last.empty()) return "model: neither the log nor a checkpoint has a digest of the last step's weights";
+    const std::string found = model_->weights().digest();
+    if (found == last) return "model: the weights are those of the last step, by their digest in the log";
+    if (!done) return "model: it is not of the log's last step; the run is not done";
+    throw Error(
+        ErrorKind::invalid_file,
+        fmt::format("the weights are not those of the last step: their digest is {}, the log's {}", found, last),
+        place_.string(), "the folder is damaged, or another model");
+  }
+  /// The same of BF16; `last` has the last step's weights.
+  std::string compare_rounded(const Model& last, bool done) const {
+    const at::NoGradGuard no_gradient;
+    const std::vector<Weight>&exported = model_->weights().all(), &trained = last.weights().all();
+    for (std::size_t i = 0; i < trained.size(); ++i) {
+      Tensor values = trained[i].values;
+      if (trained[i].kind != WeightKind::statistic) values = values.to(at::kBFloat16).to(at::kFloat);
+      if (at::equal(exported[i].values, values)) continue;
+      if (!done) return "model: it is not of the log's last step; the run is not done";
+      throw Error(ErrorKind::invalid_file, "the weights are not those of the last step, rounded",
+                  place_.string() + ": " + trained[i].parts.front().name, "the folder is damaged, or another model");
+    }
+    return "model: the weights are those of the last step, rounded to BF16";
+  }
+
+ private:
+  const std::filesystem::path place_;
+  std::unique_ptr<Model> model_;
+  bool rounded_ = false;
+};
 
 void check_run(const std::filesystem::path& folder, const VerifyOptions& options, const OpenBatches& open,
                const std::function<void(const std::string&)>& tell) {
@@ -120,7 +147,9 @@ void check_run(const std::filesystem::path& folder, const VerifyOptions& options
   std::string last_weights = lines.back().content.value("weights", "");
   if (last_weights.empty() && !checkpoints.empty() && checkpoints.back() == n_steps)
     last_weights = store.check(n_steps).at("weights");
-  tell(check_model(folder, recipe, lines[0].content, n_steps >= recipe.schedule.steps, last_weights));
+  const ExportedModel exported(folder, recipe, lines[0].content);
+  const bool done = n_steps >= recipe.schedule.steps;
+  if (!exported.is_rounded()) tell(exported.compare(last_weights, done));
 
   // What the run had: bits depend on it.
   if (recipe.threads == 0) recipe.threads = lines[0].content.value("threads", 0);
@@ -138,6 +167,9 @@ void check_run(const std::filesystem::path& folder, const VerifyOptions& options
     if (std::ranges::find(checkpoints, step) != checkpoints.end() && store.check(step).at("weights") != again.weights)
       throw Error(ErrorKind::invalid_file, "the steps before it lead to other weights", store.place(step).string());
   }
+  if (exported.is_rounded())
+    tell(last == n_steps ? exported.compare_rounded(run.model(), done)
+                         : "model: its weights are rounded: they are compared where the last step is done again");
   const bool has_digest = lines[static_cast<std::size_t>(last)].content.contains("weights");
   tell(fmt::format(
       "steps {} to {} were done again from {}: rows, losses, gradients, loads and digests are the log's, bit "

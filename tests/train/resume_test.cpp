@@ -309,7 +309,12 @@ TEST_F(Resume, VerifyLooksAtTheModel) {
                                          << "[output]\nfolder = \"run\"\ntype = \"BF16\"\n";
   ASSERT_EQ(run({(folder_ / "recipe.toml").string()}), 0) << said();
   ASSERT_EQ(run({folder}, "verify"), 0) << said();
-  expect_said("they were not compared");
+  expect_said("model: the weights are those of the last step, rounded to BF16");
+  ASSERT_EQ(run({folder, "--step", "2"}, "verify"), 0) << said();
+  expect_said("compared where the last step is done again");
+  damage("run/model/model.safetensors");
+  ASSERT_EQ(run({folder}, "verify"), 4) << said();
+  expect_said("the weights are not those of the last step, rounded");
   fs::remove_all(folder_ / "run/model");
   ASSERT_EQ(run({folder}, "verify"), 0) << said();
   expect_said("model: there is none yet");
