@@ -38,6 +38,7 @@ constexpr std::array table = {
               .examples = "moebox train recipe.toml\n"
                           "moebox train recipe.toml --check\n"
                           "moebox train recipe.toml --resume\n"
+                          "moebox train recipe.toml --devices 0,1\n"
                           "moebox train --help",
               .build = "make train"},
     Companion{.verb = "verify",

@@ -1,7 +1,5 @@
 #include "train/adamw.h"
 
-#include <cmath>
-
 #include "base/error.h"
 #include "train/cpu_compute.h"
 #include "train/ops/optimiser.h"
@@ -24,7 +22,6 @@ AdamW::AdamW(const std::vector<Weight>& weights, const AdamWOptions& options)
 
 void AdamW::step(double learning_rate, double gradient_scale) {
   const at::NoGradGuard no_gradient;
-  ++n_steps_;
   for (Group& group : groups_) {
     std::vector<Tensor> values, gradients, means, squares, steps;  // of torch's own step
     for (std::size_t i = 0; i < group.weights.size(); ++i) {
@@ -65,26 +62,29 @@ std::vector<NamedTensor> AdamW::state() const {
   return state;
 }
 
-std::vector<std::int64_t> AdamW::counts() const {
-  std::vector<std::int64_t> counts;
-  for (const Group& group : groups_) counts.insert(counts.end(), group.steps.begin(), group.steps.end());
-  counts.push_back(n_steps_);
+std::map<std::string, std::int64_t> AdamW::counts() const {
+  std::map<std::string, std::int64_t> counts;
+  for (const Group& group : groups_)
+    for (std::size_t i = 0; i < group.names.size(); ++i) counts[group.names[i]] = group.steps[i];
   return counts;
 }
 
-void AdamW::set_counts(const std::vector<std::int64_t>& counts) {
-  if (counts.size() != groups_[0].steps.size() + groups_[1].steps.size() + 1)
-    throw Error(ErrorKind::invalid_file, "the optimizer's counts are of another model", "optimizer_steps");
-  std::size_t at = 0;
+void AdamW::set_counts(const std::map<std::string, std::int64_t>& counts) {
   for (Group& group : groups_)
-    for (std::int64_t& steps : group.steps) steps = counts[at++];
-  n_steps_ = counts[at];
+    for (std::size_t i = 0; i < group.names.size(); ++i) {
+      const auto count = counts.find(group.names[i]);
+      if (count == counts.end())
+        throw Error(ErrorKind::invalid_file, "the optimizer's counts are of another model", "optimizer_steps",
+                    group.names[i] + " is not among them");
+      group.steps[i] = count->second;
+    }
 }
 
-double gradient_norm(const WeightSet& weights) {
+double squared_gradients(const std::vector<Weight>& weights) {
   double sum = 0;
-  for (const Tensor& weight : weights.trained()) {
-    const Tensor& gradient = weight.grad();
+  for (const Weight& weight : weights) {
+    if (weight.kind == WeightKind::statistic) continue;
+    const Tensor& gradient = weight.values.grad();
     if (!gradient.defined()) continue;
     if (is_for_cpu_operators(gradient) && gradient.is_contiguous()) {
       sum += train_ops::sum_squares(cpu_compute(), elements<float>(gradient), gradient.numel());
@@ -93,7 +93,7 @@ double gradient_norm(const WeightSet& weights) {
       sum += length * length;
     }
   }
-  return std::sqrt(sum);
+  return sum;
 }
 
 }  // namespace moebox::train

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <string>
 
 #include "train/weights.h"
 
@@ -22,14 +24,13 @@ class AdamW {
   /// one stays as it is, and so do its moments.
   void step(double learning_rate, double gradient_scale = 1.0);
   void clear_gradients();
-  std::int64_t n_steps() const noexcept { return n_steps_; }
 
   /// Moments, for checkpoints: whoever writes into them changes this object.
   std::vector<NamedTensor> state() const;
-  /// How often each weight was stepped, in the order of the moments, then how often all were.
-  std::vector<std::int64_t> counts() const;
-  /// Throws Error(invalid_file) for counts of another model.
-  void set_counts(const std::vector<std::int64_t>& counts);
+  /// How often each weight was stepped, by its first name.
+  std::map<std::string, std::int64_t> counts() const;
+  /// Of more weights, perhaps. Throws Error(invalid_file) for counts of another model.
+  void set_counts(const std::map<std::string, std::int64_t>& counts);
 
  private:
   struct Group {
@@ -41,10 +42,9 @@ class AdamW {
 
   const AdamWOptions options_;
   std::vector<Group> groups_;
-  std::int64_t n_steps_ = 0;
 };
 
-/// The Euclidean length of all gradients together; not finite when one of them holds a NaN or an infinity.
-double gradient_norm(const WeightSet& weights);
+/// The squares of these weights' gradients, added up; not finite when one of them holds a NaN or an infinity.
+double squared_gradients(const std::vector<Weight>& weights);
 
 }  // namespace moebox::train

@@ -68,38 +68,6 @@ nlohmann::ordered_json write_tensors(std::span<const NamedTensor> tensors, const
   return {{"bytes", file.written_bytes()}, {"blake2b", data::hex(digest.finish())}};
 }
 
-/// A folder that is there under its own name at the end, or not at all.
-class PartFolder {
- public:
-  explicit PartFolder(fs::path path) : path_(std::move(path)) {
-    std::error_code error;
-    fs::remove_all(path_, error);
-    fs::create_directories(path_, error);
-    if (error) throw Error(ErrorKind::io, error.message(), path_.string());
-  }
-  ~PartFolder() {
-    std::error_code ignored;
-    if (!moved_) fs::remove_all(path_, ignored);
-  }
-  PartFolder(const PartFolder&) = delete;
-  PartFolder& operator=(const PartFolder&) = delete;
-
-  const fs::path& path() const noexcept { return path_; }
-  void move_to(const fs::path& to) {
-    make_durable(path_);
-    std::error_code error;
-    fs::remove_all(to, error);
-    fs::rename(path_, to, error);
-    if (error) throw Error(ErrorKind::io, error.message(), to.string());
-    moved_ = true;
-    make_durable(to.parent_path());
-  }
-
- private:
-  const fs::path path_;
-  bool moved_ = false;
-};
-
 }  // namespace
 
 struct CheckpointStore::Files {
@@ -109,26 +77,62 @@ struct CheckpointStore::Files {
 
 fs::path CheckpointStore::place(std::int64_t step) const { return folder_ / fmt::format("{}{:08}", prefix, step); }
 
+fs::path CheckpointStore::unfinished(std::int64_t step) const { return fs::path(place(step)) += ".part"; }
+
 void CheckpointStore::write(const Snapshot& snapshot, std::uint64_t file_bytes) const {
-  PartFolder part(fs::path(place(snapshot.step)) += ".part");
-  nlohmann::ordered_json manifest = {
-      {"moebox_checkpoint", 1}, {"step", snapshot.step}, {"facts", snapshot.facts}, {"files", {}}};
-  const std::span<const NamedTensor> tensors = snapshot.tensors;
+  begin(snapshot.step);
+  try {
+    commit(snapshot.step, snapshot.facts, write_files(snapshot.step, snapshot.tensors, 0, file_bytes));
+  } catch (...) {
+    abandon(snapshot.step);
+    throw;
+  }
+}
+
+void CheckpointStore::begin(std::int64_t step) const {
+  const fs::path folder = unfinished(step);
+  std::error_code error;
+  fs::remove_all(folder, error);
+  fs::create_directories(folder, error);
+  if (error) throw Error(ErrorKind::io, error.message(), folder.string());
+}
+
+nlohmann::ordered_json CheckpointStore::write_files(std::int64_t step, const std::vector<NamedTensor>& tensors,
+                                                    int writer, std::uint64_t file_bytes) const {
+  nlohmann::ordered_json files = nlohmann::ordered_json::object();
   for (std::size_t first = 0; first < tensors.size();) {
     std::size_t last = first;
     for (std::uint64_t n = 0;
          last < tensors.size() && (last == first || n + bytes_of(tensors[last].values) <= file_bytes); ++last)
       n += bytes_of(tensors[last].values);
-    const std::string name = fmt::format("state-{:05}.safetensors", manifest["files"].size() + 1);
-    manifest["files"][name] = write_tensors(tensors.subspan(first, last - first), part.path() / name);
+    const std::string rank = writer == 0 ? "" : fmt::format("rank-{}-", writer);
+    const std::string name = fmt::format("state-{}{:05}.safetensors", rank, files.size() + 1);
+    files[name] = write_tensors(std::span(tensors).subspan(first, last - first), unfinished(step) / name);
     first = last;
   }
+  return files;
+}
+
+void CheckpointStore::commit(std::int64_t step, const nlohmann::ordered_json& facts,
+                             const nlohmann::ordered_json& files) const {
+  const fs::path from = unfinished(step), to = place(step);
+  nlohmann::ordered_json manifest = {{"moebox_checkpoint", 1}, {"step", step}, {"facts", facts}, {"files", files}};
   manifest["blake2b"] = data::hex(data::Hasher().add(manifest.dump()).finish());
-  OutputFile file(part.path() / manifest_name, false);
+  OutputFile file(from / manifest_name, false);
   const std::string text = manifest.dump(1) + "\n";
   file.write(std::as_bytes(std::span(text)));
   file.commit();
-  part.move_to(place(snapshot.step));
+  make_durable(from);
+  std::error_code error;
+  fs::remove_all(to, error);
+  fs::rename(from, to, error);
+  if (error) throw Error(ErrorKind::io, error.message(), to.string());
+  make_durable(folder_);
+}
+
+void CheckpointStore::abandon(std::int64_t step) const noexcept {
+  std::error_code ignored;
+  fs::remove_all(unfinished(step), ignored);
 }
 
 std::vector<std::int64_t> CheckpointStore::steps() const {
@@ -186,8 +190,6 @@ nlohmann::json CheckpointStore::read(std::int64_t step, const std::vector<NamedT
   for (const MappedFile& file : opened.files)
     for (const TensorView& view : parse_safetensors(file.bytes(), file.path().string()))
       stored.emplace(view.name, view);
-  if (stored.size() != into.size())
-    refuse_damaged(fmt::format("expected {} tensors, found {}", into.size(), stored.size()), place(step));
   const auto sizes_of = [](const TensorView& view) {
     return std::vector<std::int64_t>(view.shape.begin(), view.shape.begin() + view.rank);
   };

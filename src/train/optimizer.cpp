@@ -15,16 +15,17 @@ bool is_for_muon(const Weight& weight) {
          std::ranges::find(of_tokens, weight.parts.front().role) == of_tokens.end();
 }
 
-std::vector<Weight> chosen(const WeightSet& weights, bool use_muon, bool for_muon) {
+std::vector<Weight> chosen(const std::vector<Weight>& weights, bool use_muon, bool for_muon) {
   std::vector<Weight> found;
-  for (const Weight& weight : weights.all())
+  for (const Weight& weight : weights)
     if ((use_muon && is_for_muon(weight)) == for_muon) found.push_back(weight);
   return found;
 }
 
 }  // namespace
 
-Optimizer::Optimizer(const WeightSet& weights, const AdamWOptions& adamw, const std::optional<MuonOptions>& muon)
+Optimizer::Optimizer(const std::vector<Weight>& weights, const AdamWOptions& adamw,
+                     const std::optional<MuonOptions>& muon)
     : adamw_(chosen(weights, muon.has_value(), false), adamw),
       muon_(chosen(weights, muon.has_value(), true), muon.value_or(MuonOptions{})) {}
 

@@ -11,7 +11,7 @@ namespace moebox::train {
 class Optimizer {
  public:
   /// Without `muon` AdamW moves everything. The weights must outlive this object.
-  Optimizer(const WeightSet& weights, const AdamWOptions& adamw, const std::optional<MuonOptions>& muon);
+  Optimizer(const std::vector<Weight>& weights, const AdamWOptions& adamw, const std::optional<MuonOptions>& muon);
 
   /// One step with the gradients that are there, times gradient_scale: what clipping leaves of them.
   void step(double learning_rate, double gradient_scale);
@@ -19,9 +19,9 @@ class Optimizer {
 
   /// Moments, for checkpoints: whoever writes into them changes this object.
   std::vector<NamedTensor> state() const;
-  std::vector<std::int64_t> counts() const { return adamw_.counts(); }
+  std::map<std::string, std::int64_t> counts() const { return adamw_.counts(); }
   /// Throws Error(invalid_file) for counts of another model.
-  void set_counts(const std::vector<std::int64_t>& counts) { adamw_.set_counts(counts); }
+  void set_counts(const std::map<std::string, std::int64_t>& counts) { adamw_.set_counts(counts); }
 
  private:
   AdamW adamw_;

@@ -269,6 +269,14 @@ void read_schedule(Section section, Schedule& schedule) {
                                                 schedule.steps - schedule.warmup_steps, schedule.decay_steps));
 }
 
+ParallelRecipe read_parallel(Section section) {
+  ParallelRecipe parallel;
+  section.flag("balance", parallel.balance);
+  section.integer("timeout_seconds", parallel.timeout_seconds, 5, 86'400);
+  section.finish();
+  return parallel;
+}
+
 CheckpointRecipe read_checkpoint(Section section) {
   CheckpointRecipe checkpoint;
   section.integer("every_steps", checkpoint.every_steps, 0, most);
@@ -309,7 +317,8 @@ Recipe parse_recipe(const std::string& text, const fs::path& file) {
   recipe.file = file;
   recipe.text = text;
   Section top(table, "", file, recipe.values);
-  for (const char* name : {"model", "data", "loss", "budget", "optimizer", "schedule", "checkpoint", "output"})
+  for (const char* name :
+       {"model", "data", "loss", "budget", "optimizer", "schedule", "parallel", "checkpoint", "output"})
     top.know(name);
   recipe.bf16 = top.choice("products", {"f32", "bf16"}, 0) == 1;
   top.integer("threads", recipe.threads, 0, 4096);
@@ -321,6 +330,7 @@ Recipe parse_recipe(const std::string& text, const fs::path& file) {
   recipe.budget = read_budget(Section(table, "budget", file, recipe.values));
   recipe.optimizer = read_optimizer(Section(table, "optimizer", file, recipe.values), recipe.schedule);
   read_schedule(Section(table, "schedule", file, recipe.values), recipe.schedule);
+  recipe.parallel = read_parallel(Section(table, "parallel", file, recipe.values));
   recipe.checkpoint = read_checkpoint(Section(table, "checkpoint", file, recipe.values));
   recipe.output = read_output(Section(table, "output", file, recipe.values));
   return recipe;

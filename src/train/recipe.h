@@ -47,6 +47,11 @@ struct OptimizerRecipe {
   int max_returns = 3;      // so often; then training ends
 };
 
+struct ParallelRecipe {
+  bool balance = false;       // quicker ranks get more of a step's sequences
+  int timeout_seconds = 600;  // a rank that does not answer for so long counts as gone
+};
+
 struct CheckpointRecipe {
   std::int64_t every_steps = 0;    // 0: not by steps
   double every_minutes = 15;       // 0: not by time
@@ -69,6 +74,7 @@ struct Recipe {
   RoutingBudget budget;
   OptimizerRecipe optimizer;
   Schedule schedule;  // the number of steps is in it
+  ParallelRecipe parallel;
   CheckpointRecipe checkpoint;
   OutputRecipe output;
   bool bf16 = false;                    // type of the products

@@ -16,6 +16,7 @@
 #include "io/output_file.h"
 #include "train/export.h"
 #include "train/initial_weights.h"
+#include "train/shared_checkpoint.h"
 
 namespace moebox::train {
 namespace {
@@ -106,6 +107,7 @@ TrainerOptions options_of(const Recipe& recipe) {
   options.bias_rate = recipe.loss.bias_rate;
   options.skip_above = recipe.optimizer.skip_above;
   options.max_skipped = recipe.optimizer.max_skipped;
+  options.balance_ranks = recipe.parallel.balance;
   return options;
 }
 
@@ -128,6 +130,7 @@ nlohmann::ordered_json log_head(const Recipe& recipe, const RunPlan& plan, const
           {"accumulate", recipe.data.accumulate},
           {"products", recipe.bf16 ? "bf16" : "f32"},
           {"threads", plan.threads},
+          {"ranks", plan.n_ranks},
           {"schedule", recipe.schedule.kind == ScheduleKind::cosine ? "cosine" : "wsd"},
           {"learning_rate", recipe.schedule.learning_rate},
           {"warmup_steps", recipe.schedule.warmup_steps},
@@ -154,7 +157,8 @@ nlohmann::ordered_json log_head(const Recipe& recipe, const RunPlan& plan, const
 /// Keys that change nothing of what is learnt, and may change when a run goes on.
 bool is_harmless(const std::string& key) {
   return key.starts_with("output.") || key == "checkpoint.every_steps" || key == "checkpoint.every_minutes" ||
-         key == "checkpoint.keep" || key == "gradient_checkpointing" || key == "optimizer.max_returns";
+         key == "checkpoint.keep" || key == "gradient_checkpointing" || key == "optimizer.max_returns" ||
+         key == "parallel.timeout_seconds";
 }
 
 void check_same_recipe(const nlohmann::json& then, const std::map<std::string, std::string>& now) {
@@ -199,9 +203,14 @@ void check_places(const Recipe& recipe, RunMode mode) {
   check_tokenizer(recipe.model.tokenizer);
 }
 
-TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> source, RunMode mode)
-    : recipe_(recipe), mode_(mode), source_(std::move(source)), store_(recipe.output.folder / "checkpoints") {
-  check_places(recipe, mode);
+TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> source, RunMode mode,
+                         std::shared_ptr<World> world)
+    : recipe_(recipe),
+      mode_(mode),
+      world_(std::move(world)),
+      source_(std::move(source)),
+      store_(recipe.output.folder / "checkpoints") {
+  if (world_->is_first()) check_places(recipe, mode);
   plan_.from_checkpoint = recipe.model.config.empty();
   const Checkpoint checkpoint =
       plan_.from_checkpoint ? Checkpoint::open(recipe.model.checkpoint) : Checkpoint::describe(recipe.model.config);
@@ -209,7 +218,12 @@ TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> sour
   model_ = make_model(checkpoint, {.further_tokens = recipe.model.further_tokens});
   check_sizes(model_->sizes(), recipe, *source_);
   recipe.budget.validate(model_->max_experts_per_token());
-  trainer_ = std::make_unique<Trainer>(*model_, options_of(recipe));
+  if (recipe.data.sequences < world_->size())
+    throw Error(ErrorKind::invalid_argument,
+                fmt::format("expected a sequence for each of the {} processes, found {}", world_->size(),
+                            recipe.data.sequences),
+                "data.sequences");
+  trainer_ = std::make_unique<Trainer>(*model_, options_of(recipe), world_);
   if (!plan_.from_checkpoint) draw_weights(model_->weights(), recipe.model.seed, recipe.model.deviation);
 
   plan_.architecture = model_->sizes().architecture;
@@ -218,8 +232,12 @@ TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> sour
   plan_.steps = recipe.schedule.steps;
   plan_.tokens_per_step = recipe.data.sequences * recipe.data.sequence_tokens;
   plan_.data_tokens = source_->n_tokens();
-  plan_.memory_bytes = plan_.n_parameters * 4 * static_cast<std::int64_t>(sizeof(float));
+  // Weights and gradients, and the share of the two moments.
+  plan_.memory_bytes =
+      plan_.n_parameters * static_cast<std::int64_t>(sizeof(float)) * 2 * (world_->size() + 1) / world_->size();
   plan_.threads = at::get_num_threads();
+  plan_.n_ranks = world_->size();
+  plan_.sequences = recipe.data.sequences;
   plan_.bf16 = recipe.bf16;
 }
 
@@ -229,48 +247,74 @@ TrainingRun::~TrainingRun() {
 
 void TrainingRun::begin() {
   const fs::path& folder = recipe_.output.folder;
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) throw Error(ErrorKind::io, error.message(), "output.folder: " + folder.string());
-  if (auto lock = FileLock::try_acquire(folder / lock_name))
-    lock_.emplace(std::move(*lock));
-  else
-    throw Error(ErrorKind::resource, "another process trains in this folder", "output.folder: " + folder.string(),
-                "wait until it has ended, or end it");
-  if (mode_ == RunMode::fresh) check_output(folder);  // that may have come meanwhile
+  if (world_->is_first()) {
+    std::error_code error;
+    fs::create_directories(folder, error);
+    if (error) throw Error(ErrorKind::io, error.message(), "output.folder: " + folder.string());
+    if (auto lock = FileLock::try_acquire(folder / lock_name))
+      lock_.emplace(std::move(*lock));
+    else
+      throw Error(ErrorKind::resource, "another process trains in this folder", "output.folder: " + folder.string(),
+                  "wait until it has ended, or end it");
+    if (mode_ == RunMode::fresh) check_output(folder);  // that may have come meanwhile
+  }
   last_checkpoint_ = std::chrono::steady_clock::now();
   if (mode_ == RunMode::resumed) resume();
-  if (log_ != nullptr) return;
-  write_recipe(recipe_);
-  log_ = std::make_unique<RunLog>(folder / log_name, head(), recipe_.output.tensorboard);
+  if (log_ == nullptr && world_->is_first()) {
+    write_recipe(recipe_);
+    log_ = std::make_unique<RunLog>(folder / log_name, head(), recipe_.output.tensorboard);
+  }
+  if (spread_text(*world_, folder.string()); !fs::exists(folder / log_name))
+    throw Error(ErrorKind::not_found, "this process does not see what rank 0 has written",
+                "output.folder: " + folder.string(), "all processes of a run need one folder that they share");
 }
 
 nlohmann::ordered_json TrainingRun::head() const { return log_head(recipe_, plan_, *source_, model_->config()); }
 
-void TrainingRun::resume() {
-  const fs::path log = recipe_.output.folder / log_name;
-  std::vector<std::int64_t> steps = store_.steps();
-  std::string problems;
-  for (; !steps.empty(); steps.pop_back()) {
-    const std::int64_t step = steps.back();
-    LogPosition end;
-    nlohmann::ordered_json begun;  // the log's first line
-    try {
-      const nlohmann::json facts = store_.check(step);
-      end = walk_log(log, step, [&](const nlohmann::ordered_json& content, const std::string&) {
-        if (begun.is_null()) begun = content;
-      });
-      if (end.step != step || facts.at("chain") != end.link)
-        throw Error(ErrorKind::invalid_file, "the log does not lead to this checkpoint", log.string());
-    } catch (const Error& problem) {
-      notes_.push_back(fmt::format("the checkpoint of step {} is left out: {}", step, problem.what()));
-      problems += fmt::format("; step {}: {}", step, problem.what());
-      continue;
+/// The newest sound checkpoint that fits, or -1: the first rank looks, and all have its answer.
+std::int64_t TrainingRun::find_checkpoint(const Fits& fits, std::string& problems) {
+  const auto look = [&]() -> std::int64_t {
+    std::vector<std::int64_t> steps = store_.steps();
+    for (; !steps.empty(); steps.pop_back()) {
+      const std::int64_t step = steps.back();
+      try {
+        if (fits(step, store_.check(step))) return step;
+      } catch (const Error& problem) {
+        notes_.push_back(fmt::format("the checkpoint of step {} is left out: {}", step, problem.what()));
+        problems += fmt::format("; step {}: {}", step, problem.what());
+      }
     }
-    check_same_files(begun, head(), recipe_.model);
+    return -1;
+  };
+  return std::stoll(spread_text(*world_, world_->is_first() ? std::to_string(look()) : ""));
+}
+
+/// Goes on in the log behind this step; what came later is not true any more.
+void TrainingRun::open_log(std::int64_t step) {
+  if (!world_->is_first()) return;
+  store_.remove_after(step);
+  const fs::path log = recipe_.output.folder / log_name;
+  log_ = nullptr;
+  log_ = std::make_unique<RunLog>(log, walk_log(log, step), recipe_.output.tensorboard);
+}
+
+void TrainingRun::resume() {
+  std::string problems;
+  nlohmann::ordered_json begun;  // the log's first line
+  const auto fits = [&](std::int64_t candidate, const nlohmann::json& facts) {
+    const fs::path log = recipe_.output.folder / log_name;
+    begun = nullptr;
+    const LogPosition end = walk_log(log, candidate, [&](const nlohmann::ordered_json& content, const std::string&) {
+      if (begun.is_null()) begun = content;
+    });
+    if (end.step == candidate && facts.at("chain") == end.link) return true;
+    throw Error(ErrorKind::invalid_file, "the log does not lead to this checkpoint", log.string());
+  };
+  const std::int64_t step = find_checkpoint(fits, problems);
+  if (step >= 0) {
+    if (world_->is_first()) check_same_files(begun, head(), recipe_.model);
     load(step);
-    store_.remove_after(step);
-    log_ = std::make_unique<RunLog>(log, end, recipe_.output.tensorboard);
+    open_log(step);
     notes_.push_back(fmt::format("goes on behind step {}", step));
     return;
   }
@@ -306,8 +350,26 @@ nlohmann::ordered_json TrainingRun::learn(StepReport& report) {
   content["rows"] = digest_of(batch);
   if (left_out_ > 0) content["left_out"] = left_out_;
   left_out_ = 0;
-  if (report.step % recipe_.checkpoint.digest_every == 0 || done()) content["weights"] = model_->weights().digest();
+  if (recipe_.parallel.balance) content["shares"] = report.shares;
+  if (report.step % recipe_.checkpoint.digest_every == 0 || done()) {
+    content["weights"] = model_->weights().digest();
+    check_equal_weights(content["weights"]);
+  }
   return content;
+}
+
+/// Ranks that went apart would go on as several models.
+void TrainingRun::check_equal_weights(const std::string& digest) {
+  if (spread_text(*world_, digest) != digest)
+    throw Error(ErrorKind::internal, "the weights of this process are not those of rank 0",
+                fmt::format("step {}, rank {}", n_done(), world_->rank()),
+                "a machine that computes wrongly does this, too; --resume goes on from the last checkpoint");
+}
+
+bool TrainingRun::any_rank(bool says_so) {
+  const Tensor n = at::full({1}, says_so ? 1 : 0, at::kLong);
+  world_->add_up(n);
+  return n.item<std::int64_t>() > 0;
 }
 
 StepReport TrainingRun::step() {
@@ -315,10 +377,10 @@ StepReport TrainingRun::step() {
   const auto start = Clock::now();
   StepReport report;
   const nlohmann::ordered_json content = learn(report);
-  log_->write(content, std::chrono::duration<double>(Clock::now() - start).count());
+  if (log_ != nullptr) log_->write(content, std::chrono::duration<double>(Clock::now() - start).count());
   if (trainer_->is_stuck()) {
     go_back();
-  } else if (is_checkpoint_due(report.step)) {
+  } else if (any_rank(world_->is_first() && is_checkpoint_due(report.step))) {
     start_checkpoint();
   }
   return report;
@@ -341,31 +403,21 @@ void TrainingRun::go_back() {
                     fmt::format("step {}", n_done()), "a lower optimizer.learning_rate or a longer warm-up may help");
   if (n_returns_ >= recipe_.optimizer.max_returns) throw stuck;
   const std::int64_t from = n_done(), n_batches = n_batches_, n_returns = n_returns_ + 1;
-  std::vector<std::int64_t> steps = store_.steps();
-  for (; !steps.empty(); steps.pop_back()) {
-    const std::int64_t step = steps.back();
-    std::string cursor = source_->save();  // the data that did it are not taken again
-    try {
-      const nlohmann::json facts = store_.check(step);
-      if (facts.at("skipped_in_a_row") != 0) continue;  // it was going wrong already
-      take_facts(store_.read(step, trainer_->state()));
-    } catch (const Error& problem) {
-      notes_.push_back(fmt::format("the checkpoint of step {} is left out: {}", step, problem.what()));
-      continue;
-    }
-    source_->restore(cursor);
-    left_out_ += n_batches - n_batches_;
-    n_batches_ = n_batches;
-    n_returns_ = n_returns;
-    store_.remove_after(step);
-    const fs::path log = recipe_.output.folder / log_name;
-    log_ = nullptr;
-    log_ = std::make_unique<RunLog>(log, walk_log(log, step), recipe_.output.tensorboard);
-    notes_.push_back(fmt::format("{} in step {}: back to the checkpoint of step {}, with other data ({} of {} times)",
-                                 stuck.message(), from, step, n_returns_, recipe_.optimizer.max_returns));
-    return;
-  }
-  throw stuck;
+  const std::string cursor = source_->save();  // the data that did it are not taken again
+  std::string problems;
+  const auto fits = [](std::int64_t, const nlohmann::json& facts) {
+    return facts.at("skipped_in_a_row") == 0;  // else it was going wrong already
+  };
+  const std::int64_t step = find_checkpoint(fits, problems);
+  if (step < 0) throw stuck;
+  take_facts(store_.read(step, trainer_->state()));
+  source_->restore(cursor);
+  left_out_ += n_batches - n_batches_;
+  n_batches_ = n_batches;
+  n_returns_ = n_returns;
+  open_log(step);
+  notes_.push_back(fmt::format("{} in step {}: back to the checkpoint of step {}, with other data ({} of {} times)",
+                               stuck.message(), from, step, n_returns_, recipe_.optimizer.max_returns));
 }
 
 Snapshot TrainingRun::snapshot() const {
@@ -384,9 +436,13 @@ Snapshot TrainingRun::snapshot() const {
                     {"data", source_->save()},
                     {"recipe", recipe_.values},
                     {"threads", plan_.threads},
-                    {"chain", log_->link()},
-                    {"weights", model_->weights().digest()}};
-  snapshot.tensors = trainer_->state();
+                    {"ranks", plan_.n_ranks},
+                    {"shares", counters.shares}};
+  if (world_->is_first()) {
+    snapshot.facts["chain"] = log_->link();
+    snapshot.facts["weights"] = model_->weights().digest();
+  }
+  snapshot.tensors = trainer_->own_state();
   return snapshot;
 }
 
@@ -395,14 +451,19 @@ void TrainingRun::take_facts(const nlohmann::json& facts) {
     trainer_->set_counters({.n_done = facts.at("step_done"),
                             .n_skipped = facts.at("skipped"),
                             .n_skipped_in_a_row = facts.at("skipped_in_a_row"),
-                            .optimizer_steps = facts.at("optimizer_steps")});
+                            .optimizer_steps = facts.at("optimizer_steps"),
+                            .shares = facts.at("shares")});
     source_->restore(facts.at("data").get<std::string>());
     n_returns_ = facts.at("returns");
     n_batches_ = facts.at("batches");
     left_out_ = facts.at("left_out");
-    if (const int threads = facts.at("threads"); threads != plan_.threads)
+    const int threads = facts.at("threads"), ranks = facts.at("ranks");
+    if (threads != plan_.threads)
       notes_.push_back(fmt::format("the run was begun with {} threads and goes on with {}: bits may differ", threads,
                                    plan_.threads));
+    if (ranks != plan_.n_ranks)
+      notes_.push_back(
+          fmt::format("the run was begun by {} processes and goes on with {}: bits may differ", ranks, plan_.n_ranks));
   } catch (const nlohmann::json::exception& problem) {
     throw Error(ErrorKind::invalid_file, problem.what(), "the checkpoint's facts");
   }
@@ -424,11 +485,12 @@ void TrainingRun::start_checkpoint() {
   auto copy = std::make_shared<Snapshot>(snapshot());
   for (NamedTensor& tensor : copy->tensors)
     tensor.values = tensor.values.to(at::kCPU, at::kFloat, false, /*copy=*/true);
-  writer_ = std::thread([this, copy] {
+  const std::string occasion = fmt::format("checkpoint-{}", ++n_checkpoints_);
+  writer_ = std::thread([this, copy, occasion] {
     try {
-      RunLog::make_durable(recipe_.output.folder / log_name);
-      store_.write(*copy);
-      if (copy->facts.at("skipped_in_a_row") == 0) store_.keep_newest(recipe_.checkpoint.keep);
+      if (world_->is_first()) RunLog::make_durable(recipe_.output.folder / log_name);
+      write_together(store_, *copy, *world_, occasion);
+      if (world_->is_first() && copy->facts.at("skipped_in_a_row") == 0) store_.keep_newest(recipe_.checkpoint.keep);
     } catch (const std::exception& problem) {
       writer_problem_ = fmt::format("the checkpoint of step {} could not be written: {}; older ones are as they were",
                                     copy->step, problem.what());
@@ -453,6 +515,7 @@ std::vector<std::string> TrainingRun::take_notes() { return std::exchange(notes_
 fs::path TrainingRun::save() {
   finish_checkpoint();
   const fs::path folder = recipe_.output.folder / "model";
+  if (!world_->is_first()) return folder;
   export_folder(*model_, folder,
                 {.bf16 = recipe_.output.bf16, .tokenizer = tokenizer_folder(recipe_.model), .replace = true});
   if (!recipe_.output.gguf.empty())

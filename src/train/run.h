@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,6 +18,7 @@
 #include "train/recipe.h"
 #include "train/run_log.h"
 #include "train/trainer.h"
+#include "train/world.h"
 
 namespace moebox::train {
 
@@ -30,7 +32,9 @@ struct RunPlan {
   std::int64_t steps = 0, tokens_per_step = 0;
   std::int64_t data_tokens = 0;   // 0: not known
   std::int64_t memory_bytes = 0;  // of weights, gradients and moments; activations come on top
-  int threads = 0;
+  int threads = 0;                // of each process
+  int n_ranks = 1;
+  std::int64_t sequences = 0;  // of a step
   bool bf16 = false;
   bool from_checkpoint = false;
 };
@@ -51,11 +55,14 @@ struct ReplayedStep {
 /// be made, and that the tokenizer is there. Throws Error that names the key.
 void check_places(const Recipe& recipe, RunMode mode);
 
+/// Several ranks have a run each, and see one output folder; each calls the same functions in the same order. The first
+/// one writes log and model.
 class TrainingRun {
  public:
   /// Checks the output folder, the model's sizes against the data, and everything else that can be known, before it
   /// loads or draws weights. Throws Error.
-  TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> source, RunMode mode = RunMode::fresh);
+  TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> source, RunMode mode = RunMode::fresh,
+              std::shared_ptr<World> world = make_world_of_one());
   ~TrainingRun();
   TrainingRun(const TrainingRun&) = delete;
   TrainingRun& operator=(const TrainingRun&) = delete;
@@ -73,12 +80,14 @@ class TrainingRun {
   /// One step, logged; then a checkpoint where one is due, which is written beside the next steps. When too many steps
   /// in a row had to be skipped, the run goes back to a checkpoint, with other data. Throws Error.
   StepReport step();
+  /// Whether any rank says so: all of them get the same answer.
+  bool any_rank(bool says_so);
   /// A checkpoint of now, on the disk when this returns. False where it could not be written: the notes say why.
   bool checkpoint();
   /// What a person should know, since the last call: where it went on, damaged checkpoints, a full disk.
   std::vector<std::string> take_notes();
   /// Writes OUTPUT/model, and OUTPUT/model.gguf where the recipe asks for one; both replace what a save before wrote.
-  /// Returns the folder.
+  /// Returns the folder. Ranks but the first write nothing.
   std::filesystem::path save();
 
   /// The first line of the log.
@@ -91,6 +100,10 @@ class TrainingRun {
  private:
   void resume();
   void go_back();
+  using Fits = std::function<bool(std::int64_t step, const nlohmann::json& facts)>;
+  std::int64_t find_checkpoint(const Fits& fits, std::string& problems);
+  void open_log(std::int64_t step);
+  void check_equal_weights(const std::string& digest);
   nlohmann::ordered_json learn(StepReport& report);
   Snapshot snapshot() const;
   void take_facts(const nlohmann::json& facts);
@@ -100,6 +113,7 @@ class TrainingRun {
 
   Recipe recipe_;
   const RunMode mode_;
+  const std::shared_ptr<World> world_;
   std::unique_ptr<BatchSource> source_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<Trainer> trainer_;
@@ -110,6 +124,7 @@ class TrainingRun {
   std::int64_t n_batches_ = 0;  // taken, those that were left out included
   std::int64_t left_out_ = 0;   // before the next step's
   std::int64_t n_returns_ = 0;
+  std::int64_t n_checkpoints_ = 0;  // that this process began
   std::vector<std::string> notes_;
   std::chrono::steady_clock::time_point last_checkpoint_;
   std::thread writer_;

@@ -1,7 +1,11 @@
 #include "train/trainer.h"
 
+#include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <numeric>
 #include <string>
+#include <type_traits>
 
 #include "base/error.h"
 #include "train/balance.h"
@@ -25,8 +29,12 @@ void add_load(const LayerRouting& layer, std::size_t index, std::vector<LayerLoa
 
 }  // namespace
 
-Trainer::Trainer(const Model& model, const TrainerOptions& options)
-    : model_(model), options_(options), optimizer_(model.weights(), options.adamw, options.muon) {
+Trainer::Trainer(const Model& model, const TrainerOptions& options, std::shared_ptr<World> world)
+    : model_(model),
+      options_(options),
+      world_(std::move(world)),
+      exchange_(model.weights(), *world_),
+      optimizer_(exchange_.owned(), options.adamw, options.muon) {
   if (options.bias_rate == 0.0) return;
   for (const Weight& weight : model.weights().all())
     if (weight.kind == WeightKind::statistic) return;
@@ -62,22 +70,77 @@ void Trainer::move_biases(const StepReport& report) {
   }
 }
 
-StepReport Trainer::step(const Batch& batch) {
+/// This rank's sequences, part by part; the seconds that they took.
+double Trainer::learn(const Batch& batch, const BatchCounts& whole, StepReport& report) {
+  using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
+  const auto rank = static_cast<std::size_t>(world_->rank());
+  const std::int64_t n = report.shares[rank], part = (n + options_.accumulate - 1) / options_.accumulate;
+  const std::int64_t first =
+      std::accumulate(report.shares.begin(), report.shares.begin() + world_->rank(), std::int64_t{0});
+  for (std::int64_t done = 0; done < n; done += part) {
+    const std::int64_t n_part = std::min(part, n - done);
+    if (done + n_part == n) exchange_.expect_last_backward();
+    learn_part(part_of_batch(batch, first + done, n_part), whole, report);
+  }
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// What the ranks' parts gave, added up in every rank; `seconds` has a place for each rank.
+void Trainer::add_reports(StepReport& report, std::vector<double>& seconds) {
+  if (world_->size() == 1) return;
+  std::vector<double> numbers;
+  const auto visit = [&](const auto& f) {
+    for (double* number : {&report.loss, &report.cross_entropy, &report.balance, &report.z}) f(*number);
+    for (double& number : report.further) f(number);
+    for (double& number : seconds) f(number);
+    for (LayerLoad& layer : report.loads)
+      for (std::int64_t& tokens : layer.tokens) f(tokens);
+  };
+  visit([&](const auto& number) { numbers.push_back(static_cast<double>(number)); });
+  world_->add_up(at::from_blob(numbers.data(), {static_cast<std::int64_t>(numbers.size())}, at::kDouble));
+  std::size_t next = 0;
+  visit([&](auto& number) { number = static_cast<std::remove_reference_t<decltype(number)>>(numbers[next++]); });
+}
+
+/// Of the gradients at their owners, in all ranks.
+double Trainer::gradient_norm() {
+  const Tensor squares = at::full({1}, squared_gradients(exchange_.owned()), at::kDouble);
+  world_->add_up(squares);
+  return std::sqrt(squares.item<double>());
+}
+
+void Trainer::share_out(const Batch& batch) {
   if (batch.tokens.dim() != 2 || batch.n_sequences() % options_.accumulate != 0)
     throw Error(ErrorKind::invalid_argument,
                 "expected a number of sequences that " + std::to_string(options_.accumulate) + " divides, found " +
                     std::to_string(batch.n_sequences()),
                 "data.accumulate");
+  if (batch.n_sequences() < world_->size())
+    throw Error(ErrorKind::invalid_argument,
+                "expected a sequence for each of the " + std::to_string(world_->size()) + " processes, found " +
+                    std::to_string(batch.n_sequences()),
+                "data.sequences");
+  const bool fits = shares_ && std::accumulate(shares_->shares().begin(), shares_->shares().end(), std::int64_t{0}) ==
+                                   batch.n_sequences();
+  if (!fits) shares_.emplace(even_shares(batch.n_sequences(), world_->size()));
+}
+
+StepReport Trainer::step(const Batch& batch) {
+  share_out(batch);
   StepReport report;
   report.step = n_done_ + 1;
   report.learning_rate = options_.schedule.rate(n_done_);
+  report.shares = shares_->shares();
   const BatchCounts whole = count(batch);
   report.n_targets = whole.n_targets;
   report.n_tokens = whole.n_tokens;
-  const std::int64_t n = batch.n_sequences() / options_.accumulate;
-  for (std::int64_t first = 0; first < batch.n_sequences(); first += n)
-    learn_part(part_of_batch(batch, first, n), whole, report);
-  report.gradient_norm = gradient_norm(model_.weights());
+  std::vector<double> seconds(report.shares.size());
+  seconds[static_cast<std::size_t>(world_->rank())] = learn(batch, whole, report);
+  exchange_.finish();
+  add_reports(report, seconds);
+  if (options_.balance_ranks) shares_->add(seconds);
+  report.gradient_norm = gradient_norm();
   report.skipped = !std::isfinite(report.gradient_norm) || !std::isfinite(report.loss) ||
                    (options_.skip_above > 0 && report.gradient_norm > options_.skip_above);
   ++n_done_;
@@ -91,6 +154,7 @@ StepReport Trainer::step(const Batch& batch) {
   const bool too_long = options_.clip > 0 && report.gradient_norm > options_.clip;
   optimizer_.step(report.learning_rate, too_long ? options_.clip / report.gradient_norm : 1.0);
   optimizer_.clear_gradients();
+  exchange_.spread_values();
   move_biases(report);
   return report;
 }
@@ -103,11 +167,23 @@ std::vector<NamedTensor> Trainer::state() const {
   return state;
 }
 
+std::vector<NamedTensor> Trainer::own_state() const {
+  std::vector<NamedTensor> state;
+  for (const Weight& weight : exchange_.owned())
+    state.push_back({"weight/" + weight.parts.front().name, weight.values.detach()});
+  // All ranks have the same statistics; the first one writes them.
+  for (const Weight& weight : model_.weights().all())
+    if (world_->is_first() && weight.kind == WeightKind::statistic)
+      state.push_back({"weight/" + weight.parts.front().name, weight.values.detach()});
+  for (NamedTensor& moment : optimizer_.state()) state.push_back(std::move(moment));
+  return state;
+}
+
 TrainerCounters Trainer::counters() const {
-  return {.n_done = n_done_,
-          .n_skipped = n_skipped_,
-          .n_skipped_in_a_row = n_skipped_in_a_row_,
-          .optimizer_steps = optimizer_.counts()};
+  TrainerCounters counters{.n_done = n_done_, .n_skipped = n_skipped_, .n_skipped_in_a_row = n_skipped_in_a_row_};
+  counters.optimizer_steps = optimizer_.counts();
+  if (shares_) counters.shares = shares_->shares();
+  return counters;
 }
 
 void Trainer::set_counters(const TrainerCounters& counters) {
@@ -115,6 +191,8 @@ void Trainer::set_counters(const TrainerCounters& counters) {
   n_done_ = counters.n_done;
   n_skipped_ = counters.n_skipped;
   n_skipped_in_a_row_ = counters.n_skipped_in_a_row;
+  shares_.reset();
+  if (counters.shares.size() == static_cast<std::size_t>(world_->size())) shares_.emplace(counters.shares);
 }
 
 }  // namespace moebox::train

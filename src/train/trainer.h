@@ -1,14 +1,19 @@
 // One training step after the other: a batch in parts, gradients added up, checked, clipped, stepped; the gates' bias
-// moved. It knows no files, no terminal and no clock.
+// moved. Several ranks share a step's sequences. It knows no files and no terminal.
 #pragma once
 
-#include <functional>
+#include <map>
+#include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
+#include "train/gradient_exchange.h"
 #include "train/loss.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
+#include "train/shares.h"
+#include "train/world.h"
 
 namespace moebox::train {
 
@@ -23,6 +28,7 @@ struct TrainerOptions {
   double bias_rate = 0.0;       // step of the gates' correction bias; 0: it stays
   double skip_above = 0.0;      // longest gradient of a step that is not skipped; 0: any that is finite
   int max_skipped = 10;         // steps in a row that may be skipped
+  bool balance_ranks = false;   // quicker ranks get more of a step's sequences
 };
 
 /// Of one layer with experts, in one step.
@@ -42,21 +48,24 @@ struct StepReport {
   double learning_rate = 0;
   bool skipped = false;  // loss or gradient was not finite, or too long: nothing was changed
   std::vector<LayerLoad> loads;
+  std::vector<std::int64_t> shares;  // sequences of each rank
 };
 
 /// What the next step depends on besides weights and moments.
 struct TrainerCounters {
   std::int64_t n_done = 0, n_skipped = 0, n_skipped_in_a_row = 0;
-  std::vector<std::int64_t> optimizer_steps;
+  std::map<std::string, std::int64_t> optimizer_steps{};  // of the weights that this rank owns
+  std::vector<std::int64_t> shares{};                     // of the ranks; empty: even ones
 };
 
 class Trainer {
  public:
-  /// `model` must outlive this object. Throws Error(invalid_argument) for options that the model does not have.
-  Trainer(const Model& model, const TrainerOptions& options);
+  /// `model` must outlive this object. All ranks have the same weights. Throws Error(invalid_argument) for options that
+  /// the model does not have.
+  Trainer(const Model& model, const TrainerOptions& options, std::shared_ptr<World> world = make_world_of_one());
 
-  /// Learns from `batch`. Throws Error(invalid_argument) for a batch that is none, or whose sequences cannot be taken
-  /// in so many parts.
+  /// Learns from `batch`, which is the same in every rank, and says the same in every rank. Throws
+  /// Error(invalid_argument) for a batch that is none, or whose sequences cannot be taken in so many parts.
   StepReport step(const Batch& batch);
   /// More than max_skipped steps in a row had to be skipped: this does not recover by itself.
   bool is_stuck() const noexcept { return n_skipped_in_a_row_ > options_.max_skipped; }
@@ -65,20 +74,29 @@ class Trainer {
   std::int64_t n_done() const noexcept { return n_done_; }
   std::int64_t n_skipped() const noexcept { return n_skipped_; }
 
-  /// Weights and moments; whoever writes into them changes model and trainer.
+  /// Weights, and the moments of those that this rank owns; whoever writes into them changes model and trainer.
   std::vector<NamedTensor> state() const;
+  /// The part of it that this rank writes: all ranks' parts are the whole, each tensor once.
+  std::vector<NamedTensor> own_state() const;
   TrainerCounters counters() const;
   /// Throws Error(invalid_file) for those of another model.
   void set_counters(const TrainerCounters& counters);
 
  private:
+  void share_out(const Batch& batch);
+  double learn(const Batch& batch, const BatchCounts& whole, StepReport& report);
   void learn_part(const Batch& part, const BatchCounts& whole, StepReport& report);
+  void add_reports(StepReport& report, std::vector<double>& seconds);
+  double gradient_norm();
   void move_biases(const StepReport& report);
 
   const Model& model_;
   const TrainerOptions options_;
+  const std::shared_ptr<World> world_;
+  GradientExchange exchange_;
   Optimizer optimizer_;
-  std::vector<Tensor> biases_;  // of the layers with experts, as routing has them; undefined: none
+  std::optional<ShareBalance> shares_;  // since the first step
+  std::vector<Tensor> biases_;          // of the layers with experts, as routing has them; undefined: none
   std::int64_t n_done_ = 0, n_skipped_ = 0;
   std::int64_t n_skipped_in_a_row_ = 0;
 };

@@ -125,7 +125,7 @@ class ExportedModel {
 };
 
 void check_run(const std::filesystem::path& folder, const VerifyOptions& options, const OpenBatches& open,
-               const std::function<void(const std::string&)>& tell) {
+               const std::shared_ptr<World>& world, const std::function<void(const std::string&)>& tell) {
   const std::filesystem::path log = folder / log_name;
   std::vector<Line> lines;
   walk_log(log, INT64_MAX, [&](const Json& content, const std::string& link) { lines.push_back({content, link}); });
@@ -153,7 +153,12 @@ void check_run(const std::filesystem::path& folder, const VerifyOptions& options
 
   // What the run had: bits depend on it.
   if (recipe.threads == 0) recipe.threads = lines[0].content.value("threads", 0);
-  TrainingRun run(recipe, open(recipe), RunMode::replayed);
+  if (const int ranks = lines[0].content.value("ranks", 1); ranks != world->size())
+    throw Error(ErrorKind::invalid_argument,
+                fmt::format("the run was of {} processes, and only as many give the same bits; here are {}", ranks,
+                            world->size()),
+                log.string(), "moebox verify RUN --devices 0,1 starts two, for example");
+  TrainingRun run(recipe, open(recipe), RunMode::replayed, world);
   if (const Json head = run.head(); head.dump() != lines[0].content.dump())
     throw Error(ErrorKind::invalid_file, difference(lines[0].content, head), log.string() + ":1",
                 "the recipe, the model or the data are not the run's");
@@ -181,9 +186,9 @@ void check_run(const std::filesystem::path& folder, const VerifyOptions& options
 }  // namespace
 
 void verify_run(const std::filesystem::path& folder, const VerifyOptions& options, const OpenBatches& open,
-                const std::function<void(const std::string&)>& tell) {
+                const std::shared_ptr<World>& world, const std::function<void(const std::string&)>& tell) {
   try {
-    check_run(folder, options, open, tell);
+    check_run(folder, options, open, world, tell);
   } catch (const nlohmann::json::exception& problem) {  // right links do not make it a run's log
     throw Error(ErrorKind::invalid_file, problem.what(), folder.string(), "a value is missing, or of another type");
   }

@@ -10,6 +10,7 @@
 
 #include "train/batch_source.h"
 #include "train/recipe.h"
+#include "train/world.h"
 
 namespace moebox::train {
 
@@ -21,9 +22,10 @@ struct VerifyOptions {
 
 using OpenBatches = std::function<std::unique_ptr<BatchSource>(const Recipe&)>;
 
-/// `tell` gets a line for everything that was checked. Throws Error(invalid_file) with the place where something is not
-/// as it should be, and other Errors for what cannot be checked.
+/// `tell` gets a line for everything that was checked. A run of several ranks takes as many: each calls this. Throws
+/// Error(invalid_file) with the place where something is not as it should be, and other Errors for what cannot be
+/// checked.
 void verify_run(const std::filesystem::path& folder, const VerifyOptions& options, const OpenBatches& open,
-                const std::function<void(const std::string&)>& tell);
+                const std::shared_ptr<World>& world, const std::function<void(const std::string&)>& tell);
 
 }  // namespace moebox::train

@@ -9,6 +9,7 @@
 #include "cli/exit_code.h"
 #include "cli/interrupts.h"
 #include "train/loader_batches.h"
+#include "train/program/launch.h"
 #include "train/progress.h"
 #include "train/recipe.h"
 #include "train/run.h"
@@ -21,6 +22,7 @@ using Clock = std::chrono::steady_clock;
 struct TrainOptions {
   std::string recipe;
   bool check = false, resume = false;
+  std::shared_ptr<Devices> devices = std::make_shared<Devices>();
 };
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
@@ -37,7 +39,10 @@ std::string plan_text(const RunPlan& plan, const std::filesystem::path& output) 
     text += fmt::format(", which is {:.2f} times the data",
                         static_cast<double>(tokens) / static_cast<double>(plan.data_tokens));
   text += fmt::format(
-      "\n{} threads, products in {}; weights, gradients and moments take {}, a step's numbers come on top\n",
+      "\n{}{} threads, products in {}; weights, gradients and moments take {}, a step's numbers come on top\n",
+      plan.n_ranks > 1 ? fmt::format("{} processes with {} sequences each or more, each of ", plan.n_ranks,
+                                     plan.sequences / plan.n_ranks)
+                       : "",
       plan.threads, plan.bf16 ? "bfloat16" : "float32", cli::bytes_text(static_cast<std::uint64_t>(plan.memory_bytes)));
   return text + fmt::format("into {}\n", output.string());
 }
@@ -84,11 +89,16 @@ std::string quoted(const std::string& word) {
 }
 
 int train(const cli::Context& context, const TrainOptions& options) {
+  if (options.devices->are_several()) return launch_ranks(context, *options.devices);
   const Recipe recipe = read_recipe(options.recipe);
+  const std::shared_ptr<World> world = join_ranks(recipe.parallel.timeout_seconds);
+  const auto say = [&](const std::string& text) {
+    if (world->is_first()) context.console.note(text);
+  };
   const RunMode mode = options.resume ? RunMode::resumed : RunMode::fresh;
-  check_places(recipe, mode);  // before the data, which may take minutes to check
-  TrainingRun run(recipe, open_batches(recipe), mode);
-  context.console.note(plan_text(run.plan(), recipe.output.folder));
+  if (world->is_first()) check_places(recipe, mode);  // before the data, which may take minutes to check
+  TrainingRun run(recipe, open_batches(recipe), mode, world);
+  say(plan_text(run.plan(), recipe.output.folder));
   if (options.check) return cli::exit_ok;
   run.begin();
   cli::InterruptGuard interrupts;
@@ -96,7 +106,7 @@ int train(const cli::Context& context, const TrainOptions& options) {
   const auto tell_notes = [&] {
     for (const std::string& note : run.take_notes()) {
       display.finish();
-      context.console.note(note + "\n");
+      say(note + "\n");
     }
   };
   tell_notes();
@@ -106,20 +116,20 @@ int train(const cli::Context& context, const TrainOptions& options) {
     while (!run.done() && !interrupted) {
       const auto start = Clock::now();
       report = run.step();
-      interrupted = interrupts.take();
-      display.show(report, seconds_since(start), run.done() || interrupted);
+      interrupted = run.any_rank(interrupts.take());
+      if (world->is_first()) display.show(report, seconds_since(start), run.done() || interrupted);
       tell_notes();
     }
-  } catch (const Error&) {
-    // What was learnt is not lost with the step that failed; what failed is what the caller hears of.
+  } catch (const Error& failed) {
+    // What was learnt is not lost with the step that failed; what failed is what the caller hears of. When another rank
+    // is gone all shall stop at once: there are checkpoints.
     display.finish();
     tell_notes();
-    if (report.step > 0) {
+    if (report.step > 0 && failed.kind() != ErrorKind::network) {
       try {
-        context.console.note(fmt::format("the model of step {} is in {}\n", report.step, run.save().string()));
+        say(fmt::format("the model of step {} is in {}\n", report.step, run.save().string()));
       } catch (const Error& problem) {
-        context.console.note(
-            fmt::format("the model of step {} could not be written: {}\n", report.step, problem.what()));
+        say(fmt::format("the model of step {} could not be written: {}\n", report.step, problem.what()));
       }
     }
     throw;
@@ -129,9 +139,9 @@ int train(const cli::Context& context, const TrainOptions& options) {
     const bool kept = run.checkpoint();
     tell_notes();
     const std::filesystem::path saved = run.save();
-    context.console.note(fmt::format("stopped after step {} of {}; the model so far is in {}\n", run.n_done(),
-                                     recipe.schedule.steps, saved.string()));
-    if (kept) context.console.note(fmt::format("to go on exactly: moebox train {} --resume\n", quoted(options.recipe)));
+    say(fmt::format("stopped after step {} of {}; the model so far is in {}\n", run.n_done(), recipe.schedule.steps,
+                    saved.string()));
+    if (kept) say(fmt::format("to go on exactly: moebox train {} --resume\n", quoted(options.recipe)));
     return cli::exit_interrupted;
   }
   std::filesystem::path saved;
@@ -139,16 +149,14 @@ int train(const cli::Context& context, const TrainOptions& options) {
     saved = run.save();
   } catch (const Error&) {
     tell_notes();
-    context.console.note(
-        fmt::format("all steps are done, and the model could not be written; when it can: moebox train {} --resume\n",
+    say(fmt::format("all steps are done, and the model could not be written; when it can: moebox train {} --resume\n",
                     quoted(options.recipe)));
     throw;
   }
   tell_notes();
-  context.console.note(fmt::format("done: {}\n", saved.string()));
+  say(fmt::format("done: {}\n", saved.string()));
   if (run.n_skipped() > 0)
-    context.console.note(
-        fmt::format("{} steps were skipped: their gradient was no finite number, or too long\n", run.n_skipped()));
+    say(fmt::format("{} steps were skipped: their gradient was no finite number, or too long\n", run.n_skipped()));
   return cli::exit_ok;
 }
 
@@ -157,11 +165,13 @@ int train(const cli::Context& context, const TrainOptions& options) {
 void add_train(CLI::App& program, cli::Context& context) {
   CLI::App* verb =
       cli::add_verb(program, "train", "Train a model by a recipe (docs/training.md)",
-                    "moebox train recipe.toml\nmoebox train recipe.toml --check\nmoebox train recipe.toml --resume");
+                    "moebox train recipe.toml\nmoebox train recipe.toml --check\nmoebox train recipe.toml --resume\n"
+                    "moebox train recipe.toml --devices 0,1");
   auto options = std::make_shared<TrainOptions>();
   verb->add_option("RECIPE", options->recipe, "a TOML file")->required()->type_name("");
   verb->add_flag("--check", options->check, "say what would be done, and do nothing");
   verb->add_flag("--resume", options->resume, "go on exactly, from the newest sound checkpoint");
+  add_devices(verb, options->devices);
   cli::on_chosen(verb, context, [&context, options] { return train(context, *options); });
 }
 

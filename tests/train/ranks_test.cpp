@@ -1,0 +1,308 @@
+// Several processes that train one model: the losses are one process's, a run that was killed goes on exactly, and
+// nobody waits for somebody who is gone.
+#include <atomic>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "train/gradient_exchange.h"
+#include "train/program_testing.h"
+#include "train/run_log.h"
+#include "train/shared_checkpoint.h"
+#include "train/shares.h"
+#include "train/world_place.h"
+
+namespace moebox::train::test {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+class Ranks : public TrainProgram {
+ protected:
+  std::vector<Json> log() const {
+    std::vector<Json> lines;
+    walk_log(folder_ / "run/train.log.jsonl", INT64_MAX,
+             [&](const Json& content, const std::string&) { lines.push_back(content); });
+    return lines;
+  }
+  std::string last_link() const { return walk_log(folder_ / "run/train.log.jsonl", INT64_MAX).link; }
+  std::string weights() const {
+    std::ifstream in(folder_ / "run/model/model.safetensors", std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+  void forget_run() const { fs::remove_all(folder_ / "run"); }
+  void wait_for(const std::string& part) const {
+    for (int i = 0; i < 60'000 && said().find(part) == std::string::npos; ++i) ::usleep(1000);
+    expect_said(part);
+  }
+  /// The launcher's children, by rank.
+  static std::vector<pid_t> children_of(pid_t process) {
+    std::vector<pid_t> children;
+    const std::string id = std::to_string(process);
+    std::ifstream in("/proc/" + id + "/task/" + id + "/children");
+    for (pid_t child = 0; in >> child;) children.push_back(child);
+    return children;
+  }
+};
+
+constexpr const char* every_four = "[checkpoint]\nevery_steps = 4\ndigest_every = 3\n";
+
+TEST_F(Ranks, HaveTheLossesOfOne) {
+  for (const char* kind : {"adamw", "muon"}) {
+    std::string file = recipe(10, every_four).string();
+    {
+      std::ifstream in(file);
+      std::string text{std::istreambuf_iterator<char>(in), {}};
+      text.insert(text.find("learning_rate"), std::string("kind = \"") + kind + "\"\n");
+      std::ofstream(file) << "gradient_checkpointing = " << (kind[0] == 'm' ? "true\n" : "false\n") << text
+                          << "[loss]\nbalance = 0.01\nz = 0.001\nbias_rate = 0.01\n";
+    }
+    forget_run();
+    ASSERT_EQ(run({file}), 0) << said();
+    const std::vector<Json> one = log();
+    for (const char* devices : {"0,1", "0,1,2", "0,1,2,3"}) {
+      forget_run();
+      ASSERT_EQ(run({file, "--devices", devices}), 0) << said();
+      const std::vector<Json> several = log();
+      ASSERT_EQ(several.size(), one.size());
+      for (std::size_t step = 1; step < one.size(); ++step) {
+        for (const char* key : {"loss", "cross_entropy", "balance", "z", "gradient_norm"}) {
+          const double expected = one[step].at(key);
+          EXPECT_NEAR(several[step].at(key).get<double>(), expected, 1e-6 * std::max(1.0, std::abs(expected)))
+              << kind << ", devices " << devices << ", step " << step << ", " << key;
+        }
+        EXPECT_EQ(several[step].at("rows"), one[step].at("rows"));
+      }
+    }
+  }
+}
+
+TEST_F(Ranks, KilledAtAnyMomentTheRunIsTheSame) {
+  const std::string file = recipe(40, every_four).string();
+  ASSERT_EQ(run({file, "--devices", "0,1"}), 0) << said();
+  const std::string expected = weights(), link = last_link();
+  ASSERT_EQ(run({"--devices=0,1", (folder_ / "run").string()}, "verify"), 0) << said();
+  expect_said("were done again");
+  EXPECT_EQ(run({(folder_ / "run").string()}, "verify"), 2) << "one process adds up in another order";
+  forget_run();
+  for (int i = 0; i < 3; ++i) {
+    fs::remove(folder_ / "said");
+    const pid_t launcher = start({file, "--devices", "0,1", "--resume"});
+    wait_for("step " + std::to_string(6 + 10 * i) + "/");
+    const std::vector<pid_t> ranks = children_of(launcher);
+    ASSERT_EQ(ranks.size(), 2U);
+    ::kill(ranks[static_cast<std::size_t>(i % 2)], SIGKILL);
+    EXPECT_NE(exit_code(launcher), 0) << said();
+    EXPECT_TRUE(children_of(launcher).empty());
+  }
+  ASSERT_EQ(run({file, "--devices", "0,1", "--resume"}), 0) << said();
+  EXPECT_TRUE(weights() == expected);
+  EXPECT_EQ(last_link(), link);
+}
+
+/// Lets a process run a fifth of the time.
+class Slowed {
+ public:
+  explicit Slowed(pid_t process)
+      : thread_([this, process] {
+          while (!done_) {
+            ::kill(process, SIGSTOP);
+            ::usleep(8000);
+            ::kill(process, SIGCONT);
+            ::usleep(2000);
+          }
+        }) {}
+  ~Slowed() {
+    done_ = true;
+    thread_.join();
+  }
+
+ private:
+  std::atomic<bool> done_ = false;
+  std::thread thread_;
+};
+
+TEST_F(Ranks, GiveASlowerOneLess) {
+  const std::string file = recipe(60, "[parallel]\nbalance = true\n").string();
+  std::ifstream in(file);
+  std::string text{std::istreambuf_iterator<char>(in), {}};
+  text.replace(text.find("sequences = 4"), 13, "sequences = 16");
+  std::ofstream(file) << text;
+  ASSERT_EQ(run({file}), 0) << said();
+  const std::vector<Json> one = log();
+  forget_run();
+  fs::remove(folder_ / "said");
+  const pid_t launcher = start({file, "--devices", "0,1"});
+  wait_for("step 1/");
+  {
+    const Slowed slowed(children_of(launcher).at(1));
+    ASSERT_EQ(exit_code(launcher), 0) << said();
+  }
+  const std::vector<Json> two = log();
+  ASSERT_EQ(two.size(), one.size());
+  EXPECT_EQ(two[1].at("shares"), (Json{8, 8}));
+  const auto shares = two.back().at("shares").get<std::vector<int>>();
+  EXPECT_GT(shares[0], shares[1] + 3) << two.back().at("shares");
+  EXPECT_EQ(shares[0] + shares[1], 16);
+  for (std::size_t step = 1; step <= 20; ++step)
+    EXPECT_NEAR(two[step].at("loss").get<double>(), one[step].at("loss").get<double>(), 1e-5) << step;
+}
+
+TEST_F(Ranks, StopWhenOneIsGone) {
+  const std::string file = recipe(100'000, every_four).string();
+  const pid_t launcher = start({file, "--devices", "0,1,2"});
+  wait_for("step 5/");
+  const auto killed = std::chrono::steady_clock::now();
+  ::kill(children_of(launcher).at(1), SIGKILL);
+  EXPECT_EQ(exit_code(launcher), 128 + SIGKILL) << said();
+  expect_said("rank 1 of 3 was ended by signal 9");
+  expect_said("another process of the run is gone");
+  // Long before anybody's patience ends: they were told by their connections.
+  EXPECT_LT(std::chrono::steady_clock::now() - killed, std::chrono::seconds(60));
+
+  // What it left is read by another number of them.
+  fs::remove(folder_ / "said");
+  const pid_t two = start({file, "--devices", "0,1", "--resume"});
+  wait_for("goes on behind step ");
+  wait_for("the run was begun by 3 processes and goes on with 2: bits may differ");
+  wait_for("tokens/s");
+  ::kill(two, SIGINT);
+  EXPECT_EQ(exit_code(two), 130) << said();
+  expect_said("to go on exactly");
+}
+
+TEST_F(Ranks, RefuseByName) {
+  const std::string file = recipe(5).string();
+  EXPECT_EQ(run({file, "--devices", "0,0"}), 2);
+  expect_said("--devices: expected different numbers like 0,1, found '0,0'");
+  EXPECT_EQ(run({file, "--devices", "0,1,2,3,4"}), 2) << "a step has four sequences";
+  expect_said("data.sequences: expected a sequence for each of the 5 processes, found 4");
+  EXPECT_FALSE(fs::exists(folder_ / "run"));
+}
+
+TEST(WorldPlace, IsReadFromTheEnvironment) {
+  std::map<std::string, std::string> variables;
+  const auto read = [&] {
+    return read_place([&](const char* name) -> std::optional<std::string> {
+      const auto found = variables.find(name);
+      return found == variables.end() ? std::nullopt : std::optional(found->second);
+    });
+  };
+  EXPECT_FALSE(read());
+  variables = {{"RANK", "2"}, {"WORLD_SIZE", "4"}, {"MASTER_ADDR", "10.0.0.1"}, {"MASTER_PORT", "1234"}};
+  EXPECT_EQ(read()->rank, 2);
+  EXPECT_EQ(read()->size, 4);
+  EXPECT_EQ(read()->port, 1234);
+  EXPECT_FALSE(read()->has_store);
+  variables["TORCHELASTIC_USE_AGENT_STORE"] = "True";
+  EXPECT_TRUE(read()->has_store);
+  variables["RANK"] = "4";
+  EXPECT_THROW(read(), Error);
+  variables.erase("RANK");
+  EXPECT_THROW(read(), Error);
+  variables = {{"SLURM_PROCID", "1"}, {"SLURM_NTASKS", "2"}};
+  EXPECT_FALSE(read()) << "a batch script has these, too";
+  variables["MASTER_ADDR"] = "node1";
+  EXPECT_EQ(read()->rank, 1);
+}
+
+TEST(Shares, AreEvenOrBySpeed) {
+  using Numbers = std::vector<std::int64_t>;
+  EXPECT_EQ(even_shares(7, 3), (Numbers{3, 2, 2}));
+  EXPECT_EQ(even_shares(3, 3), (Numbers{1, 1, 1}));
+  EXPECT_EQ(shares_by_speed(12, {1, 2, 3}), (Numbers{2, 4, 6}));
+  EXPECT_EQ(shares_by_speed(8, {1, 1000}), (Numbers{1, 7}));
+}
+
+TEST(Shares, FollowTheRanks) {
+  ShareBalance balance(even_shares(8, 2));
+  for (int step = 0; step < 7; ++step) balance.add({1.0, 3.0});
+  EXPECT_EQ(balance.shares(), (std::vector<std::int64_t>{4, 4})) << "not at once";
+  balance.add({50.0, 3.0});
+  EXPECT_EQ(balance.shares(), (std::vector<std::int64_t>{6, 2})) << "one slow step is none";
+  for (int step = 0; step < 8; ++step) balance.add({1.5, 1.49});
+  EXPECT_EQ(balance.shares(), (std::vector<std::int64_t>{6, 2}));
+}
+
+TEST(Owners, HaveAboutAsMuch) {
+  const std::vector<std::int64_t> sizes = {100, 5, 60, 50, 5, 40, 40};
+  const std::vector<int> owners = choose_owners(sizes, 3);
+  std::vector<std::int64_t> load(3);
+  for (std::size_t i = 0; i < sizes.size(); ++i) load.at(static_cast<std::size_t>(owners[i])) += sizes[i];
+  EXPECT_EQ(*std::ranges::max_element(load), 100);
+}
+
+/// Ranks that are threads, and only leave notes.
+class Notes : public World {
+ public:
+  struct Board {
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::map<std::string, std::string> notes;
+  };
+  Notes(Board& board, int rank) : board_(board), rank_(rank) {}
+  int rank() const noexcept override { return rank_; }
+  int size() const noexcept override { return 2; }
+  void add_up(const Tensor&) override { FAIL(); }
+  std::unique_ptr<Transfer> start_adding_up(const Tensor&, int) override { return nullptr; }
+  std::unique_ptr<Transfer> start_spreading(const Tensor&, int) override { return nullptr; }
+  void leave_note(const std::string& name, const std::string& text) override {
+    const std::lock_guard lock(board_.mutex);
+    board_.notes[name] = text;
+    board_.changed.notify_all();
+  }
+  std::string read_note(const std::string& name) override {
+    std::unique_lock lock(board_.mutex);
+    board_.changed.wait(lock, [&] { return board_.notes.contains(name); });
+    return board_.notes.at(name);
+  }
+
+ private:
+  Board& board_;
+  const int rank_;
+};
+
+TEST(SharedCheckpoint, IsThereWholeOrNotAtAll) {
+  const fs::path folder = fs::temp_directory_path() / ("moebox_shared_" + std::to_string(::getpid()));
+  const CheckpointStore store(folder);
+  Notes::Board board;
+  const auto write = [&](int rank, const Tensor& values, std::string& problem, const std::string& occasion) {
+    Notes world(board, rank);
+    Snapshot snapshot;
+    snapshot.step = occasion == "good" ? 1 : 2;
+    snapshot.facts = {{"from", rank}, {"optimizer_steps", {{"w" + std::to_string(rank), 7}}}};
+    snapshot.tensors = {{"w" + std::to_string(rank), values}};
+    try {
+      write_together(store, snapshot, world, occasion);
+    } catch (const Error& error) {
+      problem = error.what();
+    }
+  };
+  const auto both = [&](const Tensor& second, const std::string& occasion) {
+    std::vector<std::string> problems(2);
+    std::thread other([&] { write(1, second, problems[1], occasion); });
+    write(0, at::ones({2, 3}), problems[0], occasion);
+    other.join();
+    return problems;
+  };
+  EXPECT_EQ(both(at::full({4}, 5.0), "good"), std::vector<std::string>(2));
+  std::vector<NamedTensor> read = {{"w0", at::zeros({2, 3})}, {"w1", at::zeros({4})}};
+  const nlohmann::json facts = store.read(1, read);
+  EXPECT_EQ(facts.at("from"), 0);
+  EXPECT_EQ(facts.at("optimizer_steps"), (nlohmann::json{{"w0", 7}, {"w1", 7}}));
+  EXPECT_TRUE(same_bits(read[0].values, at::ones({2, 3})));
+  EXPECT_TRUE(same_bits(read[1].values, at::full({4}, 5.0)));
+
+  for (const std::string& problem : both(Tensor(), "bad"))
+    EXPECT_NE(problem.find("rank 1: "), std::string::npos) << problem;
+  EXPECT_EQ(store.steps(), std::vector<std::int64_t>{1});
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder), fs::directory_iterator()), 1) << "no half of it stays";
+  fs::remove_all(folder);
+}
+
+}  // namespace
+}  // namespace moebox::train::test
