@@ -51,6 +51,16 @@ def test_parts_and_checkpointing_change_nothing_but_rounding(config, story, tmp_
 
 
 @needs_program
+def test_several_devices_learn_what_one_learns(config, story, tmp_path):
+    alone = DistributedTrainer(config, **SMALL, output=tmp_path / "one").train(story, steps=6)
+    trainer = DistributedTrainer(config, devices=[0, 1], **SMALL, gradient_accumulation_steps=2, output=tmp_path / "two")
+    together = trainer.train(story, steps=6)
+    assert together.finished and together.devices == (0, 1)
+    assert numpy.allclose(alone.losses, together.losses, rtol=0, atol=1e-5)
+    assert moebox.Engine(together.model).generate("Ana", raw=True, max_tokens=3, ignore_end=True).generated_tokens == 3
+
+
+@needs_program
 def test_a_data_set_and_a_checkpoint_go_on(config, story, tmp_path):
     words = tmp_path / "words"
     moebox.tokenizer.train(story, vocabulary=512, out=words)
@@ -79,12 +89,13 @@ def test_the_line_that_the_readme_shows_is_checked(tmp_path, monkeypatch, capfd)
 
 
 @needs_program
-def test_ctrl_c_saves_and_the_run_goes_on_exactly(config, story, tmp_path):
-    options = {**SMALL, "output": str(tmp_path / "out")}
+@pytest.mark.parametrize("devices", [(0,), (0, 1)])
+def test_ctrl_c_saves_and_the_run_goes_on_exactly(config, story, tmp_path, devices):
+    options = {**SMALL, "devices": devices}
     program = f"""
 from moebox.trainer import DistributedTrainer
 try:
-    DistributedTrainer({str(config)!r}, **{options!r}).train({str(story)!r}, steps=60)
+    DistributedTrainer({str(config)!r}, output={str(tmp_path / "out")!r}, **{options!r}).train({str(story)!r}, steps=60)
 except KeyboardInterrupt:
     print("stopped")
 """
@@ -97,11 +108,11 @@ except KeyboardInterrupt:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert out.endswith("stopped\n"), err
-    run = Run.open(tmp_path / "out")
+    run = Run.open(tmp_path / "out", devices=devices)
     assert not run.finished and 0 < len(run.losses) < 60
     whole = run.resume()
     assert whole.finished and len(whole.losses) == 60
-    without = DistributedTrainer(config, **SMALL, output=tmp_path / "without").train(story, steps=60)
+    without = DistributedTrainer(config, **options, output=tmp_path / "without").train(story, steps=60)
     assert (whole.losses == without.losses).all() and whole.log[-1]["weights"] == without.log[-1]["weights"]
 
 
