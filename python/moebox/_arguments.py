@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from moebox.errors import Error
@@ -43,6 +43,11 @@ def _listed(value: object) -> object:
     if isinstance(value, Sequence):
         return list(value)
     raise TypeError(f"{type(value).__name__} is not")
+
+
+def token_ids(ids: Iterable[int]) -> list[int]:
+    """Ids of a list or an array. What no vocabulary can have becomes -1."""
+    return [number if 0 <= number < 2**31 else -1 for number in map(int, ids)]
 
 
 def strings(values: str | Sequence[str] | None) -> list[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, Literal, TypeAlias, cast, overload
 
 from moebox import _native
-from moebox._arguments import Message, Path, as_json, settings, strings, utf8
+from moebox._arguments import Message, Path, as_json, settings, strings, token_ids, utf8
 from moebox.errors import Error
 from moebox.tokenizer import Tokenizer
 
@@ -356,8 +356,8 @@ class Engine:
                 return self._native.text_ids(utf8(prompt), special), False
             prompt = [{"role": "user", "content": utf8(prompt).decode("utf-8", "replace")}]
         items = list(prompt)
-        if items and all(isinstance(item, int) for item in items):
-            return [int(item) for item in items if isinstance(item, int)], False
+        if items and all(hasattr(item, "__index__") for item in items):
+            return token_ids(cast(list[int], items)), False
         messages = [dict(item) for item in items if isinstance(item, Mapping)]
         if len(messages) != len(items) or not items:
             raise Error("expected a text, a list of messages, or a list of token ids", "prompt")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from moebox import _native
-from moebox._arguments import Message, Path, as_json, path_list, utf8
+from moebox._arguments import Message, Path, as_json, path_list, token_ids, utf8
 
 
 class Tokenizer:
@@ -38,17 +38,17 @@ class Tokenizer:
         """
         return self._native.encode(utf8(text), add_special, special)
 
-    def decode(self, ids: Sequence[int], *, show_control: bool = False) -> str:
+    def decode(self, ids: Iterable[int], *, show_control: bool = False) -> str:
         """The text of ids; an incomplete character gives U+FFFD, an id outside the vocabulary nothing.
 
         Args:
             show_control: with control tokens, by their names.
         """
-        return self._native.decode(list(ids), show_control).decode("utf-8", "replace")
+        return self._native.decode(token_ids(ids), show_control).decode("utf-8", "replace")
 
-    def decode_bytes(self, ids: Sequence[int], *, show_control: bool = False) -> bytes:
+    def decode_bytes(self, ids: Iterable[int], *, show_control: bool = False) -> bytes:
         """The bytes that the ids stand for, which need not be whole characters."""
-        return self._native.token_bytes(list(ids), show_control)
+        return self._native.token_bytes(token_ids(ids), show_control)
 
     def count(self, text: str | bytes) -> int:
         """How many tokens a text takes."""
@@ -92,11 +92,11 @@ class Tokenizer:
 
     def token_text(self, token: int) -> str:
         """A token as its file spells it; empty for an id outside the vocabulary."""
-        return self._native.token_text(token)
+        return self._native.token_text(token_ids([token])[0])
 
     def find(self, token: str) -> int | None:
         """The id of a token by that spelling, control tokens included."""
-        return self._native.find(token)
+        return self._native.find(utf8(token).decode("utf-8", "replace"))
 
     @property
     def vocab_size(self) -> int:

@@ -13,8 +13,8 @@ void translate_errors() {
       std::rethrow_exception(thrown);
     } catch (const Error& error) {
       const nanobind::object type = nanobind::module_::import_("moebox.errors").attr("Error");
-      const nanobind::object value =
-          type(text(error.message()), text(error.where()), text(error.hint()), text(name(error.kind())));
+      const nanobind::object value = type.attr("_of_native")(text(error.message()), text(error.where()),
+                                                             text(error.hint()), text(name(error.kind())));
       PyErr_SetObject(type.ptr(), value.ptr());
     }
   });

@@ -41,7 +41,7 @@ def test_documents_are_the_texts(shards, story, tokenizer):
     texts = set()
     for document in train:
         assert document.dtype == numpy.int32 and document[-1] == end
-        texts.add(tokenizer.decode(document[:-1].tolist()))
+        texts.add(tokenizer.decode(document[:-1]))
     assert texts <= set(lines)
     assert train.n_tokens == sum(len(document) for document in train)
     assert numpy.array_equal(train[-1], train[len(train) - 1]) and len(train[2:5]) == 3
@@ -90,7 +90,7 @@ def test_filters_and_conversations(tmp_path, smollm):
     assert report.domains["chat"]["kept"]["documents"] == 5
     data = moebox.data.DataSet(tmp_path / "shards", tokenizer=smollm)
     tokenizer = moebox.Tokenizer(smollm)
-    learnt = {tokenizer.decode(ids[data.mask(i) == 1].tolist()).strip() for i, ids in enumerate(data)}
+    learnt = {tokenizer.decode(ids[data.mask(i) == 1]).strip() for i, ids in enumerate(data)}
     assert learnt == {f"Hello {i}!" for i in range(5)}
 
 

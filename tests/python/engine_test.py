@@ -178,6 +178,9 @@ def test_a_forked_process_is_told(engine):
         ({"prompt": []}, "prompt"),
         ({"prompt": [{"content": "x"}]}, "messages[0]"),
         ({"prompt": [10**6]}, "prompt"),
+        ({"prompt": [2**70]}, "prompt"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"max_tokens": 2**70}, "max_tokens"),
         ({"prompt": "a " * 5000}, "prompt"),
         ({"template_variables": {"x": {1, 2}}}, "template_variables"),
     ],
@@ -199,6 +202,23 @@ def test_models_that_are_none(tmp_path):
     with pytest.raises(moebox.Error) as caught:
         moebox.Engine(damaged)
     assert caught.value.kind == "invalid_file" and str(damaged) in caught.value.where
+
+
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [
+        ({"threads": -1}, "threads"),
+        ({"context": 10**9}, "context"),
+        ({"kv_memory": "2 parsecs"}, "kv_memory"),
+        ({"speculation": "draft"}, "speculation draft"),
+        ({"speculation": "mtp"}, None),
+    ],
+)
+def test_settings_that_cannot_be(smollm, options, where):
+    with pytest.raises(moebox.Error) as caught:
+        moebox.Engine(smollm, **options)
+    assert where is None or caught.value.where == where
+    assert "--" not in str(caught.value), caught.value
 
 
 def test_a_closed_engine(smollm):

@@ -57,6 +57,7 @@ def test_control_tokens_only_where_they_are_asked_for(smollm):
     assert tokenizer.encode("<|im_end|>", special=True) == [end]
     assert tokenizer.decode([end]) == "" and tokenizer.decode([end], show_control=True) == "<|im_end|>"
     assert tokenizer.find("no such token") is None and tokenizer.token_text(10**6) == ""
+    assert tokenizer.token_text(2**40) == "" and tokenizer.decode([2**40, -1, end]) == "" and tokenizer.find("\ud800") is None
     assert len(tokenizer) == tokenizer.vocab_size == 49152
 
 
