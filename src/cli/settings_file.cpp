@@ -1,10 +1,10 @@
-// config.toml -> keys and values. toml++ stays in this file.
+// config.toml -> keys and values.
 #include <algorithm>
 
 #include <fmt/core.h>
-#include <toml++/toml.h>
 
 #include "base/error.h"
+#include "base/toml.h"
 #include "cli/settings.h"
 
 namespace moebox::cli {

@@ -26,6 +26,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* manifest_name = "checkpoint.json";
 constexpr std::string_view prefix = "step-";
+constexpr const char* unfinished_ending = ".part";
 
 [[noreturn]] void refuse_damaged(const std::string& what, const fs::path& place) {
   throw Error(ErrorKind::invalid_file, what, place.string(), "the checkpoint is damaged; an older one may do");
@@ -77,7 +78,7 @@ struct CheckpointStore::Files {
 
 fs::path CheckpointStore::place(std::int64_t step) const { return folder_ / fmt::format("{}{:08}", prefix, step); }
 
-fs::path CheckpointStore::unfinished(std::int64_t step) const { return fs::path(place(step)) += ".part"; }
+fs::path CheckpointStore::unfinished(std::int64_t step) const { return fs::path(place(step)) += unfinished_ending; }
 
 void CheckpointStore::write(const Snapshot& snapshot, std::uint64_t file_bytes) const {
   begin(snapshot.step);
@@ -218,6 +219,16 @@ void CheckpointStore::remove_after(std::int64_t step) const {
   std::error_code ignored;
   for (const std::int64_t one : steps())
     if (one > step) fs::remove_all(place(one), ignored);
+}
+
+void CheckpointStore::remove_unfinished() const {
+  std::vector<fs::path> found;
+  std::error_code error;
+  for (fs::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error)) {
+    const fs::path& path = it->path();
+    if (path.filename().string().starts_with(prefix) && path.extension() == unfinished_ending) found.push_back(path);
+  }
+  for (const fs::path& path : found) fs::remove_all(path, error);
 }
 
 }  // namespace moebox::train

@@ -46,6 +46,8 @@ class CheckpointStore {
   void keep_newest(int n) const;
   /// Removes those of later steps: a run that went back does not go on from them.
   void remove_after(std::int64_t step) const;
+  /// Removes what a process that was killed left of the one that it wrote.
+  void remove_unfinished() const;
   std::filesystem::path place(std::int64_t step) const;
 
  private:

@@ -10,9 +10,10 @@
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
-#include <toml++/toml.h>
 
 #include "base/error.h"
+#include "base/toml.h"
+#include "convert/recipe.h"
 
 namespace moebox::train {
 namespace {
@@ -122,6 +123,15 @@ class Section {
   [[noreturn]] void conflict(const char* key, const std::string& why) const {
     throw Error(ErrorKind::invalid_argument, why,
                 place(key, has(key) ? static_cast<int>(table_->get(key)->source().begin.line) : 0));
+  }
+
+  /// `find` throws Error for a value that another folder does not know.
+  void known(const char* key, const std::function<void()>& find) const {
+    try {
+      find();
+    } catch (const Error& error) {
+      conflict(key, error.message() + (error.hint().empty() ? "" : "; " + error.hint()));
+    }
   }
 
   void finish() const {
@@ -295,6 +305,7 @@ OutputRecipe read_output(Section section) {
   section.integer("log_every", output.log_every, 1, most);
   section.flag("tensorboard", output.tensorboard);
   section.finish();
+  if (!output.gguf.empty()) section.known("gguf", [&] { find_recipe(output.gguf); });
   section.require("folder");
   return output;
 }

@@ -86,6 +86,15 @@ void check_sizes(const ModelSizes& sizes, const Recipe& recipe, const BatchSourc
                 "data.folder", "the data were made with another tokenizer");
 }
 
+/// By the recipe's names.
+void check_budget(const RoutingBudget& budget, int top_k) {
+  try {
+    budget.validate(top_k);
+  } catch (const Error& error) {
+    throw Error(error.kind(), error.message(), "budget" + error.where().substr(error.where().find('.')), error.hint());
+  }
+}
+
 TrainerOptions options_of(const Recipe& recipe) {
   TrainerOptions options;
   options.schedule = recipe.schedule;
@@ -217,7 +226,7 @@ TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> sour
   if (recipe.threads > 0) at::set_num_threads(recipe.threads);
   model_ = make_model(checkpoint, {.further_tokens = recipe.model.further_tokens});
   check_sizes(model_->sizes(), recipe, *source_);
-  recipe.budget.validate(model_->max_experts_per_token());
+  check_budget(recipe.budget, model_->max_experts_per_token());
   if (recipe.data.sequences < world_->size())
     throw Error(ErrorKind::invalid_argument,
                 fmt::format("expected a sequence for each of the {} processes, found {}", world_->size(),
@@ -257,6 +266,7 @@ void TrainingRun::begin() {
       throw Error(ErrorKind::resource, "another process trains in this folder", "output.folder: " + folder.string(),
                   "wait until it has ended, or end it");
     if (mode_ == RunMode::fresh) check_output(folder);  // that may have come meanwhile
+    store_.remove_unfinished();
   }
   last_checkpoint_ = std::chrono::steady_clock::now();
   if (mode_ == RunMode::resumed) resume();

@@ -102,11 +102,26 @@ TEST_F(SettingsTest, ATypoNamesTheNearestKeyAndTheLine) {
 
 TEST_F(SettingsTest, ValuesAreCheckedWhereverTheyComeFrom) {
   EXPECT_EQ(refused("temperature = 1000\n").where(), file_ + ":1: temperature");
-  for (const std::string text :
-       {"temperature = \"hot\"", "threads = 1.5", "threads = -1", "top_p = 2", "kv_type = \"f8\"", "seed = -1",
-        "color = true", "kv_memory = \"12 apples\"", "temperature = nan", "temperature = inf", "model = {a = 1}",
-        "catalogue = [1, 2]", "[server]\nport = 70000", "[server]\nkeep_alive = \"soon\"", "= 1", "a = ", "\"",
-        "[server.port]\nx = 1"}) {
+  for (const std::string text : {"temperature = \"hot\"",
+                                 "threads = 1.5",
+                                 "threads = -1",
+                                 "top_p = 2",
+                                 "kv_type = \"f8\"",
+                                 "seed = -1",
+                                 "color = true",
+                                 "kv_memory = \"12 apples\"",
+                                 "temperature = nan",
+                                 "temperature = inf",
+                                 "model = {a = 1}",
+                                 "catalogue = [1, 2]",
+                                 "[server]\nport = 70000",
+                                 "[server]\nkeep_alive = \"soon\"",
+                                 "= 1",
+                                 "a = ",
+                                 "\"",
+                                 "[=",
+                                 "[",
+                                 "[server.port]\nx = 1"}) {
     EXPECT_EQ(refused(text).kind(), ErrorKind::invalid_argument) << text;
   }
   const Variable threads("MOEBOX_THREADS", "many");

@@ -93,7 +93,7 @@ class DataTest(ProgramTest):
                                 ("weight = 3", 'weight = "3"', [":12: [source]", "expected a number"]),
                                 ('"synthetic"', '"best"', ["one of general, domain, synthetic"]),
                                 ("mask_pii = true", "mask_pii = 1", ["true or false as 'mask_pii'"]),
-                                ("[[source]]", "[source]", ["TOML"]),
+                                ("[[source]]", "[source]", ["TOML"]), ("[filters]", "[=", [":5", "TOML"]),
                                 ('"texts/*.txt"', '["texts/*.txt", "rows.jsonl"]', [":10: [source]", "files of one format", "a.txt and rows.jsonl"]),
                                 ('path = "rows.jsonl"', 'path = "gone.jsonl"', ["gone.jsonl"])):
             with self.subTest(new):

@@ -1,6 +1,8 @@
 // Recipes: everything that is wrong is named with its place, before anything is loaded.
 #include "train/recipe.h"
 
+#include <random>
+
 #include <gtest/gtest.h>
 
 #include "base/error.h"
@@ -127,7 +129,9 @@ std::vector<WrongRecipe> wrong_recipes() {
        {"schedule.warmup_steps", "fewer than the 1000"}},
       {"long_decay", with("decay_steps = 200", "decay_steps = 950"), {"schedule.decay_steps", "at most 900"}},
       {"budget", with("top_p = 0.8", "top_p = 0.0"), {"budget.top_p"}},
+      {"unknown_gguf", with("\"Q8_0\"", "\"Q9_9\""), {"output.gguf", "Q9_9", "Q4_K_M"}},
       {"no_toml", "[model\n", {"r.toml:1", "TOML"}},
+      {"no_key", "a = 1\n[=\n", {"r.toml:2", "TOML"}},  // broke an assertion of toml++ 3.3
       {"deep",
        "a" +
            [] {
@@ -157,6 +161,28 @@ TEST_P(WrongRecipes, AreRefusedByName) {
 
 INSTANTIATE_TEST_SUITE_P(Train, WrongRecipes, ::testing::ValuesIn(wrong_recipes()),
                          [](const auto& info) { return info.param.name; });
+
+TEST(Recipe, MayHoldAnything) {
+  std::mt19937 random(3);
+  const std::string characters = "\x80\"'=[]{}#.,\n\r\t -+_09axeE\\\0";
+  for (int i = 0; i < 5000; ++i) {
+    std::string text = whole;
+    for (unsigned n = 1 + random() % 4; n > 0; --n) {
+      const std::size_t at = random() % text.size();
+      if (random() % 3 == 0)
+        text.erase(at, random() % 60);
+      else
+        text.insert(at, 1 + random() % 3, characters[random() % characters.size()]);
+      if (text.empty()) text = "x";
+    }
+    try {
+      parse_recipe(text, "/x/r.toml");
+    } catch (const Error& error) {
+      EXPECT_NE(error.where().find("/x/r.toml"), std::string::npos) << error.what();
+      EXPECT_EQ(error.kind(), ErrorKind::invalid_argument);
+    }
+  }
+}
 
 TEST(Recipe, AFileThatIsNotThereIsNamed) {
   try {

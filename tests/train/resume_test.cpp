@@ -223,10 +223,12 @@ TEST_F(Resume, WhatIsDamagedIsNotOverwritten) {
     EXPECT_EQ(bytes_of("run/train.log.jsonl"), wrong);
     EXPECT_EQ(store().steps(), (std::vector<std::int64_t>{4, 8}));
   }
-  // A log that is cut behind the last checkpoint is gone on with.
+  // A log that is cut behind the last checkpoint is gone on with; half a checkpoint goes away.
+  fs::create_directories(folder_ / "run/checkpoints/step-00000009.part");
   std::ofstream(folder_ / "run/train.log.jsonl") << right.substr(0, right.size() - 20);
   ASSERT_EQ(run({file, "--resume"}), 0) << said();
   expect_said("goes on behind step 8");
+  EXPECT_FALSE(fs::exists(folder_ / "run/checkpoints/step-00000009.part"));
   fs::remove_all(folder_ / "run/model");
   fs::remove(store().place(4) / "state-00001.safetensors");
   fs::remove_all(store().place(8));

@@ -330,7 +330,7 @@ TEST_F(Runs, AreRefusedByName) {
   expect_refused("data.sequence_tokens");
   recipe_ = good;
   recipe_.budget.max_experts = 4;  // the model takes 3
-  expect_refused("moe.max_experts");
+  expect_refused("budget.max_experts");
   recipe_ = good;
   recipe_.model.tokenizer = folder_;
   expect_refused("model.tokenizer");

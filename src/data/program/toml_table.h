@@ -9,9 +9,9 @@
 #include <vector>
 
 #include <fmt/core.h>
-#include <toml++/toml.h>
 
 #include "base/error.h"
+#include "base/toml.h"
 #include "cli/nearest.h"
 
 namespace moebox::data {

@@ -7,9 +7,8 @@
 #include <system_error>
 #include <utility>
 
-#include <toml++/toml.h>
-
 #include "base/error.h"
+#include "base/toml.h"
 #include "io/json_file.h"
 
 namespace moebox::report {
