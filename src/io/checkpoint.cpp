@@ -185,6 +185,14 @@ Checkpoint Checkpoint::describe(const fs::path& config_json) {
   return Checkpoint(std::move(state));
 }
 
+Checkpoint Checkpoint::describe(nlohmann::json config, const fs::path& name) {
+  auto state = std::make_unique<State>();
+  state->path = name;
+  state->format = Format::hugging_face;
+  state->config = std::move(config);
+  return Checkpoint(std::move(state));
+}
+
 Checkpoint::Format Checkpoint::format() const noexcept { return state_->format; }
 const fs::path& Checkpoint::path() const noexcept { return state_->path; }
 const std::vector<fs::path>& Checkpoint::files() const noexcept { return state_->files; }

@@ -30,6 +30,8 @@ class Checkpoint {
   static Checkpoint open(const std::filesystem::path& path);
   /// A model that has no weights yet: a Hugging Face config.json alone. There are no tensors. Throws Error.
   static Checkpoint describe(const std::filesystem::path& config_json);
+  /// The same of a config.json's content; `name` stands for its place in errors.
+  static Checkpoint describe(nlohmann::json config, const std::filesystem::path& name);
 
   Checkpoint(Checkpoint&&) noexcept;
   Checkpoint& operator=(Checkpoint&&) noexcept;

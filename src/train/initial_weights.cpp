@@ -44,13 +44,17 @@ void draw_weights(const WeightSet& weights, std::uint64_t seed, double standard_
       weight.values.detach().fill_(weight.kind == WeightKind::norm ? 1.0 : 0.0);
       continue;
     }
-    for (const WeightPart& part : weight.parts) {
-      const std::uint64_t key = xxh64(std::as_bytes(std::span(part.name)), seed);
-      const Tensor values = at::empty(part.shape, at::kFloat);
-      draw_normal(key, standard_deviation, values.mutable_data_ptr<float>(), values.numel());
-      part_of(weight.values.detach(), part).copy_(values);
-    }
+    for (const WeightPart& part : weight.parts)
+      part_of(weight.values.detach(), part).copy_(drawn_tensor(part.name, part.shape, seed, standard_deviation));
   }
+}
+
+Tensor drawn_tensor(const std::string& name, const std::vector<std::int64_t>& shape, std::uint64_t seed,
+                    double standard_deviation) {
+  const std::uint64_t key = xxh64(std::as_bytes(std::span(name)), seed);
+  Tensor values = at::empty(shape, at::kFloat);
+  draw_normal(key, standard_deviation, values.mutable_data_ptr<float>(), values.numel());
+  return values;
 }
 
 }  // namespace moebox::train

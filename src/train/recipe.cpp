@@ -54,6 +54,7 @@ class Section {
       refuse(name_, *recipe.get(name_), "expected a table, [" + name_ + "], found " + kind_of(*recipe.get(name_)));
   }
 
+  bool is_there() const { return table_ != nullptr; }
   bool has(const char* key) const { return table_ != nullptr && table_->contains(key); }
 
   void text(const char* key, std::string& value) {
@@ -197,6 +198,21 @@ ModelRecipe read_model(Section section) {
   return model;
 }
 
+UpcycleOptions read_upcycle(Section section, const ModelRecipe& model) {
+  UpcycleOptions upcycle;
+  section.integer("experts", upcycle.n_experts, 2, max_experts_of_a_layer);
+  section.integer("experts_per_token", upcycle.top_k, 1, max_experts_of_a_layer);
+  section.integer("pieces", upcycle.pieces, 1, max_experts_of_a_layer);
+  section.number("noise", upcycle.noise, 0, 10);
+  section.integer("seed", upcycle.seed, 0, INT64_MAX);
+  section.finish();
+  if (!section.is_there()) return upcycle;
+  section.require("experts");
+  if (model.checkpoint.empty())
+    section.conflict("experts", "experts are made of a dense model: expected model.checkpoint, found model.config");
+  return upcycle;
+}
+
 DataRecipe read_data(Section section) {
   DataRecipe data;
   section.path("folder", data.folder);
@@ -329,13 +345,14 @@ Recipe parse_recipe(const std::string& text, const fs::path& file) {
   recipe.text = text;
   Section top(table, "", file, recipe.values);
   for (const char* name :
-       {"model", "data", "loss", "budget", "optimizer", "schedule", "parallel", "checkpoint", "output"})
+       {"model", "upcycle", "data", "loss", "budget", "optimizer", "schedule", "parallel", "checkpoint", "output"})
     top.know(name);
   recipe.bf16 = top.choice("products", {"f32", "bf16"}, 0) == 1;
   top.integer("threads", recipe.threads, 0, 4096);
   top.flag("gradient_checkpointing", recipe.gradient_checkpointing);
   top.finish();
   recipe.model = read_model(Section(table, "model", file, recipe.values));
+  recipe.upcycle = read_upcycle(Section(table, "upcycle", file, recipe.values), recipe.model);
   recipe.data = read_data(Section(table, "data", file, recipe.values));
   recipe.loss = read_loss(Section(table, "loss", file, recipe.values), recipe.model.further_tokens);
   recipe.budget = read_budget(Section(table, "budget", file, recipe.values));

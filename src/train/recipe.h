@@ -9,6 +9,7 @@
 
 #include "routing/budget.h"
 #include "train/schedule.h"
+#include "train/upcycle_options.h"
 
 namespace moebox::train {
 
@@ -69,6 +70,7 @@ struct OutputRecipe {
 
 struct Recipe {
   ModelRecipe model;
+  UpcycleOptions upcycle;
   DataRecipe data;
   LossRecipe loss;
   RoutingBudget budget;

@@ -17,6 +17,7 @@
 #include "train/export.h"
 #include "train/initial_weights.h"
 #include "train/shared_checkpoint.h"
+#include "train/upcycle.h"
 
 namespace moebox::train {
 namespace {
@@ -131,6 +132,9 @@ nlohmann::ordered_json log_head(const Recipe& recipe, const RunPlan& plan, const
           {"data", source.digest()},
           {"data_tokens", plan.data_tokens},
           {"from_checkpoint", plan.from_checkpoint},
+          {"upcycled", plan.upcycled ? nlohmann::ordered_json{{"loss_before", plan.upcycled->first},
+                                                              {"loss_after", plan.upcycled->second}}
+                                     : nlohmann::ordered_json()},
           {"seed", recipe.model.seed},
           {"data_seed", recipe.data.seed},
           {"steps", plan.steps},
@@ -226,6 +230,7 @@ TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> sour
   if (recipe.threads > 0) at::set_num_threads(recipe.threads);
   model_ = make_model(checkpoint, {.further_tokens = recipe.model.further_tokens});
   check_sizes(model_->sizes(), recipe, *source_);
+  if (recipe.upcycle.n_experts > 0) upcycle_model();
   check_budget(recipe.budget, model_->max_experts_per_token());
   if (recipe.data.sequences < world_->size())
     throw Error(ErrorKind::invalid_argument,
@@ -248,6 +253,27 @@ TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> sour
   plan_.n_ranks = world_->size();
   plan_.sequences = recipe.data.sequences;
   plan_.bf16 = recipe.bf16;
+}
+
+void TrainingRun::upcycle_model() {
+  const double before = loss_now();
+  model_ = upcycle(*model_, recipe_.upcycle, {});
+  plan_.upcycled = {before, loss_now()};
+}
+
+/// Of the first batch's first part, which stays the first one.
+double TrainingRun::loss_now() {
+  const at::NoGradGuard no_gradient;
+  const std::string cursor = source_->save();
+  Batch batch = source_->next();
+  source_->restore(cursor);
+  const std::int64_t n = std::max<std::int64_t>(1, batch.n_sequences() / recipe_.data.accumulate);
+  for (Tensor* part : {&batch.tokens, &batch.targets, &batch.documents})
+    if (part->defined()) *part = part->narrow(0, 0, n);
+  TrainerOptions options = options_of(recipe_);
+  options.forward.budget = {};  // of the routing that is trained; the dense model has none
+  return compute_loss(*model_, batch, model_->forward(batch, options.forward), options.loss)
+      .cross_entropy.item<double>();
 }
 
 TrainingRun::~TrainingRun() {

@@ -37,6 +37,8 @@ struct RunPlan {
   std::int64_t sequences = 0;  // of a step
   bool bf16 = false;
   bool from_checkpoint = false;
+  /// Of the first part of the first batch: as a dense model, and as one with experts. Nothing: not upcycled.
+  std::optional<std::pair<double, double>> upcycled{};
 };
 
 enum class RunMode {
@@ -100,6 +102,8 @@ class TrainingRun {
  private:
   void resume();
   void go_back();
+  void upcycle_model();
+  double loss_now();
   using Fits = std::function<bool(std::int64_t step, const nlohmann::json& facts)>;
   std::int64_t find_checkpoint(const Fits& fits, std::string& problems);
   void open_log(std::int64_t step);

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -33,7 +34,13 @@ class TrainProgram : public ::testing::Test {
     config["vocab_size"] = 1000;
     std::ofstream(folder_ / "config.json") << config.dump();
   }
-  ~TrainProgram() override { fs::remove_all(folder_); }
+  ~TrainProgram() override {
+    for (const pid_t process : running_) {  // of a test that has failed
+      ::kill(process, SIGKILL);
+      ::waitpid(process, nullptr, 0);
+    }
+    fs::remove_all(folder_);
+  }
 
   fs::path recipe(int steps, const std::string& more = "") const {
     std::ofstream(folder_ / "recipe.toml") << "threads = " << threads_ << "\n"
@@ -50,7 +57,10 @@ class TrainProgram : public ::testing::Test {
   pid_t start(std::vector<std::string> arguments, const char* verb = "train") const {
     arguments.insert(arguments.begin(), {MOEBOX_TRAIN_PROGRAM, verb});
     const pid_t child = ::fork();
-    if (child != 0) return child;
+    if (child != 0) {
+      running_.insert(child);
+      return child;
+    }
     if (file_bytes_ > 0) {
       const rlimit limit{.rlim_cur = file_bytes_, .rlim_max = file_bytes_};
       ::setrlimit(RLIMIT_FSIZE, &limit);
@@ -64,9 +74,10 @@ class TrainProgram : public ::testing::Test {
     ::execv(argv[0], argv.data());
     ::_exit(127);
   }
-  static int exit_code(pid_t process) {
+  int exit_code(pid_t process) const {
     int status = 0;
     ::waitpid(process, &status, 0);
+    running_.erase(process);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
   }
   int run(const std::vector<std::string>& arguments, const char* verb = "train") const {
@@ -81,6 +92,7 @@ class TrainProgram : public ::testing::Test {
   }
 
   const fs::path folder_;
+  mutable std::set<pid_t> running_;
   int threads_ = 1;
   std::uint64_t file_bytes_ = 0;  // limit on the size of the program's files, which stands for a full disk; 0: none
 };

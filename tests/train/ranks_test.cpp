@@ -2,6 +2,7 @@
 // nobody waits for somebody who is gone.
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -35,9 +36,13 @@ class Ranks : public TrainProgram {
     return {std::istreambuf_iterator<char>(in), {}};
   }
   void forget_run() const { fs::remove_all(folder_ / "run"); }
-  void wait_for(const std::string& part) const {
-    for (int i = 0; i < 60'000 && said().find(part) == std::string::npos; ++i) ::usleep(1000);
-    expect_said(part);
+  static bool comes(const std::function<bool()>& is_there) {
+    const auto last = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    while (!is_there() && std::chrono::steady_clock::now() < last) ::usleep(2000);
+    return is_there();
+  }
+  bool comes(const std::string& part) const {
+    return comes([&] { return said().find(part) != std::string::npos; });
   }
   /// The launcher's children, by rank.
   static std::vector<pid_t> children_of(pid_t process) {
@@ -92,7 +97,7 @@ TEST_F(Ranks, KilledAtAnyMomentTheRunIsTheSame) {
   for (int i = 0; i < 3; ++i) {
     fs::remove(folder_ / "said");
     const pid_t launcher = start({file, "--devices", "0,1", "--resume"});
-    wait_for("step " + std::to_string(6 + 10 * i) + "/");
+    ASSERT_TRUE(comes("step " + std::to_string(6 + 10 * i) + "/")) << said();
     const std::vector<pid_t> ranks = children_of(launcher);
     ASSERT_EQ(ranks.size(), 2U);
     ::kill(ranks[static_cast<std::size_t>(i % 2)], SIGKILL);
@@ -137,7 +142,7 @@ TEST_F(Ranks, GiveASlowerOneLess) {
   forget_run();
   fs::remove(folder_ / "said");
   const pid_t launcher = start({file, "--devices", "0,1"});
-  wait_for("step 1/");
+  ASSERT_TRUE(comes("step 1/")) << said();
   {
     const Slowed slowed(children_of(launcher).at(1));
     ASSERT_EQ(exit_code(launcher), 0) << said();
@@ -155,7 +160,7 @@ TEST_F(Ranks, GiveASlowerOneLess) {
 TEST_F(Ranks, StopWhenOneIsGone) {
   const std::string file = recipe(100'000, every_four).string();
   const pid_t launcher = start({file, "--devices", "0,1,2"});
-  wait_for("step 5/");
+  ASSERT_TRUE(comes([&] { return fs::exists(folder_ / "run/checkpoints/step-00000004"); })) << said();
   const auto killed = std::chrono::steady_clock::now();
   ::kill(children_of(launcher).at(1), SIGKILL);
   EXPECT_EQ(exit_code(launcher), 128 + SIGKILL) << said();
@@ -167,9 +172,9 @@ TEST_F(Ranks, StopWhenOneIsGone) {
   // What it left is read by another number of them.
   fs::remove(folder_ / "said");
   const pid_t two = start({file, "--devices", "0,1", "--resume"});
-  wait_for("goes on behind step ");
-  wait_for("the run was begun by 3 processes and goes on with 2: bits may differ");
-  wait_for("tokens/s");
+  ASSERT_TRUE(comes("goes on behind step ")) << said();
+  ASSERT_TRUE(comes("the run was begun by 3 processes and goes on with 2: bits may differ")) << said();
+  ASSERT_TRUE(comes("tokens/s")) << said();
   ::kill(two, SIGINT);
   EXPECT_EQ(exit_code(two), 130) << said();
   expect_said("to go on exactly");

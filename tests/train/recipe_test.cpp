@@ -94,6 +94,9 @@ struct WrongRecipe {
 std::vector<WrongRecipe> wrong_recipes() {
   return {
       {"unknown_key", with("seed = 9", "sed = 9"), {"r.toml:16", "data.sed", "no such key", "accumulate, folder"}},
+      {"experts_of_nothing",
+       with("[loss]", "[upcycle]\nexperts = 4\n[loss]"),
+       {"upcycle.experts", "expected model.checkpoint, found model.config"}},
       {"unknown_section", with("[loss]", "[losses]"), {"losses", "budget, checkpoint, data", "loss, model, optimizer"}},
       {"keeps_no_checkpoint", with("[loss]", "[checkpoint]\nkeep = 0\n[loss]"), {"checkpoint.keep", "expected 1 to"}},
       {"section_is_no_table", "model = 3\n", {"r.toml:1", "model", "expected a table", "an integer"}},

@@ -34,6 +34,10 @@ std::string plan_text(const RunPlan& plan, const std::filesystem::path& output) 
   std::string text =
       fmt::format("{}: {} parameters, {} of them for each token; {}\n", plan.architecture, millions(plan.n_parameters),
                   millions(plan.n_active), plan.from_checkpoint ? "from a checkpoint" : "random weights");
+  if (plan.upcycled)
+    text +=
+        fmt::format("made of a dense model, whose loss was {:.4f} on the first sequences; with experts it is {:.4f}\n",
+                    plan.upcycled->first, plan.upcycled->second);
   text += fmt::format("{} steps of {} tokens, {} in all", plan.steps, plan.tokens_per_step, millions(tokens));
   if (plan.data_tokens > 0)
     text += fmt::format(", which is {:.2f} times the data",
