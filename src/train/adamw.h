@@ -27,21 +27,22 @@ class AdamW {
 
   /// Moments, for checkpoints: whoever writes into them changes this object.
   std::vector<NamedTensor> state() const;
-  /// How often each weight was stepped, by its first name.
+  /// How often each weight was stepped, by its key.
   std::map<std::string, std::int64_t> counts() const;
   /// Of more weights, perhaps. Throws Error(invalid_file) for counts of another model.
   void set_counts(const std::map<std::string, std::int64_t>& counts);
 
  private:
-  struct Group {
+  struct Moving {
+    Weight weight;
     double weight_decay;
-    std::vector<std::string> names;
-    std::vector<Tensor> weights, means, squares;
-    std::vector<std::int64_t> steps;
+    Tensor mean, square;
+    std::int64_t n_steps = 0;
   };
+  struct Fused;
 
   const AdamWOptions options_;
-  std::vector<Group> groups_;
+  std::vector<Moving> moving_;
 };
 
 /// The squares of these weights' gradients, added up; not finite when one of them holds a NaN or an infinity.

@@ -31,11 +31,12 @@ struct FurtherLayer {
 
 class DeepseekModel : public Model {
  public:
-  DeepseekModel(const DeepseekSpec& spec, int n_further_layers, const at::Device& device)
+  DeepseekModel(const DeepseekSpec& spec, int n_further_layers, const ModelOptions& options)
       : spec_(spec),
-        device_(device),
+        device_(options.device),
+        experts_(options.experts),
         sizes_{spec.architecture, spec.vocab_size, spec.hidden_size, spec.max_context},
-        weights_(deepseek_tensors(spec), device) {
+        weights_(deepseek_tensors(spec), options.device, expert_split(options)) {
     embedding_ = weights_.add({"embedding"});
     for (int i = 0; i < spec.n_layers; ++i) layers_.push_back(add_layer(i));
     output_norm_ = weights_.add({"output_norm"});
@@ -46,6 +47,7 @@ class DeepseekModel : public Model {
 
   ForwardResult forward(const Batch& batch, const ForwardOptions& options) const override {
     Pass pass(batch, options, sizes_, spec_.mla.rope, device_);
+    pass.experts = experts_.get();
     Tensor x = at::embedding(embedding_, pass.tokens);
     for (int i = 0; i < spec_.n_layers; ++i) x = layer(layers_[static_cast<std::size_t>(i)], x, i, pass);
     ForwardResult result;
@@ -65,7 +67,7 @@ class DeepseekModel : public Model {
   const WeightSet& weights() const override { return weights_; }
 
   std::int64_t n_active_parameters() const override {
-    return weights_.n_active(spec_.n_layers, spec_.gate.n_experts, spec_.gate.top_k, spec_.tied_embeddings);
+    return weights_.n_active(spec_.n_layers, spec_.gate.top_k, spec_.tied_embeddings);
   }
   int max_experts_per_token() const override { return spec_.gate.top_k; }
 
@@ -120,6 +122,7 @@ class DeepseekModel : public Model {
 
   const DeepseekSpec spec_;
   const at::Device device_;
+  const std::shared_ptr<World> experts_;
   const ModelSizes sizes_;
   WeightSet weights_;
   Tensor embedding_, output_norm_, output_;
@@ -155,7 +158,7 @@ std::unique_ptr<Model> make_deepseek(const Checkpoint& checkpoint, const ModelOp
   const int n_further = !options.further_tokens ? 0 : from_files ? 1 : spec.n_mtp_layers;
   const MlaSpec stored = spec.mla;
   spec.mla.split_kv_b = false;
-  auto model = std::make_unique<DeepseekModel>(spec, n_further, options.device);
+  auto model = std::make_unique<DeepseekModel>(spec, n_further, options);
   if (!from_files) return model;
   spec.mla.split_kv_b = stored.split_kv_b;
   TensorFinder find(checkpoint, deepseek_tensors(spec), deepseek_ignored(spec, checkpoint.format(), n_further));

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "train/attention.h"
+#include "train/expert_ranks.h"
 #include "train/experts.h"
 #include "train/gate.h"
 #include "train/projection.h"
@@ -32,7 +33,10 @@ Tensor moe(const MoeWeights& weights, const Tensor& x, int layer, Pass& pass) {
   const Tensor fixed = pass.fixed_ids.empty() ? Tensor() : pass.fixed_ids.at(index);
   const GateOutput chosen = apply_gate(weights.gate, logits, weights.bias, pass.budget, pass.valid, fixed);
   pass.routing.push_back({layer, weights.gate, logits, chosen.ids, chosen.dropped_share, weights.bias});
-  Tensor sum = experts(x, chosen.ids, chosen.weights, weights.gate_up, weights.down);
+  const bool all_are_here = pass.experts == nullptr || pass.experts->size() == 1;
+  Tensor sum = all_are_here
+                   ? experts(x, chosen.ids, chosen.weights, weights.gate_up, weights.down)
+                   : experts_of_ranks(x, chosen.ids, chosen.weights, weights.gate_up, weights.down, *pass.experts);
   if (!weights.shared.gate_up.defined()) return sum;
   const Tensor shared = dense(weights.shared, x);
   if (!weights.shared_gate.defined()) return sum + shared;

@@ -1,11 +1,14 @@
 #include "train/gloo_world.h"
 
+#include <algorithm>
 #include <atomic>
+#include <numeric>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 
 // What c10d was built with.
 #define USE_C10D_GLOO
@@ -85,15 +88,16 @@ class GlooTransfer final : public Transfer {
 
 class GlooWorld final : public World {
  public:
-  GlooWorld(const WorldPlace& place, std::chrono::seconds timeout)
-      : place_(place), timeout_(timeout), failures_(place) {
-    failures_.guard([&] {
-      const auto store = open_store(place, timeout);
-      const std::string prefix = "moebox/" + place.attempt;
-      notes_ = c10::make_intrusive<c10d::PrefixStore>(prefix + "/notes", store->clone());
+  /// Of all ranks, or of some: `place` has the numbers among them, `name` is theirs alone.
+  GlooWorld(const WorldPlace& place, std::chrono::seconds timeout, std::shared_ptr<Failures> failures,
+            c10::intrusive_ptr<c10d::Store> store, const std::string& name)
+      : place_(place), timeout_(timeout), failures_(std::move(failures)), store_(std::move(store)) {
+    failures_->guard([&] {
+      const std::string prefix = "moebox/" + place.attempt + "/" + name;
+      notes_ = c10::make_intrusive<c10d::PrefixStore>(prefix + "/notes", store_->clone());
       auto options = ProcessGroupGloo::Options::create(timeout);
       options->devices.push_back(device_for(place));
-      group_ = c10::make_intrusive<ProcessGroupGloo>(c10::make_intrusive<c10d::PrefixStore>(prefix + "/group", store),
+      group_ = c10::make_intrusive<ProcessGroupGloo>(c10::make_intrusive<c10d::PrefixStore>(prefix + "/group", store_),
                                                      place.rank, place.size, options);
       return true;
     });
@@ -119,20 +123,44 @@ class GlooWorld final : public World {
     return start([&] { return group_->broadcast(tensors, options); });
   }
 
+  Tensor exchange_rows(const Tensor& x, const std::vector<std::int64_t>& sent,
+                       const std::vector<std::int64_t>& received) override {
+    const std::int64_t n = std::accumulate(received.begin(), received.end(), std::int64_t{0});
+    Tensor found = at::empty({n, x.size(1)}, x.options());
+    // As bytes: nothing is computed.
+    const std::int64_t row_bytes = x.size(1) * static_cast<std::int64_t>(x.element_size());
+    const auto bytes = at::TensorOptions(at::kByte);
+    const Tensor from = x.contiguous();
+    Tensor input = at::from_blob(from.data_ptr(), {x.size(0), row_bytes}, bytes);
+    Tensor output = at::from_blob(found.data_ptr(), {n, row_bytes}, bytes);
+    std::vector<std::int64_t> to = received, of = sent;
+    start([&] { return group_->alltoall_base(output, input, to, of); })->wait();
+    return found;
+  }
+
+  std::shared_ptr<World> part(const std::vector<int>& ranks) override {
+    if (ranks.size() == 1) return make_world_of_one();
+    WorldPlace place = place_;
+    place.size = static_cast<int>(ranks.size());
+    place.rank = static_cast<int>(std::ranges::find(ranks, place_.rank) - ranks.begin());
+    return std::make_shared<GlooWorld>(place, timeout_, failures_, store_,
+                                       fmt::format("part-{}", fmt::join(ranks, "-")));
+  }
+
   void leave_note(const std::string& name, const std::string& text) override {
-    failures_.guard([&] {
+    failures_->guard([&] {
       notes_->set(name, std::vector<std::uint8_t>(text.begin(), text.end()));
       return true;
     });
   }
   std::string read_note(const std::string& name) override {
     const auto last = std::chrono::steady_clock::now() + timeout_;
-    while (!failures_.guard([&] { return notes_->check({name}); })) {
-      if (failures_.any()) failures_.refuse("no news of " + name);
-      if (std::chrono::steady_clock::now() > last) failures_.refuse("no news of " + name);
+    while (!failures_->guard([&] { return notes_->check({name}); })) {
+      if (failures_->any()) failures_->refuse("no news of " + name);
+      if (std::chrono::steady_clock::now() > last) failures_->refuse("no news of " + name);
       std::this_thread::sleep_for(time_between_looks);
     }
-    return failures_.guard([&] {
+    return failures_->guard([&] {
       const std::vector<std::uint8_t> bytes = notes_->get(name);
       return std::string(bytes.begin(), bytes.end());
     });
@@ -141,20 +169,29 @@ class GlooWorld final : public World {
  private:
   template <class F>
   std::unique_ptr<Transfer> start(const F& f) {
-    return std::make_unique<GlooTransfer>(failures_, failures_.guard(f));
+    return std::make_unique<GlooTransfer>(*failures_, failures_->guard(f));
   }
 
   const WorldPlace place_;
   const std::chrono::seconds timeout_;
-  Failures failures_;
-  c10::intrusive_ptr<c10d::Store> notes_;
+  const std::shared_ptr<Failures> failures_;  // of all worlds of this process
+  c10::intrusive_ptr<c10d::Store> store_, notes_;
   c10::intrusive_ptr<ProcessGroupGloo> group_;
 };
 
 }  // namespace
 
 std::shared_ptr<World> join_world(const WorldPlace& place, std::chrono::seconds timeout) {
-  return std::make_shared<GlooWorld>(place, timeout);
+  try {
+    return std::make_shared<GlooWorld>(place, timeout, std::make_shared<Failures>(place), open_store(place, timeout),
+                                       "all");
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& problem) {
+    throw Error(ErrorKind::network, "the processes of the run do not find each other: " + first_line(problem.what()),
+                fmt::format("rank {} of {}, {}:{}", place.rank, place.size, place.address, place.port),
+                "MASTER_ADDR and MASTER_PORT are where rank 0 listens; all ranks have to be started");
+  }
 }
 
 }  // namespace moebox::train

@@ -19,10 +19,11 @@ class GradientExchange::Ready : public torch::autograd::PostAccumulateGradHook {
   const std::size_t weight_;
 };
 
-GradientExchange::GradientExchange(const WeightSet& weights, World& world, std::int64_t bucket_bytes) : world_(world) {
+GradientExchange::GradientExchange(const std::vector<Weight>& weights, World& world, std::int64_t bucket_bytes)
+    : world_(world) {
   std::vector<Weight> all;
   std::vector<std::int64_t> sizes;
-  for (const Weight& weight : weights.all()) {
+  for (const Weight& weight : weights) {
     if (weight.kind == WeightKind::statistic) continue;
     all.push_back(weight);
     trained_.push_back(weight.values);
@@ -31,7 +32,7 @@ GradientExchange::GradientExchange(const WeightSet& weights, World& world, std::
   const std::vector<int> owners = choose_owners(sizes, world.size());
   for (std::size_t i = 0; i < all.size(); ++i)
     if (owners[i] == world.rank()) owned_.push_back(all[i]);
-  if (world.size() == 1) return;
+  if (world.size() == 1 || trained_.empty()) return;
   make_buckets(owners, bucket_bytes);
   has_gradient_.assign(trained_.size(), 0);
   for (std::size_t i = 0; i < trained_.size(); ++i)
@@ -39,7 +40,7 @@ GradientExchange::GradientExchange(const WeightSet& weights, World& world, std::
 }
 
 GradientExchange::~GradientExchange() {
-  if (world_.size() == 1) return;
+  if (buckets_.empty()) return;
   for (const Tensor& weight : trained_) torch::autograd::impl::set_post_acc_grad_hooks(weight, nullptr);
 }
 
@@ -66,7 +67,7 @@ void GradientExchange::make_buckets(const std::vector<int>& owners, std::int64_t
 }
 
 void GradientExchange::expect_last_backward() {
-  expects_last_ = world_.size() > 1;
+  expects_last_ = !buckets_.empty();
   for (Bucket& bucket : buckets_) bucket.n_missing = bucket.weights.size();
 }
 
@@ -110,7 +111,7 @@ void GradientExchange::take(Bucket& bucket) {
 }
 
 void GradientExchange::finish() {
-  if (world_.size() == 1) return;
+  if (buckets_.empty()) return;
   expects_last_ = false;
   for (; n_sent_ < buckets_.size(); ++n_sent_) send(buckets_[n_sent_]);
   n_sent_ = 0;

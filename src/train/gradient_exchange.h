@@ -14,8 +14,9 @@ namespace moebox::train {
 
 class GradientExchange {
  public:
-  /// All ranks have the same weights in the same order. `weights` and `world` must outlive this object.
-  GradientExchange(const WeightSet& weights, World& world, std::int64_t bucket_bytes = std::int64_t{4} << 20);
+  /// All ranks of `world` have the same weights in the same order, statistics left alone. `world` must outlive this
+  /// object.
+  GradientExchange(const std::vector<Weight>& weights, World& world, std::int64_t bucket_bytes = std::int64_t{4} << 20);
   ~GradientExchange();
   GradientExchange(const GradientExchange&) = delete;
   GradientExchange& operator=(const GradientExchange&) = delete;

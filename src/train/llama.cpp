@@ -25,12 +25,13 @@ struct LlamaLayer {
 
 class LlamaModel : public Model {
  public:
-  LlamaModel(const LlamaSpec& spec, std::string_view hf_class, const at::Device& device)
+  LlamaModel(const LlamaSpec& spec, std::string_view hf_class, const ModelOptions& options)
       : spec_(spec),
         hf_class_(hf_class),
-        device_(device),
+        device_(options.device),
+        experts_(options.experts),
         sizes_{spec.architecture, spec.vocab_size, spec.hidden_size, spec.max_context},
-        weights_(llama_tensors(spec, Checkpoint::Format::hugging_face), device) {
+        weights_(llama_tensors(spec, Checkpoint::Format::hugging_face), options.device, expert_split(options)) {
     embedding_ = weights_.add({"embedding"});
     for (int i = 0; i < spec.n_layers; ++i) layers_.push_back(add_layer(i));
     output_norm_ = weights_.add({"output_norm"});
@@ -40,6 +41,7 @@ class LlamaModel : public Model {
 
   ForwardResult forward(const Batch& batch, const ForwardOptions& options) const override {
     Pass pass(batch, options, sizes_, spec_.rope, device_);
+    pass.experts = experts_.get();
     const double epsilon = spec_.rms_epsilon;
     Tensor x = at::embedding(embedding_, pass.tokens);
     for (int i = 0; i < spec_.n_layers; ++i) {
@@ -62,8 +64,7 @@ class LlamaModel : public Model {
   const WeightSet& weights() const override { return weights_; }
 
   std::int64_t n_active_parameters() const override {
-    return weights_.n_active(spec_.n_layers, spec_.experts.gate.n_experts, spec_.experts.gate.top_k,
-                             spec_.tied_embeddings);
+    return weights_.n_active(spec_.n_layers, spec_.experts.gate.top_k, spec_.tied_embeddings);
   }
   int max_experts_per_token() const override { return std::max(1, spec_.experts.gate.top_k); }
 
@@ -117,6 +118,7 @@ class LlamaModel : public Model {
   const LlamaSpec spec_;
   const std::string hf_class_;
   const at::Device device_;
+  const std::shared_ptr<World> experts_;
   const ModelSizes sizes_;
   WeightSet weights_;
   Tensor embedding_, output_norm_, output_;
@@ -144,7 +146,7 @@ std::unique_ptr<Model> make_llama(const LlamaSpec& spec, std::string_view hf_cla
                 "models of the architecture " + spec.architecture + " have no layers that predict further tokens");
   LlamaSpec trained = spec;
   trained.rope.interleaved = false;
-  auto model = std::make_unique<LlamaModel>(trained, hf_class, options.device);
+  auto model = std::make_unique<LlamaModel>(trained, hf_class, options);
   if (checkpoint.files().empty()) return model;
   TensorFinder find(checkpoint, llama_tensors(spec, checkpoint.format()), llama_ignored(spec));
   load_weights(model->weights(), find);

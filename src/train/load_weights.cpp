@@ -39,7 +39,7 @@ void load_weights(const WeightSet& weights, TensorFinder& find, std::initializer
       if (part.expert < 0) {
         stored = {find.get(part.role, part.layer)};
       } else if (part.role != role) {
-        stored = find.experts(part.role, part.layer, static_cast<int>(weight.values.size(0)));
+        stored = find.experts(part.role, part.layer, weight.n_experts);
       }
       role = part.role;
       const TensorView& view = stored[part.expert < 0 ? 0 : static_cast<std::size_t>(part.expert)];

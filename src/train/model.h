@@ -13,6 +13,7 @@
 #include "io/checkpoint.h"
 #include "routing/gate.h"
 #include "train/weights.h"
+#include "train/world.h"
 
 namespace moebox::train {
 
@@ -80,7 +81,12 @@ class Model {
 struct ModelOptions {
   bool further_tokens = false;  // train the layers that predict further tokens (MTP), where the model has them
   at::Device device = at::kCPU;
+  std::shared_ptr<World> experts{};  // ranks that hold each layer's experts together; nothing: all are here
 };
+
+inline ExpertSplit expert_split(const ModelOptions& options) {
+  return options.experts ? ExpertSplit{options.experts->rank(), options.experts->size()} : ExpertSplit{};
+}
 
 /// The model of a checkpoint, with its weights; or, of a checkpoint without tensors (Checkpoint::describe()), with
 /// weights that draw_weights() must fill. Throws Error that names what is not implemented.

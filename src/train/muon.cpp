@@ -97,8 +97,7 @@ void Muon::clear_gradients() {
 
 std::vector<NamedTensor> Muon::state() const {
   std::vector<NamedTensor> state;
-  for (const Moving& moving : weights_)
-    state.push_back({"momentum/" + moving.weight.parts.front().name, moving.momentum});
+  for (const Moving& moving : weights_) add_parts(state, "momentum", moving.weight, moving.momentum);
   return state;
 }
 

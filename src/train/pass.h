@@ -15,9 +15,10 @@ struct Pass {
   at::ScalarType type;
   RoutingBudget budget;
   bool recompute;
-  Tensor tokens;     // (n_tokens) int64
-  Tensor documents;  // (batch, length) int32; undefined: none
-  Tensor valid;      // (n_tokens) bool; undefined: all
+  World* experts = nullptr;  // the ranks that hold the experts together; nothing: all are here
+  Tensor tokens;             // (n_tokens) int64
+  Tensor documents;          // (batch, length) int32; undefined: none
+  Tensor valid;              // (n_tokens) bool; undefined: all
   RopeTable rope;
   std::vector<Tensor> fixed_ids;  // one for each layer with experts, or none
   std::vector<LayerRouting> routing;

@@ -297,9 +297,13 @@ void read_schedule(Section section, Schedule& schedule) {
 
 ParallelRecipe read_parallel(Section section) {
   ParallelRecipe parallel;
+  section.integer("expert", parallel.expert, 1, 1 << 16);
   section.flag("balance", parallel.balance);
   section.integer("timeout_seconds", parallel.timeout_seconds, 5, 86'400);
   section.finish();
+  if (parallel.expert > 1 && parallel.balance)
+    section.conflict("balance",
+                     "ranks that hold the experts together take as many sequences each: leave out one of both");
   return parallel;
 }
 

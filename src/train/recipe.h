@@ -49,6 +49,7 @@ struct OptimizerRecipe {
 };
 
 struct ParallelRecipe {
+  int expert = 1;             // neighbouring ranks that hold each layer's experts together
   bool balance = false;       // quicker ranks get more of a step's sequences
   int timeout_seconds = 600;  // a rank that does not answer for so long counts as gone
 };

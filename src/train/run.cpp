@@ -18,6 +18,7 @@
 #include "train/initial_weights.h"
 #include "train/shared_checkpoint.h"
 #include "train/upcycle.h"
+#include "train/whole_model.h"
 
 namespace moebox::train {
 namespace {
@@ -144,6 +145,7 @@ nlohmann::ordered_json log_head(const Recipe& recipe, const RunPlan& plan, const
           {"products", recipe.bf16 ? "bf16" : "f32"},
           {"threads", plan.threads},
           {"ranks", plan.n_ranks},
+          {"expert_ranks", recipe.parallel.expert},
           {"schedule", recipe.schedule.kind == ScheduleKind::cosine ? "cosine" : "wsd"},
           {"learning_rate", recipe.schedule.learning_rate},
           {"warmup_steps", recipe.schedule.warmup_steps},
@@ -171,7 +173,7 @@ nlohmann::ordered_json log_head(const Recipe& recipe, const RunPlan& plan, const
 bool is_harmless(const std::string& key) {
   return key.starts_with("output.") || key == "checkpoint.every_steps" || key == "checkpoint.every_minutes" ||
          key == "checkpoint.keep" || key == "gradient_checkpointing" || key == "optimizer.max_returns" ||
-         key == "parallel.timeout_seconds";
+         key == "parallel.timeout_seconds" || key == "parallel.expert";
 }
 
 void check_same_recipe(const nlohmann::json& then, const std::map<std::string, std::string>& now) {
@@ -221,6 +223,7 @@ TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> sour
     : recipe_(recipe),
       mode_(mode),
       world_(std::move(world)),
+      ranks_(arrange_ranks(world_, recipe.parallel.expert)),
       source_(std::move(source)),
       store_(recipe.output.folder / "checkpoints") {
   if (world_->is_first()) check_places(recipe, mode);
@@ -228,7 +231,9 @@ TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> sour
   const Checkpoint checkpoint =
       plan_.from_checkpoint ? Checkpoint::open(recipe.model.checkpoint) : Checkpoint::describe(recipe.model.config);
   if (recipe.threads > 0) at::set_num_threads(recipe.threads);
-  model_ = make_model(checkpoint, {.further_tokens = recipe.model.further_tokens});
+  const ModelOptions options{.further_tokens = recipe.model.further_tokens, .experts = ranks_.experts};
+  // What is upcycled has no experts yet.
+  model_ = make_model(checkpoint, options);
   check_sizes(model_->sizes(), recipe, *source_);
   if (recipe.upcycle.n_experts > 0) upcycle_model();
   check_budget(recipe.budget, model_->max_experts_per_token());
@@ -237,7 +242,7 @@ TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> sour
                 fmt::format("expected a sequence for each of the {} processes, found {}", world_->size(),
                             recipe.data.sequences),
                 "data.sequences");
-  trainer_ = std::make_unique<Trainer>(*model_, options_of(recipe), world_);
+  trainer_ = std::make_unique<Trainer>(*model_, options_of(recipe), ranks_);
   if (!plan_.from_checkpoint) draw_weights(model_->weights(), recipe.model.seed, recipe.model.deviation);
 
   plan_.architecture = model_->sizes().architecture;
@@ -257,7 +262,7 @@ TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> sour
 
 void TrainingRun::upcycle_model() {
   const double before = loss_now();
-  model_ = upcycle(*model_, recipe_.upcycle, {});
+  model_ = upcycle(*model_, recipe_.upcycle, {.experts = ranks_.experts});
   plan_.upcycled = {before, loss_now()};
 }
 
@@ -388,18 +393,9 @@ nlohmann::ordered_json TrainingRun::learn(StepReport& report) {
   left_out_ = 0;
   if (recipe_.parallel.balance) content["shares"] = report.shares;
   if (report.step % recipe_.checkpoint.digest_every == 0 || done()) {
-    content["weights"] = model_->weights().digest();
-    check_equal_weights(content["weights"]);
+    content["weights"] = digest_of_ranks(model_->weights(), ranks_);
   }
   return content;
-}
-
-/// Ranks that went apart would go on as several models.
-void TrainingRun::check_equal_weights(const std::string& digest) {
-  if (spread_text(*world_, digest) != digest)
-    throw Error(ErrorKind::internal, "the weights of this process are not those of rank 0",
-                fmt::format("step {}, rank {}", n_done(), world_->rank()),
-                "a machine that computes wrongly does this, too; --resume goes on from the last checkpoint");
 }
 
 bool TrainingRun::any_rank(bool says_so) {
@@ -427,7 +423,7 @@ ReplayedStep TrainingRun::replay(std::int64_t left_out) {
   StepReport report;
   ReplayedStep step;
   step.content = learn(report);
-  step.weights = model_->weights().digest();
+  step.weights = digest_of_ranks(model_->weights(), ranks_);
   return step;
 }
 
@@ -474,10 +470,8 @@ Snapshot TrainingRun::snapshot() const {
                     {"threads", plan_.threads},
                     {"ranks", plan_.n_ranks},
                     {"shares", counters.shares}};
-  if (world_->is_first()) {
-    snapshot.facts["chain"] = log_->link();
-    snapshot.facts["weights"] = model_->weights().digest();
-  }
+  snapshot.facts["weights"] = digest_of_ranks(model_->weights(), ranks_);
+  if (world_->is_first()) snapshot.facts["chain"] = log_->link();
   snapshot.tensors = trainer_->own_state();
   return snapshot;
 }
@@ -551,8 +545,11 @@ std::vector<std::string> TrainingRun::take_notes() { return std::exchange(notes_
 fs::path TrainingRun::save() {
   finish_checkpoint();
   const fs::path folder = recipe_.output.folder / "model";
+  const bool is_split = model_->weights().is_split();
+  std::unique_ptr<Model> whole;
+  if (is_split && world_->rank() < ranks_.experts->size()) whole = gather_model(*model_, ranks_);
   if (!world_->is_first()) return folder;
-  export_folder(*model_, folder,
+  export_folder(is_split ? *whole : *model_, folder,
                 {.bf16 = recipe_.output.bf16, .tokenizer = tokenizer_folder(recipe_.model), .replace = true});
   if (!recipe_.output.gguf.empty())
     export_gguf(folder, recipe_.output.folder / "model.gguf", recipe_.output.gguf, true);

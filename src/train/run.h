@@ -15,10 +15,10 @@
 #include "base/file_lock.h"
 #include "train/batch_source.h"
 #include "train/checkpoint_store.h"
+#include "train/ranks.h"
 #include "train/recipe.h"
 #include "train/run_log.h"
 #include "train/trainer.h"
-#include "train/world.h"
 
 namespace moebox::train {
 
@@ -107,7 +107,6 @@ class TrainingRun {
   using Fits = std::function<bool(std::int64_t step, const nlohmann::json& facts)>;
   std::int64_t find_checkpoint(const Fits& fits, std::string& problems);
   void open_log(std::int64_t step);
-  void check_equal_weights(const std::string& digest);
   nlohmann::ordered_json learn(StepReport& report);
   Snapshot snapshot() const;
   void take_facts(const nlohmann::json& facts);
@@ -118,6 +117,7 @@ class TrainingRun {
   Recipe recipe_;
   const RunMode mode_;
   const std::shared_ptr<World> world_;
+  const Ranks ranks_;
   std::unique_ptr<BatchSource> source_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<Trainer> trainer_;

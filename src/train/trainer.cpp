@@ -27,14 +27,33 @@ void add_load(const LayerRouting& layer, std::size_t index, std::vector<LayerLoa
   for (std::size_t i = 0; i < loads[index].tokens.size(); ++i) loads[index].tokens[i] += tokens[i];
 }
 
+std::vector<Weight> chosen(const WeightSet& weights, bool split) {
+  std::vector<Weight> found;
+  for (const Weight& weight : weights.all())
+    if (weight.is_split() == split) found.push_back(weight);
+  return found;
+}
+
+std::vector<Weight> both(const std::vector<Weight>& a, const std::vector<Weight>& b) {
+  std::vector<Weight> all = a;
+  all.insert(all.end(), b.begin(), b.end());
+  return all;
+}
+
 }  // namespace
 
-Trainer::Trainer(const Model& model, const TrainerOptions& options, std::shared_ptr<World> world)
+Trainer::Trainer(const Model& model, const TrainerOptions& options, Ranks ranks)
     : model_(model),
       options_(options),
-      world_(std::move(world)),
-      exchange_(model.weights(), *world_),
-      optimizer_(exchange_.owned(), options.adamw, options.muon) {
+      ranks_(std::move(ranks)),
+      world_(ranks_.all),
+      exchanges_{GradientExchange(chosen(model.weights(), false), *world_),
+                 GradientExchange(chosen(model.weights(), true), *ranks_.replicas)},
+      owned_(both(exchanges_[0].owned(), exchanges_[1].owned())),
+      optimizer_(owned_, options.adamw, options.muon) {
+  if (options.balance_ranks && model.weights().is_split())
+    throw Error(ErrorKind::invalid_argument, "ranks that hold the experts together take as many parts each",
+                "parallel.balance", "leave it out, or parallel.expert");
   if (options.bias_rate == 0.0) return;
   for (const Weight& weight : model.weights().all())
     if (weight.kind == WeightKind::statistic) return;
@@ -45,7 +64,11 @@ Trainer::Trainer(const Model& model, const TrainerOptions& options, std::shared_
 void Trainer::learn_part(const Batch& part, const BatchCounts& whole, StepReport& report) {
   const ForwardResult result = model_.forward(part, options_.forward);
   const Loss loss = compute_loss(model_, part, result, options_.loss, whole);
-  if (loss.total.requires_grad()) loss.total.backward();  // a dense model's part may have nothing to learn
+  // A part may have nothing to learn; but ranks that hold the experts together wait for each other's gradients.
+  if (loss.total.requires_grad())
+    loss.total.backward();
+  else if (model_.weights().is_split())
+    (result.rows.to(at::kFloat).sum() * 0.0).backward();
   report.loss += loss.total.item<double>();
   report.cross_entropy += loss.cross_entropy.item<double>();
   report.further.resize(loss.further.size());
@@ -80,7 +103,8 @@ double Trainer::learn(const Batch& batch, const BatchCounts& whole, StepReport& 
       std::accumulate(report.shares.begin(), report.shares.begin() + world_->rank(), std::int64_t{0});
   for (std::int64_t done = 0; done < n; done += part) {
     const std::int64_t n_part = std::min(part, n - done);
-    if (done + n_part == n) exchange_.expect_last_backward();
+    if (done + n_part == n)
+      for (GradientExchange& exchange : exchanges_) exchange.expect_last_backward();
     learn_part(part_of_batch(batch, first + done, n_part), whole, report);
   }
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -105,7 +129,7 @@ void Trainer::add_reports(StepReport& report, std::vector<double>& seconds) {
 
 /// Of the gradients at their owners, in all ranks.
 double Trainer::gradient_norm() {
-  const Tensor squares = at::full({1}, squared_gradients(exchange_.owned()), at::kDouble);
+  const Tensor squares = at::full({1}, squared_gradients(owned_), at::kDouble);
   world_->add_up(squares);
   return std::sqrt(squares.item<double>());
 }
@@ -121,6 +145,11 @@ void Trainer::share_out(const Batch& batch) {
                 "expected a sequence for each of the " + std::to_string(world_->size()) + " processes, found " +
                     std::to_string(batch.n_sequences()),
                 "data.sequences");
+  if (model_.weights().is_split() && batch.n_sequences() % (world_->size() * options_.accumulate) != 0)
+    throw Error(ErrorKind::invalid_argument,
+                "expected a number of sequences that the " + std::to_string(world_->size()) + " processes times " +
+                    std::to_string(options_.accumulate) + " parts divide, found " + std::to_string(batch.n_sequences()),
+                "data.sequences", "ranks that hold the experts together take as many each");
   const bool fits = shares_ && std::accumulate(shares_->shares().begin(), shares_->shares().end(), std::int64_t{0}) ==
                                    batch.n_sequences();
   if (!fits) shares_.emplace(even_shares(batch.n_sequences(), world_->size()));
@@ -137,7 +166,7 @@ StepReport Trainer::step(const Batch& batch) {
   report.n_tokens = whole.n_tokens;
   std::vector<double> seconds(report.shares.size());
   seconds[static_cast<std::size_t>(world_->rank())] = learn(batch, whole, report);
-  exchange_.finish();
+  for (GradientExchange& exchange : exchanges_) exchange.finish();
   add_reports(report, seconds);
   if (options_.balance_ranks) shares_->add(seconds);
   report.gradient_norm = gradient_norm();
@@ -154,27 +183,24 @@ StepReport Trainer::step(const Batch& batch) {
   const bool too_long = options_.clip > 0 && report.gradient_norm > options_.clip;
   optimizer_.step(report.learning_rate, too_long ? options_.clip / report.gradient_norm : 1.0);
   optimizer_.clear_gradients();
-  exchange_.spread_values();
+  for (GradientExchange& exchange : exchanges_) exchange.spread_values();
   move_biases(report);
   return report;
 }
 
 std::vector<NamedTensor> Trainer::state() const {
   std::vector<NamedTensor> state;
-  for (const Weight& weight : model_.weights().all())
-    state.push_back({"weight/" + weight.parts.front().name, weight.values.detach()});
+  for (const Weight& weight : model_.weights().all()) add_parts(state, "weight", weight, weight.values);
   for (NamedTensor& moment : optimizer_.state()) state.push_back(std::move(moment));
   return state;
 }
 
 std::vector<NamedTensor> Trainer::own_state() const {
   std::vector<NamedTensor> state;
-  for (const Weight& weight : exchange_.owned())
-    state.push_back({"weight/" + weight.parts.front().name, weight.values.detach()});
+  for (const Weight& weight : owned_) add_parts(state, "weight", weight, weight.values);
   // All ranks have the same statistics; the first one writes them.
   for (const Weight& weight : model_.weights().all())
-    if (world_->is_first() && weight.kind == WeightKind::statistic)
-      state.push_back({"weight/" + weight.parts.front().name, weight.values.detach()});
+    if (world_->is_first() && weight.kind == WeightKind::statistic) add_parts(state, "weight", weight, weight.values);
   for (NamedTensor& moment : optimizer_.state()) state.push_back(std::move(moment));
   return state;
 }

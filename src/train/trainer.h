@@ -2,6 +2,7 @@
 // moved. Several ranks share a step's sequences. It knows no files and no terminal.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <optional>
@@ -11,9 +12,9 @@
 #include "train/gradient_exchange.h"
 #include "train/loss.h"
 #include "train/optimizer.h"
+#include "train/ranks.h"
 #include "train/schedule.h"
 #include "train/shares.h"
-#include "train/world.h"
 
 namespace moebox::train {
 
@@ -60,9 +61,9 @@ struct TrainerCounters {
 
 class Trainer {
  public:
-  /// `model` must outlive this object. All ranks have the same weights. Throws Error(invalid_argument) for options that
-  /// the model does not have.
-  Trainer(const Model& model, const TrainerOptions& options, std::shared_ptr<World> world = make_world_of_one());
+  /// `model` must outlive this object. All ranks have the same weights, but for experts that they hold together. Throws
+  /// Error(invalid_argument) for options that the model, or such ranks, do not have.
+  Trainer(const Model& model, const TrainerOptions& options, Ranks ranks = {});
 
   /// Learns from `batch`, which is the same in every rank, and says the same in every rank. Throws
   /// Error(invalid_argument) for a batch that is none, or whose sequences cannot be taken in so many parts.
@@ -92,8 +93,10 @@ class Trainer {
 
   const Model& model_;
   const TrainerOptions options_;
-  const std::shared_ptr<World> world_;
-  GradientExchange exchange_;
+  const Ranks ranks_;
+  const std::shared_ptr<World> world_;         // of all ranks
+  std::array<GradientExchange, 2> exchanges_;  // of what all ranks hold, and of what some do
+  const std::vector<Weight> owned_;
   Optimizer optimizer_;
   std::optional<ShareBalance> shares_;  // since the first step
   std::vector<Tensor> biases_;          // of the layers with experts, as routing has them; undefined: none

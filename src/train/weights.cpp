@@ -22,12 +22,22 @@ WeightKind kind_of(std::string_view role) {
 }  // namespace
 
 Tensor part_of(const Tensor& whole, const WeightPart& part) {
-  const Tensor matrix = part.expert < 0 ? whole : whole.select(0, part.expert);
+  const Tensor matrix = part.expert < 0 ? whole : whole.select(0, part.slot);
   return matrix.narrow(0, part.first_row, part.shape.front());
 }
 
-WeightSet::WeightSet(std::vector<TensorRule> rules, const at::Device& device)
-    : rules_(std::move(rules)), device_(device), available_bytes_(available_memory_bytes()) {}
+void add_parts(std::vector<NamedTensor>& to, std::string_view kind, const Weight& weight, const Tensor& whole) {
+  for (const WeightPart& part : weight.parts)
+    to.push_back({std::string(kind) + "/" + part.name, part_of(whole.detach(), part)});
+}
+
+std::string key_of(const Weight& weight) {
+  const WeightPart& part = weight.parts.front();
+  return fmt::format("{}.{}", part.role, part.layer);
+}
+
+WeightSet::WeightSet(std::vector<TensorRule> rules, const at::Device& device, const ExpertSplit& split)
+    : rules_(std::move(rules)), device_(device), split_(split), available_bytes_(available_memory_bytes()) {}
 
 const TensorRule& WeightSet::rule(std::string_view role) const {
   const auto found =
@@ -58,20 +68,31 @@ void WeightSet::take_memory(const std::vector<std::int64_t>& shape) {
 Tensor WeightSet::add_weight(std::initializer_list<std::string_view> roles, int layer, int n_experts) {
   Weight weight;
   weight.kind = kind_of(*roles.begin());
+  weight.n_experts = n_experts;
+  if (n_experts % split_.n_ranks != 0)
+    throw Error(
+        ErrorKind::invalid_argument,
+        fmt::format("expected a number that divides the layer's {} experts, found {}", n_experts, split_.n_ranks),
+        "parallel.expert");
+  const int n_held = n_experts / split_.n_ranks, first_held = split_.rank * n_held;
   std::int64_t rows = 0;
   std::vector<std::int64_t> shape;
   for (const std::string_view role : roles) {
     const TensorRule& wanted = rule(role);
     if (!wanted.present) return {};
     for (int expert = n_experts > 0 ? 0 : -1; expert < n_experts; ++expert) {
-      weight.parts.push_back({tensor_name(wanted.hf, layer, expert), wanted.role, layer, expert, rows, wanted.shape});
+      const std::string name = tensor_name(wanted.hf, layer, expert);
+      names_.push_back(name);
+      const int slot = expert < 0 ? -1 : expert - first_held;
+      if (expert < 0 || (slot >= 0 && slot < n_held))
+        weight.parts.push_back({name, wanted.role, layer, expert, slot, rows, wanted.shape});
       if (n_experts == 0) break;
     }
     rows += wanted.shape.front();
     shape = wanted.shape;
   }
   shape.front() = rows;
-  if (n_experts > 0) shape.insert(shape.begin(), n_experts);
+  if (n_experts > 0) shape.insert(shape.begin(), n_held);
   take_memory(shape);
   weight.values = at::empty(shape, at::TensorOptions(device_).dtype(at::kFloat));
   if (weight.kind != WeightKind::statistic) weight.values.requires_grad_(true);
@@ -88,17 +109,30 @@ std::vector<Tensor> WeightSet::trained() const {
 
 std::int64_t WeightSet::n_parameters() const {
   std::int64_t n = 0;
-  for (const Weight& weight : weights_) n += weight.values.numel();
+  for (const Weight& weight : weights_)
+    n += weight.n_experts > 0 ? weight.values[0].numel() * weight.n_experts : weight.values.numel();
   return n;
 }
 
-std::string WeightSet::digest() const {
+bool WeightSet::is_split() const {
+  return std::ranges::any_of(weights_, [](const Weight& weight) { return weight.is_split(); });
+}
+
+std::vector<std::string> WeightSet::all_names() const {
+  std::vector<std::string> names = names_;
+  std::ranges::sort(names);
+  return names;
+}
+
+std::vector<PartDigest> WeightSet::part_digests() const {
   constexpr std::size_t piece_bytes = std::size_t{1} << 20;
-  std::vector<Tensor> held;  // copies from an accelerator live as long as their pieces
+  std::vector<NamedTensor> parts;
+  for (const Weight& weight : weights_) add_parts(parts, "weight", weight, weight.values);
+  std::ranges::sort(parts, {}, &NamedTensor::name);
   std::vector<std::span<const std::byte>> pieces;
-  for (const Weight& weight : weights_) {
-    held.push_back(weight.values.detach().cpu().contiguous());
-    const std::span bytes(static_cast<const std::byte*>(held.back().const_data_ptr()), held.back().nbytes());
+  for (NamedTensor& part : parts) {
+    part.values = part.values.cpu().contiguous();
+    const std::span bytes(static_cast<const std::byte*>(part.values.const_data_ptr()), part.values.nbytes());
     for (std::size_t at = 0; at < bytes.size(); at += piece_bytes)
       pieces.push_back(bytes.subspan(at, std::min(piece_bytes, bytes.size() - at)));
   }
@@ -107,17 +141,29 @@ std::string WeightSet::digest() const {
     for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i)
       digests[i] = data::digest_of(pieces[i]);
   });
+  std::vector<PartDigest> found;
+  auto piece = digests.begin();
+  for (const NamedTensor& part : parts) {
+    data::Hasher of_part;
+    for (std::size_t at = 0; at < part.values.nbytes(); at += piece_bytes)
+      of_part.add(std::as_bytes(std::span(*piece++)));
+    found.push_back({part.name.substr(part.name.find('/') + 1), of_part.finish()});
+  }
+  return found;
+}
+
+std::string digest_of(const std::vector<PartDigest>& parts) {
   data::Hasher whole;
-  for (const data::Digest& digest : digests) whole.add(std::as_bytes(std::span(digest)));
+  for (const PartDigest& part : parts) whole.add(part.name).add(std::as_bytes(std::span(part.digest)));
   return data::hex(whole.finish());
 }
 
-std::int64_t WeightSet::n_active(int n_layers, int n_experts, int top_k, bool tied_embeddings) const {
+std::int64_t WeightSet::n_active(int n_layers, int top_k, bool tied_embeddings) const {
   std::int64_t n = 0;
   for (const Weight& weight : weights_) {
     const WeightPart& part = weight.parts.front();
     if (part.layer >= n_layers || (part.role == "embedding" && !tied_embeddings)) continue;
-    n += part.expert < 0 ? weight.values.numel() : weight.values.numel() / n_experts * top_k;
+    n += part.expert < 0 ? weight.values.numel() : weight.values[0].numel() * top_k;
   }
   return n;
 }

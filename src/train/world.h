@@ -2,8 +2,10 @@
 // in the same order.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "train/torch.h"
 
@@ -33,6 +35,14 @@ class World {
   virtual std::unique_ptr<Transfer> start_adding_up(const Tensor& x, int at) = 0;
   /// x of rank `from` in every rank's x.
   virtual std::unique_ptr<Transfer> start_spreading(const Tensor& x, int from) = 0;
+
+  /// Every rank sends each rank so many of its rows, in the ranks' order, and gets theirs: x (sum of sent, width) of
+  /// any type; (sum of received, width). `sent` and `received` have a number for each rank.
+  virtual Tensor exchange_rows(const Tensor& x, const std::vector<std::int64_t>& sent,
+                               const std::vector<std::int64_t>& received) = 0;
+
+  /// A world of these ranks alone, this one among them; they are numbered in this order. All of them call it.
+  virtual std::shared_ptr<World> part(const std::vector<int>& ranks) = 0;
 
   /// Notes that any rank can leave and read, from any thread, beside everything else. A name is used once.
   virtual void leave_note(const std::string& name, const std::string& text) = 0;

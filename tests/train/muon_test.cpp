@@ -16,9 +16,9 @@ Weight weight_of(const std::string& name, const Tensor& start) {
   if (name == "stack")
     for (int expert = 0; expert < 3; ++expert)
       for (const std::int64_t first : {0, 5})
-        weight.parts.push_back({fmt::format("{}.{}", expert, first), "expert_gate", 0, expert, first, {5, 8}});
+        weight.parts.push_back({fmt::format("{}.{}", expert, first), "expert_gate", 0, expert, expert, first, {5, 8}});
   else
-    weight.parts.push_back({name, "q", 0, -1, 0, start.sizes().vec()});
+    weight.parts.push_back({name, "q", 0, -1, -1, 0, start.sizes().vec()});
   return weight;
 }
 

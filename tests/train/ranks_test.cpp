@@ -86,6 +86,67 @@ TEST_F(Ranks, HaveTheLossesOfOne) {
   }
 }
 
+/// What the recipe says already, and another value of it.
+void replace_in(const fs::path& file, const std::string& from, const std::string& to) {
+  std::ifstream in(file);
+  std::string text{std::istreambuf_iterator<char>(in), {}};
+  ASSERT_NE(text.find(from), std::string::npos) << text;
+  text.replace(text.find(from), from.size(), to);
+  std::ofstream(file) << text;
+}
+
+TEST_F(Ranks, HoldExpertsTogether) {
+  const std::string file =
+      recipe(10, std::string(every_four) + "[loss]\nbalance = 0.01\nbias_rate = 0.01\n[parallel]\nexpert = 1\n")
+          .string();
+  ASSERT_EQ(run({file}), 0) << said();
+  const std::vector<Json> one = log();
+  const std::size_t model_bytes = weights().size();
+  int expert = 1;
+  for (const auto& [devices, n] : {std::pair("0,1", 2), {"0,1,2,3", 2}, {"0,1,2,3", 4}}) {
+    replace_in(file, "expert = " + std::to_string(expert), "expert = " + std::to_string(n));
+    expert = n;
+    forget_run();
+    ASSERT_EQ(run({file, "--devices", devices}), 0) << said();
+    const std::vector<Json> several = log();
+    ASSERT_EQ(several.size(), one.size());
+    for (std::size_t step = 1; step < one.size(); ++step) {
+      for (const char* key : {"loss", "balance", "gradient_norm"}) {
+        const double expected = one[step].at(key);
+        EXPECT_NEAR(several[step].at(key).get<double>(), expected, 1e-6 * std::max(1.0, std::abs(expected)))
+            << devices << ", expert " << n << ", step " << step << ", " << key;
+      }
+      EXPECT_EQ(several[step].at("rows"), one[step].at("rows"));
+    }
+    EXPECT_EQ(weights().size(), model_bytes) << "the whole model is exported";
+    EXPECT_NO_THROW(make_model(Checkpoint::open(folder_ / "run/model"), {}));
+    ASSERT_EQ(run({(folder_ / "run").string(), "--devices", devices}, "verify"), 0) << said();
+    expect_said("were done again");
+  }
+  replace_in(file, "expert = 4", "expert = 3");
+  EXPECT_EQ(run({file, "--devices", "0,1,2,3"}), 2);
+  expect_said("parallel.expert: expected a number that divides the 4 processes, found 3");
+}
+
+TEST_F(Ranks, GoOnInAnotherMix) {
+  const std::string file = recipe(300, std::string(every_four) + "[parallel]\nexpert = 1\n").string();
+  ASSERT_EQ(run({file}), 0) << said();
+  const std::vector<Json> one = log();
+  forget_run();
+  fs::remove(folder_ / "said");
+  replace_in(file, "expert = 1", "expert = 2");
+  const pid_t launcher = start({file, "--devices", "0,1"});
+  ASSERT_TRUE(comes([&] { return fs::exists(folder_ / "run/checkpoints/step-00000004"); })) << said();
+  ::kill(launcher, SIGINT);
+  ASSERT_EQ(exit_code(launcher), 130) << said();
+  ASSERT_EQ(run({file, "--devices", "0,1,2,3", "--resume"}), 0) << said();
+  expect_said("the run was begun by 2 processes and goes on with 4");
+  const std::vector<Json> other = log();
+  ASSERT_EQ(other.size(), one.size());
+  for (std::size_t step = 1; step <= 40; ++step)
+    EXPECT_NEAR(other[step].at("loss").get<double>(), one[step].at("loss").get<double>(), 1e-4) << step;
+}
+
 TEST_F(Ranks, KilledAtAnyMomentTheRunIsTheSame) {
   const std::string file = recipe(40, every_four).string();
   ASSERT_EQ(run({file, "--devices", "0,1"}), 0) << said();
@@ -253,6 +314,10 @@ class Notes : public World {
   int rank() const noexcept override { return rank_; }
   int size() const noexcept override { return 2; }
   void add_up(const Tensor&) override { FAIL(); }
+  Tensor exchange_rows(const Tensor& x, const std::vector<std::int64_t>&, const std::vector<std::int64_t>&) override {
+    return x;
+  }
+  std::shared_ptr<World> part(const std::vector<int>&) override { return nullptr; }
   std::unique_ptr<Transfer> start_adding_up(const Tensor&, int) override { return nullptr; }
   std::unique_ptr<Transfer> start_spreading(const Tensor&, int) override { return nullptr; }
   void leave_note(const std::string& name, const std::string& text) override {

@@ -125,11 +125,11 @@ int train(const cli::Context& context, const TrainOptions& options) {
       tell_notes();
     }
   } catch (const Error& failed) {
-    // What was learnt is not lost with the step that failed; what failed is what the caller hears of. When another rank
-    // is gone all shall stop at once: there are checkpoints.
+    // What was learnt is not lost with the step that failed; what failed is what the caller hears of. Several ranks
+    // stop at once, each when it notices: there are checkpoints.
     display.finish();
     tell_notes();
-    if (report.step > 0 && failed.kind() != ErrorKind::network) {
+    if (report.step > 0 && world->size() == 1) {
       try {
         say(fmt::format("the model of step {} is in {}\n", report.step, run.save().string()));
       } catch (const Error& problem) {
