@@ -12,12 +12,13 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 SOURCES = $(shell git ls-files '*.h' '*.cpp')
 
-.PHONY: help run serve train test bench bench-peers fmt asan tsan install deb clean
+.PHONY: help run serve train recipe-tiny-moe test bench bench-peers fmt asan tsan install deb clean
 
 help:
 	@echo "make run [MODEL=name] [PROMPT=text]  build moebox, fetch a model, chat with it"
 	@echo "make serve [MODEL=name]              an OpenAI-compatible server on http://127.0.0.1:8080"
 	@echo "make train                           the trainer as well (fetches LibTorch): build/release/moebox train recipe.toml"
+	@echo "make recipe-tiny-moe                 trains the model of recipes/tiny-moe from nothing (an hour and a half)"
 	@echo "make test                            every test; the last line counts them"
 	@echo "make bench [MODELS=\"name a.gguf\"]     every benchmark: tables, limits of this machine, build/bench/ (half an hour)"
 	@echo "make bench-peers [MODELS=...]        the same, llama.cpp in the same run, interleaved (compiles it first)"
@@ -37,7 +38,10 @@ serve:
 train:
 	@scripts/prepare run && scripts/prepare train && scripts/build release moebox
 	@cmake --preset release -DMOEBOX_TRAIN=ON >build/release/train.log || { cat build/release/train.log >&2; exit 1; }
-	@scripts/build release moebox moebox-train
+	@scripts/build release moebox moebox-data moebox-train
+
+recipe-tiny-moe:
+	@exec recipes/tiny-moe/run.sh
 
 test:
 	@exec scripts/test

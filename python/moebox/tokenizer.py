@@ -134,6 +134,7 @@ def train(
     out: Path,
     end_token: str = "<|endoftext|>",
     special: Sequence[str] = (),
+    chat_template: Path | None = None,
     pre_tokenizer: str = "qwen2",
     min_frequency: int = 0,
     by_line: bool = False,
@@ -149,6 +150,7 @@ def train(
         out: folder that gets tokenizer.json and tokenizer_config.json.
         end_token: the special token that ends a text.
         special: further special tokens.
+        chat_template: a Jinja file that goes with the tokenizer: how a conversation is written.
         pre_tokenizer: what cuts texts into words: one of `pre_tokenizers()`.
         min_frequency: rarer pairs are not merged.
         by_line: look at each line by itself, as Hugging Face's `train(files)` does.
@@ -165,6 +167,7 @@ def train(
         vocabulary,
         end_token,
         list(special),
+        "" if chat_template is None else str(chat_template),
         pre_tokenizer,
         min_frequency,
         by_line,

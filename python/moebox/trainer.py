@@ -110,7 +110,7 @@ class DistributedTrainer:
         sequence_length: tokens of a sequence.
         learning_rate: the highest.
         warmup_steps: steps up to it; None: a tenth of all steps, at most 100.
-        products: type of the products: "f32", or "bf16", which is faster where the processor has it.
+        products: type of the products: "f32", "bf16", or "auto": what this machine is faster in, probed at the start.
         tokenizer: a model's name, file or folder; None: the model's own, or one that is learnt from the text.
         seed: of the weights and of the order of the data.
         threads: of each process; 0: the processors are shared out.
@@ -134,7 +134,7 @@ class DistributedTrainer:
         sequence_length: int = 256,
         learning_rate: float = 1e-3,
         warmup_steps: int | None = None,
-        products: Literal["f32", "bf16"] = "f32",
+        products: Literal["f32", "bf16", "auto"] = "f32",
         tokenizer: Path | None = None,
         seed: int = 0,
         threads: int = 0,

@@ -79,8 +79,9 @@ nb::dict special(const NamedTokenizer& named) {
 
 nb::dict train_tokenizer(const std::vector<std::string>& inputs, const std::string& out, std::size_t vocabulary,
                          const std::string& end_token, const std::vector<std::string>& special_tokens,
-                         const std::string& pre_tokenizer, std::uint64_t min_frequency, bool by_line, bool force,
-                         int threads, const nb::object& progress) {
+                         const std::string& chat_template, const std::string& pre_tokenizer,
+                         std::uint64_t min_frequency, bool by_line, bool force, int threads,
+                         const nb::object& progress) {
   if (vocabulary < 257 || vocabulary > (std::size_t{1} << 20))
     throw Error(ErrorKind::invalid_argument, "expected 257 to 1048576, found " + std::to_string(vocabulary),
                 "vocabulary");
@@ -92,6 +93,7 @@ nb::dict train_tokenizer(const std::vector<std::string>& inputs, const std::stri
         request.pre_tokenizer = pre_tokenizer;
         request.end_token = end_token;
         request.special_tokens = special_tokens;
+        request.chat_template = chat_template;
         request.vocabulary = vocabulary;
         request.min_frequency = min_frequency;
         request.by_line = by_line;
@@ -135,11 +137,12 @@ void bind_tokenizer(nb::module_& module) {
   });
   module.def(
       "train_tokenizer", &train_tokenizer, nb::arg("inputs"), nb::arg("out"), nb::arg("vocabulary"),
-      nb::arg("end_token"), nb::arg("special_tokens"), nb::arg("pre_tokenizer"), nb::arg("min_frequency"),
-      nb::arg("by_line"), nb::arg("force"), nb::arg("threads"), nb::arg("progress").none(),
+      nb::arg("end_token"), nb::arg("special_tokens"), nb::arg("chat_template"), nb::arg("pre_tokenizer"),
+      nb::arg("min_frequency"), nb::arg("by_line"), nb::arg("force"), nb::arg("threads"), nb::arg("progress").none(),
       nb::sig("def train_tokenizer(inputs: Sequence[str], out: str, vocabulary: int, end_token: str, "
-              "special_tokens: Sequence[str], pre_tokenizer: str, min_frequency: int, by_line: bool, force: "
-              "bool, threads: int, progress: collections.abc.Callable[[int, int], object] | None) -> dict[str, int]"));
+              "special_tokens: Sequence[str], chat_template: str, pre_tokenizer: str, min_frequency: int, by_line: "
+              "bool, force: bool, threads: int, progress: collections.abc.Callable[[int, int], object] | None) -> "
+              "dict[str, int]"));
 }
 
 }  // namespace moebox::python

@@ -84,18 +84,21 @@ std::string template_of(const nlohmann::json& config) {
   return {};
 }
 
-std::string find_source(const Checkpoint& checkpoint) {
-  if (checkpoint.format() == Checkpoint::Format::gguf)
-    return checkpoint.string("tokenizer.chat_template", std::string());
-  if (std::string text = read_text(checkpoint.path() / "chat_template.jinja"); !text.empty()) return text;
+std::string find_source(const std::filesystem::path& folder) {
+  if (std::string text = read_text(folder / "chat_template.jinja"); !text.empty()) return text;
   for (const char* name : {"chat_template.json", "tokenizer_config.json"}) {
-    const std::string text = read_text(checkpoint.path() / name);
+    const std::string text = read_text(folder / name);
     if (text.empty()) continue;
     const auto config = nlohmann::json::parse(text, nullptr, false);
-    if (config.is_discarded()) throw Error(ErrorKind::invalid_file, "not JSON", (checkpoint.path() / name).string());
+    if (config.is_discarded()) throw Error(ErrorKind::invalid_file, "not JSON", (folder / name).string());
     if (std::string source = template_of(config); !source.empty()) return source;
   }
   return {};
+}
+
+std::string find_source(const Checkpoint& checkpoint) {
+  return checkpoint.format() == Checkpoint::Format::gguf ? checkpoint.string("tokenizer.chat_template", std::string())
+                                                         : find_source(checkpoint.path());
 }
 
 std::string text_of(const Tokenizer& tokenizer, std::optional<TokenId> id) {
@@ -165,6 +168,14 @@ ChatTemplate ChatTemplate::load(const Checkpoint& checkpoint, const Tokenizer& t
 }
 
 bool ChatTemplate::available(const Checkpoint& checkpoint) { return !find_source(checkpoint).empty(); }
+
+std::optional<ChatTemplate> ChatTemplate::find_in_folder(const std::filesystem::path& folder,
+                                                         const Tokenizer& tokenizer) {
+  std::string source = find_source(folder);
+  if (source.empty()) return std::nullopt;
+  const auto& special = tokenizer.special();
+  return ChatTemplate(std::move(source), text_of(tokenizer, special.bos), text_of(tokenizer, special.eos));
+}
 
 const std::string& ChatTemplate::source() const noexcept { return state_->source; }
 

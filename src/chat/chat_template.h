@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -81,6 +82,8 @@ class ChatTemplate {
   static ChatTemplate load(const Checkpoint& checkpoint, const Tokenizer& tokenizer);
   /// True when `checkpoint` carries a template.
   static bool available(const Checkpoint& checkpoint);
+  /// The template of a folder of tokenizer's files, of which a model need not be part; nothing when there is none.
+  static std::optional<ChatTemplate> find_in_folder(const std::filesystem::path& folder, const Tokenizer& tokenizer);
 
   const std::string& source() const noexcept;
 

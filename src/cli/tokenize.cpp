@@ -11,7 +11,6 @@
 #include "cli/model_source.h"
 #include "cli/token_ids.h"
 #include "cli/verbs.h"
-#include "io/checkpoint.h"
 #include "tokenizer/tokenizer.h"
 
 namespace moebox::cli {
@@ -44,8 +43,7 @@ void print_ids(const Console& console, const Tokenizer& tokenizer, const std::ve
 int tokenize(const Context& context, const TokenizeOptions& options) {
   const std::string text = input(options);
   Hub hub = make_hub(context);
-  const Checkpoint checkpoint = Checkpoint::open(fetch(context, hub, options.model));
-  const auto tokenizer = Tokenizer::load(checkpoint);
+  const auto tokenizer = Tokenizer::load(fetch(context, hub, options.model));
   if (!options.decode) {
     print_ids(context.console, *tokenizer, tokenizer->encode(text, options.add_special, options.special), options);
     return exit_ok;

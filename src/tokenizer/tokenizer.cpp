@@ -56,17 +56,28 @@ std::vector<TokenId> read_ends(const std::filesystem::path& generation_config, c
   return ends_in(config, "config.json").value_or(std::vector<TokenId>{});
 }
 
+std::shared_ptr<const Tokenizer> load_folder(const std::filesystem::path& folder, std::vector<TokenId> ends) {
+  if (const auto json = read_file(folder / "tokenizer.json"))
+    return Tokenizer::from_json(*json, read_file(folder / "tokenizer_config.json").value_or(""), std::move(ends));
+  if (const auto proto = read_file(folder / "tokenizer.model"))
+    return Tokenizer::from_sentencepiece(*proto, std::move(ends));
+  throw Error(ErrorKind::not_found, "expected tokenizer.json or tokenizer.model", folder.string());
+}
+
 }  // namespace
 
 std::shared_ptr<const Tokenizer> Tokenizer::load(const Checkpoint& checkpoint) {
   if (checkpoint.format() == Checkpoint::Format::gguf) return load_gguf_tokenizer(checkpoint);
   const std::filesystem::path folder =
       std::filesystem::is_directory(checkpoint.path()) ? checkpoint.path() : checkpoint.path().parent_path();
-  std::vector<TokenId> ends = read_ends(folder / "generation_config.json", checkpoint.config());
-  if (const auto json = read_file(folder / "tokenizer.json"))
-    return from_json(*json, read_file(folder / "tokenizer_config.json").value_or(""), std::move(ends));
-  if (const auto proto = read_file(folder / "tokenizer.model")) return from_sentencepiece(*proto, std::move(ends));
-  throw Error(ErrorKind::not_found, "expected tokenizer.json or tokenizer.model", folder.string());
+  return load_folder(folder, read_ends(folder / "generation_config.json", checkpoint.config()));
+}
+
+std::shared_ptr<const Tokenizer> Tokenizer::load(const std::filesystem::path& path) {
+  if (path.filename() == "tokenizer.json") return load_folder(path.parent_path(), {});
+  if (std::filesystem::is_directory(path) && !std::filesystem::exists(path / "config.json"))
+    return load_folder(path, {});
+  return load(Checkpoint::open(path));
 }
 
 std::shared_ptr<const Tokenizer> Tokenizer::from_json(std::string_view tokenizer_json,

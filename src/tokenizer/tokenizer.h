@@ -39,6 +39,9 @@ class Tokenizer {
   /// an answer from its generation_config.json (or else its config.json). Throws Error; an Error(not_found) when the
   /// files carry no tokenizer.
   static std::shared_ptr<const Tokenizer> load(const Checkpoint& checkpoint);
+  /// Of a GGUF file, a model's folder, or a folder of a tokenizer alone or its tokenizer.json. Throws as the above
+  /// does.
+  static std::shared_ptr<const Tokenizer> load(const std::filesystem::path& path);
   /// From the text of a tokenizer.json (and of tokenizer_config.json, may be empty). `ends` are further ids that end an
   /// answer; they must be in the vocabulary.
   static std::shared_ptr<const Tokenizer> from_json(std::string_view tokenizer_json,

@@ -1,7 +1,9 @@
 #include "train/muon.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <utility>
 
 #include <ATen/Parallel.h>
 
@@ -48,6 +50,22 @@ Tensor product(const Tensor& x, const Tensor& y) {
   return z;
 }
 
+/// On a processor every thread works on a matrix of its own: an expert's are too small for several. No matrix's bits
+/// depend on where it was worked on.
+template <class Work>
+void for_each_matrix(const std::vector<std::pair<Tensor, Tensor>>& matrices, const Work& work) {
+  if (matrices.empty()) return;
+  if (!is_for_cpu_operators(matrices.front().first)) {
+    for (const auto& [values, update] : matrices) work(values, update);
+    return;
+  }
+  std::atomic<std::size_t> next = 0;
+  at::parallel_for(0, at::get_num_threads(), 1, [&](std::int64_t, std::int64_t) {
+    const at::NoGradGuard no_gradient;
+    for (std::size_t i = next++; i < matrices.size(); i = next++) work(matrices[i].first, matrices[i].second);
+  });
+}
+
 double length_of(const Tensor& x) {
   if (!is_for_cpu_operators(x)) return at::linalg_vector_norm(x).item<double>();
   return std::sqrt(train_ops::sum_squares(cpu_compute(), elements<float>(x), x.numel()));
@@ -74,6 +92,7 @@ Muon::Muon(const std::vector<Weight>& weights, const MuonOptions& options) : opt
 
 void Muon::step(double learning_rate, double gradient_scale) {
   const at::NoGradGuard no_gradient;
+  std::vector<std::pair<Tensor, Tensor>> matrices;  // what is learnt, and its update before it is orthogonal
   for (const Moving& moving : weights_) {
     if (!moving.weight.values.grad().defined()) continue;
     const Tensor values = moving.weight.values.detach(), gradient = moving.weight.values.grad().contiguous();
@@ -81,14 +100,14 @@ void Muon::step(double learning_rate, double gradient_scale) {
     mix(moving.momentum, options_.momentum, gradient, fresh);
     const Tensor update = gradient.clone();
     mix(update, fresh, moving.momentum, options_.momentum);
-    for (const WeightPart& part : moving.weight.parts) {
-      const Tensor target = part_of(values, part);
-      const auto longer = static_cast<double>(std::max(target.size(0), target.size(1)));
-      mix(target, 1 - learning_rate * options_.weight_decay,
-          nearly_orthogonal(part_of(update, part), options_.iterations),
-          -learning_rate * step_size * std::sqrt(longer));
-    }
+    for (const WeightPart& part : moving.weight.parts)
+      matrices.emplace_back(part_of(values, part), part_of(update, part));
   }
+  for_each_matrix(matrices, [&](const Tensor& values, const Tensor& update) {
+    const auto longer = static_cast<double>(std::max(values.size(0), values.size(1)));
+    mix(values, 1 - learning_rate * options_.weight_decay, nearly_orthogonal(update, options_.iterations),
+        -learning_rate * step_size * std::sqrt(longer));
+  });
 }
 
 void Muon::clear_gradients() {

@@ -351,7 +351,7 @@ Recipe parse_recipe(const std::string& text, const fs::path& file) {
   for (const char* name :
        {"model", "upcycle", "data", "loss", "budget", "optimizer", "schedule", "parallel", "checkpoint", "output"})
     top.know(name);
-  recipe.bf16 = top.choice("products", {"f32", "bf16"}, 0) == 1;
+  recipe.products = static_cast<Products>(top.choice("products", {"f32", "bf16", "auto"}, 0));
   top.integer("threads", recipe.threads, 0, 4096);
   top.flag("gradient_checkpointing", recipe.gradient_checkpointing);
   top.finish();

@@ -55,10 +55,10 @@ struct ParallelRecipe {
 };
 
 struct CheckpointRecipe {
-  std::int64_t every_steps = 0;    // 0: not by steps
-  double every_minutes = 15;       // 0: not by time
-  int keep = 2;                    // newest ones that stay
-  std::int64_t digest_every = 10;  // steps between digests of all weights in the log
+  std::int64_t every_steps = 0;   // 0: not by steps
+  double every_minutes = 15;      // 0: not by time
+  int keep = 2;                   // newest ones that stay
+  std::int64_t digest_every = 1;  // steps between digests of all weights in the log
 };
 
 struct OutputRecipe {
@@ -68,6 +68,9 @@ struct OutputRecipe {
   std::int64_t log_every = 10;   // steps between lines of progress
   bool tensorboard = false;      // events beside the log
 };
+
+/// Type of the products; weights are float32 whatever it is.
+enum class Products { f32, bf16, automatic };
 
 struct Recipe {
   ModelRecipe model;
@@ -80,7 +83,7 @@ struct Recipe {
   ParallelRecipe parallel;
   CheckpointRecipe checkpoint;
   OutputRecipe output;
-  bool bf16 = false;                    // type of the products
+  Products products = Products::f32;
   int threads = 0;                      // 0: all processors
   bool gradient_checkpointing = false;  // layers are computed again in the backward pass
 

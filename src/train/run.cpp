@@ -16,6 +16,7 @@
 #include "io/output_file.h"
 #include "train/export.h"
 #include "train/initial_weights.h"
+#include "train/products.h"
 #include "train/shared_checkpoint.h"
 #include "train/upcycle.h"
 #include "train/whole_model.h"
@@ -97,7 +98,7 @@ void check_budget(const RoutingBudget& budget, int top_k) {
   }
 }
 
-TrainerOptions options_of(const Recipe& recipe) {
+TrainerOptions options_of(const Recipe& recipe, bool bf16) {
   TrainerOptions options;
   options.schedule = recipe.schedule;
   options.adamw = {.beta1 = recipe.optimizer.beta1,
@@ -110,7 +111,7 @@ TrainerOptions options_of(const Recipe& recipe) {
                   .balance_weight = recipe.loss.balance,
                   .z_weight = recipe.loss.z,
                   .chunk_tokens = recipe.loss.chunk_tokens};
-  options.forward.type = recipe.bf16 ? at::kBFloat16 : at::kFloat;
+  options.forward.type = bf16 ? at::kBFloat16 : at::kFloat;
   options.forward.budget = recipe.budget;
   options.forward.recompute = recipe.gradient_checkpointing;
   options.accumulate = recipe.data.accumulate;
@@ -142,7 +143,7 @@ nlohmann::ordered_json log_head(const Recipe& recipe, const RunPlan& plan, const
           {"sequences", recipe.data.sequences},
           {"sequence_tokens", recipe.data.sequence_tokens},
           {"accumulate", recipe.data.accumulate},
-          {"products", recipe.bf16 ? "bf16" : "f32"},
+          {"products", plan.bf16 ? "bf16" : "f32"},
           {"threads", plan.threads},
           {"ranks", plan.n_ranks},
           {"expert_ranks", recipe.parallel.expert},
@@ -231,6 +232,7 @@ TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> sour
   const Checkpoint checkpoint =
       plan_.from_checkpoint ? Checkpoint::open(recipe.model.checkpoint) : Checkpoint::describe(recipe.model.config);
   if (recipe.threads > 0) at::set_num_threads(recipe.threads);
+  plan_.bf16 = are_in_bf16(recipe.products, recipe.output.folder, *world_);
   const ModelOptions options{.further_tokens = recipe.model.further_tokens, .experts = ranks_.experts};
   // What is upcycled has no experts yet.
   model_ = make_model(checkpoint, options);
@@ -242,7 +244,7 @@ TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> sour
                 fmt::format("expected a sequence for each of the {} processes, found {}", world_->size(),
                             recipe.data.sequences),
                 "data.sequences");
-  trainer_ = std::make_unique<Trainer>(*model_, options_of(recipe), ranks_);
+  trainer_ = std::make_unique<Trainer>(*model_, options_of(recipe, plan_.bf16), ranks_);
   if (!plan_.from_checkpoint) draw_weights(model_->weights(), recipe.model.seed, recipe.model.deviation);
 
   plan_.architecture = model_->sizes().architecture;
@@ -257,7 +259,6 @@ TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> sour
   plan_.threads = at::get_num_threads();
   plan_.n_ranks = world_->size();
   plan_.sequences = recipe.data.sequences;
-  plan_.bf16 = recipe.bf16;
 }
 
 void TrainingRun::upcycle_model() {
@@ -275,7 +276,7 @@ double TrainingRun::loss_now() {
   const std::int64_t n = std::max<std::int64_t>(1, batch.n_sequences() / recipe_.data.accumulate);
   for (Tensor* part : {&batch.tokens, &batch.targets, &batch.documents})
     if (part->defined()) *part = part->narrow(0, 0, n);
-  TrainerOptions options = options_of(recipe_);
+  TrainerOptions options = options_of(recipe_, plan_.bf16);
   options.forward.budget = {};  // of the routing that is trained; the dense model has none
   return compute_loss(*model_, batch, model_->forward(batch, options.forward), options.loss)
       .cross_entropy.item<double>();

@@ -153,6 +153,25 @@ class DataTest(ProgramTest):
         self.run_program("tokenizer", "train", "--vocabulary", "300", "--out", "tokenizer", "long.txt", code=2)
         self.run_program("tokenizer", "train", "--vocabulary", "100", "--out", "t2", "long.txt", code=2)
 
+    def test_a_trained_tokenizer_knows_how_a_conversation_is_written(self):
+        self.write("chat.jsonl", '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello there"}]}\n')
+        self.write("chat.toml", 'tokenizer = "tokenizer"\nout = "chat"\n[[source]]\npath = "chat.jsonl"\nmessages = "messages"\n')
+        train = ("tokenizer", "train", "--vocabulary", "280", "--out", "tokenizer", "--end-token", "<end>", "--force")
+        self.run_program(*train, "texts/a.txt")
+        _, err = self.run_program("data", "build", "chat.toml", code=2)
+        self.assertIn("template", err)
+        self.write("chat.jinja", "{% for message in messages %}{{ message.role }}: {{ message.content }}{{ eos_token }}{% endfor %}"
+                                 "{% if add_generation_prompt %}assistant: {% endif %}")
+        self.run_program(*train, "--chat-template", "chat.jinja", "texts/a.txt")
+        self.run_program("data", "build", "chat.toml")
+        _, tensors = read_shard(self.path("chat/train-text-00000.safetensors"))
+        learnt = [token for token, mask in zip(tensors["tokens"], tensors["loss_mask"]) if mask]
+        self.assertEqual(self.run_program("tokenize", "tokenizer", "--decode", "--special", " ".join(map(str, learnt)))[0], "Hello there<end>")
+        self.write("chat.jinja", "{% for message in messages %}")
+        _, err = self.run_program(*train, "--chat-template", "chat.jinja", "texts/a.txt", code=4)
+        self.assertIn("template", err)
+        self.run_program(*train, "--chat-template", "nothing.jinja", "texts/a.txt", code=3)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -68,7 +68,7 @@ std::string with(const std::string& from, const std::string& to) {
 
 TEST(Recipe, SaysWhatItSays) {
   const Recipe recipe = parse_recipe(whole, "/somewhere/recipe.toml");
-  EXPECT_TRUE(recipe.bf16);
+  EXPECT_EQ(recipe.products, Products::bf16);
   EXPECT_EQ(recipe.threads, 3);
   EXPECT_EQ(recipe.model.config, "/somewhere/sizes/config.json");
   EXPECT_EQ(recipe.model.tokenizer, "/tokenizer");
@@ -112,7 +112,7 @@ std::vector<WrongRecipe> wrong_recipes() {
       {"out_of_range", with("beta2 = 0.95", "beta2 = 1.5"), {"optimizer.beta2", "found 1.5"}},
       {"not_a_number", with("beta2 = 0.95", "beta2 = nan"), {"optimizer.beta2", "nan"}},
       {"unknown_choice", with("\"wsd\"", "\"linear\""), {"schedule.kind", "cosine, wsd", "linear"}},
-      {"unknown_products", with("\"bf16\"", "\"f16\""), {"products", "f32, bf16", "f16"}},
+      {"unknown_products", with("\"bf16\"", "\"f16\""), {"products", "f32, bf16, auto", "f16"}},
       {"misspelt_key", with("steps = 1000\n", "stepz = 1000\n"), {"schedule.stepz", "no such key", "steps"}},
       {"missing_key", with("steps = 1000\n", ""), {"schedule.steps", "missing"}},
       {"missing_section", with("[output]\nfolder = \"run\"", "[output]"), {"output.folder", "missing"}},

@@ -109,6 +109,8 @@ Recipe parse_recipe(const std::string& text, const fs::path& path) {
   BuildOptions& options = recipe.options;
   TomlTable table(document, path.string(), "");
   recipe.tokenizer = table.text("tokenizer", "");
+  if (!recipe.tokenizer.empty() && fs::exists(beside(path, recipe.tokenizer)))
+    recipe.tokenizer = beside(path, recipe.tokenizer).string();  // what is not there is a model's name
   recipe.end_token = table.text("end_token", "");
   if (const std::string out = table.text("out", ""); !out.empty()) options.out = beside(path, out);
   options.shard_tokens = table.integer("shard_tokens", options.shard_tokens, 1000, std::int64_t{1} << 30);

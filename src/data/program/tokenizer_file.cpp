@@ -5,22 +5,16 @@
 #include "base/error.h"
 #include "cli/hub_access.h"
 #include "io/checkpoint.h"
-#include "io/mapped_file.h"
 
 namespace moebox::data {
 namespace {
 
-std::string_view text_of(const MappedFile& file) {
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
-}
-
 /// A folder of a tokenizer alone: no weights, so no checkpoint.
 NamedTokenizer load_folder(const std::filesystem::path& folder) {
-  const MappedFile json(folder / "tokenizer.json");
-  std::string config;
-  if (std::filesystem::exists(folder / "tokenizer_config.json"))
-    config = text_of(MappedFile(folder / "tokenizer_config.json"));
-  return {Tokenizer::from_json(text_of(json), config), nullptr};
+  NamedTokenizer named{Tokenizer::load(folder / "tokenizer.json"), nullptr};
+  if (auto found = ChatTemplate::find_in_folder(folder, *named.tokenizer))
+    named.chat_template = std::make_shared<const ChatTemplate>(std::move(*found));
+  return named;
 }
 
 }  // namespace

@@ -3,7 +3,9 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "chat/chat_template.h"
 #include "data/program/recipe_file.h"
+#include "io/mapped_file.h"
 #include "io/output_file.h"
 #include "tokenizer/tokenizer.h"
 
@@ -12,11 +14,21 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void write_tokenizer_file(const fs::path& path, const nlohmann::ordered_json& document, bool replace) {
+void write_tokenizer_file(const fs::path& path, const std::string& text, bool replace) {
   OutputFile file(path, replace);
-  const std::string text = document.dump(1, ' ', false) + "\n";
   file.write(std::as_bytes(std::span(text)));
   file.commit();
+}
+
+std::string lines_of(const nlohmann::ordered_json& document) { return document.dump(1, ' ', false) + "\n"; }
+
+/// Empty where none is asked for. One that does not parse is refused before anything is read.
+std::string read_template(const TokenizerRequest& request) {
+  if (request.chat_template.empty()) return {};
+  const MappedFile file(request.chat_template);
+  std::string source(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  ChatTemplate(source, "", request.end_token);
+  return source;
 }
 
 }  // namespace
@@ -26,6 +38,7 @@ TrainedTokenizer make_tokenizer(const TokenizerRequest& request) {
   if (!request.force && fs::exists(folder / "tokenizer.json"))
     throw Error(ErrorKind::invalid_argument, "is there already", (folder / "tokenizer.json").string(),
                 "--force replaces it");
+  const std::string chat_template = read_template(request);
   TokenizerTrainingOptions options;
   options.sources = request.inputs.size() == 1 && request.inputs[0].ends_with(".toml")
                         ? read_recipe(request.inputs[0]).options.sources
@@ -49,8 +62,9 @@ TrainedTokenizer make_tokenizer(const TokenizerRequest& request) {
                                          {"clean_up_tokenization_spaces", false}};
   // What is written is what our own reader takes.
   Tokenizer::from_json(trained.document.dump(), config.dump());
-  write_tokenizer_file(folder / "tokenizer.json", trained.document, request.force);
-  write_tokenizer_file(folder / "tokenizer_config.json", config, request.force);
+  write_tokenizer_file(folder / "tokenizer.json", lines_of(trained.document), request.force);
+  write_tokenizer_file(folder / "tokenizer_config.json", lines_of(config), request.force);
+  if (!chat_template.empty()) write_tokenizer_file(folder / "chat_template.jinja", chat_template, request.force);
   return trained;
 }
 

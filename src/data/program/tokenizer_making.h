@@ -13,6 +13,7 @@ namespace moebox::data {
 struct TokenizerRequest {
   std::vector<std::string> inputs;  // one recipe for data (.toml), or files and folders
   std::string out, pre_tokenizer = "qwen2", end_token = "<|endoftext|>";
+  std::string chat_template;                // a file with a Jinja template; empty: none
   std::vector<std::string> special_tokens;  // beside the end token
   std::size_t vocabulary = 0;
   std::uint64_t min_frequency = 0;
@@ -24,8 +25,9 @@ struct TokenizerRequest {
   std::function<bool()> merging = {};
 };
 
-/// Learns a tokenizer and writes tokenizer.json and tokenizer_config.json into the folder `out`. Throws Error:
-/// invalid_argument when there is one and not `force`, and as train_tokenizer() does.
+/// Learns a tokenizer and writes tokenizer.json and tokenizer_config.json into the folder `out`, and
+/// chat_template.jinja where one is given. Throws Error: invalid_argument when there is one and not `force`,
+/// invalid_file for a template that does not parse, and as train_tokenizer() does.
 TrainedTokenizer make_tokenizer(const TokenizerRequest& request);
 
 }  // namespace moebox::data

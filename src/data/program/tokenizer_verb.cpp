@@ -68,6 +68,9 @@ void add_tokenizer(CLI::App& program, cli::Context& context) {
       ->delimiter(',')
       ->allow_extra_args(false)  // what follows are texts
       ->type_name("LIST");
+  verb->add_option("--chat-template", request->chat_template,
+                   "a Jinja file that goes with the tokenizer: how a conversation is written")
+      ->type_name("FILE");
   verb->add_option("--pre-tokenizer", request->pre_tokenizer, "what cuts texts into words [qwen2]; one of " + families)
       ->type_name("NAME");
   verb->add_option("--min-frequency", request->min_frequency, "rarer pairs are not merged [0]")->type_name("N");

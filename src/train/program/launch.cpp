@@ -96,14 +96,15 @@ class Ranks {
       int status = 0;
       if (process.status || ::waitpid(process.id, &status, WNOHANG) != process.id) continue;
       process.status = status;
-      if (status != 0 && !failed_) failed_ = rank;
+      if (status != 0 && failed_ == none) failed_ = rank;
     }
   }
   bool are_done() const {
     return std::ranges::all_of(processes_, [](const Process& process) { return process.status.has_value(); });
   }
+  bool has_failed() const { return failed_ != none; }
   /// The rank that failed first.
-  std::optional<std::size_t> failed() const { return failed_; }
+  std::size_t failed() const { return failed_; }
   int status(std::size_t rank) const { return *processes_[rank].status; }
   void signal_all(int number) const {
     for (const Process& process : processes_)
@@ -139,8 +140,10 @@ class Ranks {
     ::_exit(cli::exit_io);
   }
 
+  static constexpr std::size_t none = SIZE_MAX;
+
   std::vector<Process> processes_;
-  std::optional<std::size_t> failed_;
+  std::size_t failed_ = none;
 };
 
 int code_of(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status); }
@@ -161,17 +164,17 @@ int launch_ranks(const cli::Context& context, const Devices& devices) {
   for (ranks.look(); !ranks.are_done(); ranks.look()) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     if (interrupts.take()) ranks.signal_all(SIGINT);
-    if (!ranks.failed()) continue;
+    if (!ranks.has_failed()) continue;
     if (!failed_at) failed_at = Clock::now();
     const auto since = Clock::now() - *failed_at;
     if (asked == 0 && since > time_to_stop) ranks.signal_all((++asked, SIGTERM));
     if (asked == 1 && since > time_to_stop + time_to_end) ranks.signal_all((++asked, SIGKILL));
   }
-  if (!ranks.failed()) return cli::exit_ok;
-  const int status = ranks.status(*ranks.failed());
+  if (!ranks.has_failed()) return cli::exit_ok;
+  const int status = ranks.status(ranks.failed());
   if (WIFSIGNALED(status))
-    context.console.note(fmt::format("rank {} of {} was ended by signal {} ({})\n", *ranks.failed(), n,
-                                     WTERMSIG(status), ::strsignal(WTERMSIG(status))));
+    context.console.note(fmt::format("rank {} of {} was ended by signal {} ({})\n", ranks.failed(), n, WTERMSIG(status),
+                                     ::strsignal(WTERMSIG(status))));
   return code_of(status);
 }
 
