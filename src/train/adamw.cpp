@@ -54,6 +54,12 @@ void AdamW::clear_gradients() {
   for (Moving& moving : moving_) moving.weight.values.mutable_grad().reset();
 }
 
+std::vector<Tensor> AdamW::moments_of(const Tensor& values) const {
+  for (const Moving& moving : moving_)
+    if (moving.weight.values.is_same(values)) return {moving.mean, moving.square};
+  return {};
+}
+
 std::vector<NamedTensor> AdamW::state() const {
   std::vector<NamedTensor> state;
   for (const Moving& moving : moving_) {

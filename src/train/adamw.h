@@ -25,6 +25,8 @@ class AdamW {
   void step(double learning_rate, double gradient_scale = 1.0);
   void clear_gradients();
 
+  /// Those of these values; none where it does not move them.
+  std::vector<Tensor> moments_of(const Tensor& values) const;
   /// Moments, for checkpoints: whoever writes into them changes this object.
   std::vector<NamedTensor> state() const;
   /// How often each weight was stepped, by its key.

@@ -5,7 +5,8 @@
 
 namespace moebox::train {
 
-/// experts() with gate_up and down of this rank's experts alone: rank r has those from r * n on, and `ids` tell of all.
+/// experts() with gate_up and down of this rank's experts alone: `ids` are the experts' places, of which rank r has
+/// those from r * n on.
 /// Every rank calls it for its own tokens, however few, and has its gradient computed.
 Tensor experts_of_ranks(const Tensor& x, const Tensor& ids, const Tensor& weights, const Tensor& gate_up,
                         const Tensor& down, World& ranks);

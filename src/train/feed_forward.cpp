@@ -27,6 +27,12 @@ Tensor router_input(const MoeWeights& weights, const Tensor& x, const Pass& pass
                              1.0 / std::sqrt(static_cast<double>(spec.head_dim))));
 }
 
+/// Of chosen experts; -1 stays.
+Tensor places_of(const Tensor& ids, const Tensor& places) {
+  const Tensor found = places.index_select(0, ids.clamp_min(0).reshape(-1)).reshape(ids.sizes());
+  return at::where(ids.lt(0), ids, found);
+}
+
 Tensor moe(const MoeWeights& weights, const Tensor& x, int layer, Pass& pass) {
   const Tensor logits = project(router_input(weights, x, pass), weights.router);
   const std::size_t index = pass.routing.size();
@@ -34,9 +40,9 @@ Tensor moe(const MoeWeights& weights, const Tensor& x, int layer, Pass& pass) {
   const GateOutput chosen = apply_gate(weights.gate, logits, weights.bias, pass.budget, pass.valid, fixed);
   pass.routing.push_back({layer, weights.gate, logits, chosen.ids, chosen.dropped_share, weights.bias});
   const bool all_are_here = pass.experts == nullptr || pass.experts->size() == 1;
-  Tensor sum = all_are_here
-                   ? experts(x, chosen.ids, chosen.weights, weights.gate_up, weights.down)
-                   : experts_of_ranks(x, chosen.ids, chosen.weights, weights.gate_up, weights.down, *pass.experts);
+  Tensor sum = all_are_here ? experts(x, chosen.ids, chosen.weights, weights.gate_up, weights.down)
+                            : experts_of_ranks(x, places_of(chosen.ids, weights.places), chosen.weights,
+                                               weights.gate_up, weights.down, *pass.experts);
   if (!weights.shared.gate_up.defined()) return sum;
   const Tensor shared = dense(weights.shared, x);
   if (!weights.shared_gate.defined()) return sum + shared;
@@ -67,6 +73,7 @@ FeedForward add_moe(WeightSet& weights, int layer, const GateSpec& gate, int sha
   moe.router_v = weights.add({"router_v"}, layer);
   moe.gate_up = weights.add_experts({"expert_gate", "expert_up"}, layer, gate.n_experts);
   moe.down = weights.add_experts({"expert_down"}, layer, gate.n_experts);
+  moe.places = weights.places(layer);
   if (shared_intermediate_size == 0) return added;
   moe.shared.gate_up = weights.add({"shared_gate", "shared_up"}, layer);
   moe.shared.down = weights.add({"shared_down"}, layer);

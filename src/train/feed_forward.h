@@ -18,6 +18,7 @@ struct MoeWeights {
   Tensor bias;                          // (n_experts): a statistic; undefined: none
   Tensor router_q, router_k, router_v;  // the gate's own attention (docs/routing.md); undefined: none
   Tensor gate_up, down;                 // (n_experts, 2 * width, hidden_size), (n_experts, hidden_size, width)
+  Tensor places;                        // of experts that several ranks hold (WeightSet); undefined: all are here
   DenseWeights shared;                  // undefined: none
   Tensor shared_gate;                   // (1, hidden_size): scales the shared expert by a sigmoid; undefined: not
 };

@@ -114,6 +114,12 @@ void Muon::clear_gradients() {
   for (Moving& moving : weights_) moving.weight.values.mutable_grad().reset();
 }
 
+std::vector<Tensor> Muon::moments_of(const Tensor& values) const {
+  for (const Moving& moving : weights_)
+    if (moving.weight.values.is_same(values)) return {moving.momentum};
+  return {};
+}
+
 std::vector<NamedTensor> Muon::state() const {
   std::vector<NamedTensor> state;
   for (const Moving& moving : weights_) add_parts(state, "momentum", moving.weight, moving.momentum);

@@ -25,6 +25,8 @@ class Muon {
   /// One step with the gradients that are there, times gradient_scale. A weight without one stays as it is.
   void step(double learning_rate, double gradient_scale);
   void clear_gradients();
+  /// Those of these values; none where it does not move them.
+  std::vector<Tensor> moments_of(const Tensor& values) const;
   /// Momenta, for checkpoints: whoever writes into them changes this object.
   std::vector<NamedTensor> state() const;
 

@@ -39,6 +39,11 @@ void Optimizer::clear_gradients() {
   muon_.clear_gradients();
 }
 
+std::vector<Tensor> Optimizer::moments_of(const Tensor& values) const {
+  const std::vector<Tensor> moments = adamw_.moments_of(values);
+  return moments.empty() ? muon_.moments_of(values) : moments;
+}
+
 std::vector<NamedTensor> Optimizer::state() const {
   std::vector<NamedTensor> state = adamw_.state();
   for (NamedTensor& momentum : muon_.state()) state.push_back(std::move(momentum));

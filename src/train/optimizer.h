@@ -17,6 +17,8 @@ class Optimizer {
   void step(double learning_rate, double gradient_scale);
   void clear_gradients();
 
+  /// Moments of these values, in their shape; of values that it does not move, none.
+  std::vector<Tensor> moments_of(const Tensor& values) const;
   /// Moments, for checkpoints: whoever writes into them changes this object.
   std::vector<NamedTensor> state() const;
   std::map<std::string, std::int64_t> counts() const { return adamw_.counts(); }

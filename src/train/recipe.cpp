@@ -298,9 +298,12 @@ void read_schedule(Section section, Schedule& schedule) {
 ParallelRecipe read_parallel(Section section) {
   ParallelRecipe parallel;
   section.integer("expert", parallel.expert, 1, 1 << 16);
+  section.integer("place_every", parallel.place_every, 0, std::int64_t{1} << 40);
   section.flag("balance", parallel.balance);
   section.integer("timeout_seconds", parallel.timeout_seconds, 5, 86'400);
   section.finish();
+  if (parallel.expert == 1 && parallel.place_every > 0)
+    section.conflict("place_every", "every process holds all experts: leave it out, or set parallel.expert");
   if (parallel.expert > 1 && parallel.balance)
     section.conflict("balance",
                      "ranks that hold the experts together take as many sequences each: leave out one of both");

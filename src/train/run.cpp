@@ -120,6 +120,7 @@ TrainerOptions options_of(const Recipe& recipe, bool bf16) {
   options.skip_above = recipe.optimizer.skip_above;
   options.max_skipped = recipe.optimizer.max_skipped;
   options.balance_ranks = recipe.parallel.balance;
+  options.place_every = recipe.parallel.place_every;
   return options;
 }
 
@@ -174,7 +175,7 @@ nlohmann::ordered_json log_head(const Recipe& recipe, const RunPlan& plan, const
 bool is_harmless(const std::string& key) {
   return key.starts_with("output.") || key == "checkpoint.every_steps" || key == "checkpoint.every_minutes" ||
          key == "checkpoint.keep" || key == "gradient_checkpointing" || key == "optimizer.max_returns" ||
-         key == "parallel.timeout_seconds" || key == "parallel.expert";
+         key == "parallel.timeout_seconds" || key == "parallel.expert" || key == "parallel.place_every";
 }
 
 void check_same_recipe(const nlohmann::json& then, const std::map<std::string, std::string>& now) {
@@ -200,6 +201,41 @@ std::string digest_of(const Batch& batch) {
     digest.add(std::span(static_cast<const std::byte*>(values.const_data_ptr()), values.nbytes()));
   }
   return data::hex(digest.finish());
+}
+
+constexpr const char* places_key = "expert_places";
+
+nlohmann::ordered_json facts_of(const ExpertPlaces& places) {
+  nlohmann::ordered_json layers = nlohmann::ordered_json::object();
+  for (const auto& [layer, experts] : places.layers)
+    layers[std::to_string(layer)] = {{"places", experts.places}, {"tokens", experts.tokens}};
+  return {{"ranks", places.n_ranks}, {"layers", layers}};
+}
+
+/// Of a checkpoint that does not say it, or was written by another mix: nothing, which is the experts' own order.
+ExpertPlaces places_from(const nlohmann::json& facts, const WeightSet& weights) {
+  ExpertPlaces places;
+  if (!facts.contains(places_key) || !weights.is_split()) return places;
+  try {
+    const nlohmann::json& found = facts.at(places_key);
+    places.n_ranks = found.at("ranks");
+    for (const auto& [layer, experts] : found.at("layers").items())
+      places.layers[std::stoi(layer)] = {experts.at("places").get<std::vector<std::int64_t>>(),
+                                         experts.at("tokens").get<std::vector<std::int64_t>>()};
+  } catch (const std::exception& problem) {
+    throw Error(ErrorKind::invalid_file, problem.what(), "the checkpoint's places of experts");
+  }
+  return places;
+}
+
+/// How uneven the ranks' work is, and what was done about it.
+void add_placement(nlohmann::ordered_json& content, const StepReport& report) {
+  content["busiest_rank"] = report.busiest_rank;
+  if (report.placed.empty()) return;
+  content["placed"] = nlohmann::ordered_json::object();
+  for (const PlacedLayer& layer : report.placed)
+    content["placed"][std::to_string(layer.layer)] = {
+        {"moved", layer.n_moved}, {"before", layer.before}, {"after", layer.after}};
 }
 
 /// What the recipe was, and where: moebox verify needs no other file to do a step again.
@@ -258,6 +294,8 @@ TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> sour
       plan_.n_parameters * static_cast<std::int64_t>(sizeof(float)) * 2 * (world_->size() + 1) / world_->size();
   plan_.threads = at::get_num_threads();
   plan_.n_ranks = world_->size();
+  plan_.n_expert_ranks = recipe.parallel.expert;
+  plan_.place_every = recipe.parallel.place_every;
   plan_.sequences = recipe.data.sequences;
 }
 
@@ -374,6 +412,12 @@ void TrainingRun::resume() {
 void TrainingRun::load(std::int64_t step) {
   // Refused before anything is changed.
   check_same_recipe(store_.check(step).at("recipe"), recipe_.values);
+  read_checkpoint(step);
+}
+
+/// Experts go to where they were before tensors are read by name.
+void TrainingRun::read_checkpoint(std::int64_t step) {
+  trainer_->set_places(places_from(store_.check(step), model_->weights()));
   take_facts(store_.read(step, trainer_->state()));
 }
 
@@ -393,6 +437,7 @@ nlohmann::ordered_json TrainingRun::learn(StepReport& report) {
   if (left_out_ > 0) content["left_out"] = left_out_;
   left_out_ = 0;
   if (recipe_.parallel.balance) content["shares"] = report.shares;
+  if (recipe_.parallel.place_every > 0) add_placement(content, report);
   if (report.step % recipe_.checkpoint.digest_every == 0 || done()) {
     content["weights"] = digest_of_ranks(model_->weights(), ranks_);
   }
@@ -443,7 +488,7 @@ void TrainingRun::go_back() {
   };
   const std::int64_t step = find_checkpoint(fits, problems);
   if (step < 0) throw stuck;
-  take_facts(store_.read(step, trainer_->state()));
+  read_checkpoint(step);
   source_->restore(cursor);
   left_out_ += n_batches - n_batches_;
   n_batches_ = n_batches;
@@ -471,6 +516,7 @@ Snapshot TrainingRun::snapshot() const {
                     {"threads", plan_.threads},
                     {"ranks", plan_.n_ranks},
                     {"shares", counters.shares}};
+  if (model_->weights().is_split()) snapshot.facts[places_key] = facts_of(trainer_->places());
   snapshot.facts["weights"] = digest_of_ranks(model_->weights(), ranks_);
   if (world_->is_first()) snapshot.facts["chain"] = log_->link();
   snapshot.tensors = trainer_->own_state();

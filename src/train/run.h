@@ -34,6 +34,8 @@ struct RunPlan {
   std::int64_t memory_bytes = 0;  // of weights, gradients and moments; activations come on top
   int threads = 0;                // of each process
   int n_ranks = 1;
+  int n_expert_ranks = 1;  // that hold a layer's experts together
+  std::int64_t place_every = 0;
   std::int64_t sequences = 0;  // of a step
   bool bf16 = false;
   bool from_checkpoint = false;
@@ -109,6 +111,7 @@ class TrainingRun {
   void open_log(std::int64_t step);
   nlohmann::ordered_json learn(StepReport& report);
   Snapshot snapshot() const;
+  void read_checkpoint(std::int64_t step);
   void take_facts(const nlohmann::json& facts);
   bool is_checkpoint_due(std::int64_t step) const;
   void start_checkpoint();

@@ -50,7 +50,8 @@ Trainer::Trainer(const Model& model, const TrainerOptions& options, Ranks ranks)
       exchanges_{GradientExchange(chosen(model.weights(), false), *world_),
                  GradientExchange(chosen(model.weights(), true), *ranks_.replicas)},
       owned_(both(exchanges_[0].owned(), exchanges_[1].owned())),
-      optimizer_(owned_, options.adamw, options.muon) {
+      optimizer_(owned_, options.adamw, options.muon),
+      placement_(model.weights(), ranks_.experts) {
   if (options.balance_ranks && model.weights().is_split())
     throw Error(ErrorKind::invalid_argument, "ranks that hold the experts together take as many parts each",
                 "parallel.balance", "leave it out, or parallel.expert");
@@ -185,6 +186,10 @@ StepReport Trainer::step(const Batch& batch) {
   optimizer_.clear_gradients();
   for (GradientExchange& exchange : exchanges_) exchange.spread_values();
   move_biases(report);
+  if (options_.place_every > 0) {
+    report.busiest_rank = placement_.add(report.loads);
+    if (n_done_ % options_.place_every == 0) report.placed = placement_.place(optimizer_);
+  }
   return report;
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "train/expert_placement.h"
 #include "train/gradient_exchange.h"
 #include "train/loss.h"
 #include "train/optimizer.h"
@@ -24,18 +25,13 @@ struct TrainerOptions {
   std::optional<MuonOptions> muon{};  // of the layers' matrices; nothing: AdamW moves them, too
   LossOptions loss;
   ForwardOptions forward{};
-  std::int64_t accumulate = 1;  // parts that a batch's sequences are taken in; they divide it
-  double clip = 1.0;            // longest gradient; 0: any
-  double bias_rate = 0.0;       // step of the gates' correction bias; 0: it stays
-  double skip_above = 0.0;      // longest gradient of a step that is not skipped; 0: any that is finite
-  int max_skipped = 10;         // steps in a row that may be skipped
-  bool balance_ranks = false;   // quicker ranks get more of a step's sequences
-};
-
-/// Of one layer with experts, in one step.
-struct LayerLoad {
-  int layer;
-  std::vector<std::int64_t> tokens;  // (n_experts): tokens that each has got
+  std::int64_t accumulate = 1;   // parts that a batch's sequences are taken in; they divide it
+  double clip = 1.0;             // longest gradient; 0: any
+  double bias_rate = 0.0;        // step of the gates' correction bias; 0: it stays
+  double skip_above = 0.0;       // longest gradient of a step that is not skipped; 0: any that is finite
+  int max_skipped = 10;          // steps in a row that may be skipped
+  bool balance_ranks = false;    // quicker ranks get more of a step's sequences
+  std::int64_t place_every = 0;  // steps between placements of experts among the ranks by load; 0: they stay
 };
 
 struct StepReport {
@@ -50,6 +46,8 @@ struct StepReport {
   bool skipped = false;  // loss or gradient was not finite, or too long: nothing was changed
   std::vector<LayerLoad> loads;
   std::vector<std::int64_t> shares;  // sequences of each rank
+  double busiest_rank = 0;           // tokens at its experts over the ranks' mean, of the layer where it is worst
+  std::vector<PlacedLayer> placed;   // layers whose experts were moved behind this step
 };
 
 /// What the next step depends on besides weights and moments.
@@ -82,6 +80,9 @@ class Trainer {
   TrainerCounters counters() const;
   /// Throws Error(invalid_file) for those of another model.
   void set_counters(const TrainerCounters& counters);
+  /// Which rank holds which expert; set before a checkpoint is read into state().
+  const ExpertPlaces& places() const noexcept { return placement_.places(); }
+  void set_places(const ExpertPlaces& places) { placement_.set_places(places); }
 
  private:
   void share_out(const Batch& batch);
@@ -98,6 +99,7 @@ class Trainer {
   std::array<GradientExchange, 2> exchanges_;  // of what all ranks hold, and of what some do
   const std::vector<Weight> owned_;
   Optimizer optimizer_;
+  ExpertPlacement placement_;
   std::optional<ShareBalance> shares_;  // since the first step
   std::vector<Tensor> biases_;          // of the layers with experts, as routing has them; undefined: none
   std::int64_t n_done_ = 0, n_skipped_ = 0;

@@ -84,8 +84,9 @@ Tensor WeightSet::add_weight(std::initializer_list<std::string_view> roles, int 
       const std::string name = tensor_name(wanted.hf, layer, expert);
       names_.push_back(name);
       const int slot = expert < 0 ? -1 : expert - first_held;
-      if (expert < 0 || (slot >= 0 && slot < n_held))
-        weight.parts.push_back({name, wanted.role, layer, expert, slot, rows, wanted.shape});
+      const WeightPart part{name, wanted.role, layer, expert, slot, rows, wanted.shape};
+      if (expert < 0 || (slot >= 0 && slot < n_held)) weight.parts.push_back(part);
+      if (n_held < n_experts) expert_parts_[weights_.size()].push_back(part);
       if (n_experts == 0) break;
     }
     rows += wanted.shape.front();
@@ -96,8 +97,34 @@ Tensor WeightSet::add_weight(std::initializer_list<std::string_view> roles, int 
   take_memory(shape);
   weight.values = at::empty(shape, at::TensorOptions(device_).dtype(at::kFloat));
   if (weight.kind != WeightKind::statistic) weight.values.requires_grad_(true);
+  if (n_held < n_experts && !places_.contains(layer))
+    places_[layer] = at::arange(n_experts, at::TensorOptions(device_).dtype(at::kLong));
   weights_.push_back(std::move(weight));
   return weights_.back().values;
+}
+
+Tensor WeightSet::places(int layer) const {
+  const auto found = places_.find(layer);
+  return found == places_.end() ? Tensor() : found->second;
+}
+
+void WeightSet::set_places(int layer, const std::vector<std::int64_t>& places) const {
+  const Tensor values = at::empty({static_cast<std::int64_t>(places.size())}, at::kLong);
+  std::ranges::copy(places, values.mutable_data_ptr<std::int64_t>());
+  places_.at(layer).copy_(values);
+  for (const auto& [index, parts] : expert_parts_) {
+    if (parts.front().layer != layer) continue;
+    const Weight& weight = weights_[index];
+    const std::int64_t n_held = weight.values.size(0);
+    std::vector<WeightPart> held;
+    for (const WeightPart& part : parts) {
+      const std::int64_t place = places.at(static_cast<std::size_t>(part.expert));
+      if (place / n_held != split_.rank) continue;
+      held.push_back(part);
+      held.back().slot = static_cast<int>(place % n_held);
+    }
+    weight.parts.replace(std::move(held));
+  }
 }
 
 std::vector<Tensor> WeightSet::trained() const {

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,13 +34,27 @@ struct WeightPart {
   std::vector<std::int64_t> shape;
 };
 
+/// A weight's parts that are held here. Copies share them, as they share the values: an expert that moves to another
+/// rank has moved for everyone.
+class WeightParts {
+ public:
+  auto begin() const { return held_->begin(); }
+  auto end() const { return held_->end(); }
+  const WeightPart& front() const { return held_->front(); }
+  void push_back(WeightPart part) { held_->push_back(std::move(part)); }
+  void replace(std::vector<WeightPart> held) const { *held_ = std::move(held); }
+
+ private:
+  std::shared_ptr<std::vector<WeightPart>> held_ = std::make_shared<std::vector<WeightPart>>();
+};
+
 struct Weight {
   WeightKind kind;
   /// float32: (rows, columns), (rows), or (n_experts, rows, columns). A leaf that asks for its gradient, unless it is a
   /// statistic.
   Tensor values;
-  std::vector<WeightPart> parts;  // by role, then by expert
-  int n_experts = 0;              // of the layer, of which `values` may hold some only; 0: it is no stack of experts
+  WeightParts parts;  // by role, then by expert
+  int n_experts = 0;  // of the layer, of which `values` may hold some only; 0: it is no stack of experts
 
   bool is_split() const { return n_experts > 0 && values.size(0) < n_experts; }
 };
@@ -80,6 +96,12 @@ class WeightSet {
   /// where the experts cannot be split evenly.
   Tensor add_experts(std::initializer_list<std::string_view> roles, int layer, int n_experts);
 
+  /// Where each of the layer's experts is: (n_experts) int64, rank * experts of a rank + slot in that rank's stacks. At
+  /// first they are in their order. Undefined where all are here.
+  Tensor places(int layer) const;
+  /// Other places, in every copy of the weights' parts and of places(): values are left where they are.
+  void set_places(int layer, const std::vector<std::int64_t>& places) const;
+
   const std::vector<Weight>& all() const noexcept { return weights_; }
   /// Those that have a gradient.
   std::vector<Tensor> trained() const;
@@ -111,6 +133,8 @@ class WeightSet {
   std::vector<std::string> names_;  // of all parts of the model
   std::uint64_t available_bytes_, bytes_ = 0;
   std::vector<Weight> weights_;
+  std::map<int, Tensor> places_;                                 // by layer
+  std::map<std::size_t, std::vector<WeightPart>> expert_parts_;  // of split stacks by place in weights_: of all experts
 };
 
 }  // namespace moebox::train

@@ -63,10 +63,13 @@ std::unique_ptr<Model> gather_model(const Model& model, const Ranks& ranks) {
       continue;
     }
     const std::int64_t n = held.values.size(0);
+    const Tensor places = model.weights().places(held.parts.front().layer).cpu();
+    const auto* place = places.const_data_ptr<std::int64_t>();
     for (int rank = 0; rank < ranks.experts->size(); ++rank) {
       const Tensor values = held.values.detach().clone();
       ranks.experts->start_spreading(values, rank)->wait();
-      if (whole) to.narrow(0, rank * n, n).copy_(values);
+      for (std::int64_t expert = 0; whole && expert < held.n_experts; ++expert)
+        if (place[expert] / n == rank) to[expert].copy_(values[place[expert] % n]);
     }
   }
   return whole;

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "train/expert_placement.h"
 #include "train/gradient_exchange.h"
 #include "train/program_testing.h"
 #include "train/run_log.h"
@@ -126,6 +127,101 @@ TEST_F(Ranks, HoldExpertsTogether) {
   replace_in(file, "expert = 4", "expert = 3");
   EXPECT_EQ(run({file, "--devices", "0,1,2,3"}), 2);
   expect_said("parallel.expert: expected a number that divides the 4 processes, found 3");
+}
+
+/// The correction bias of every gate draws all tokens to experts 0 and 1, which one rank of two or four holds at first.
+void make_experts_hot(const fs::path& safetensors) {
+  std::fstream file(safetensors, std::ios::binary | std::ios::in | std::ios::out);
+  std::uint64_t n = 0;
+  file.read(reinterpret_cast<char*>(&n), sizeof(n));
+  std::string text(n, ' ');
+  file.read(text.data(), static_cast<std::streamsize>(n));
+  const Json tensors = Json::parse(text);
+  int n_changed = 0;
+  for (const auto& [name, tensor] : tensors.items()) {
+    if (name.find("e_score_correction_bias") == std::string::npos) continue;
+    ASSERT_EQ(tensor.at("dtype"), "F32");
+    const std::vector<float> hot = {0.5f, 0.5f};
+    file.seekp(static_cast<std::streamoff>(sizeof(n) + n + tensor.at("data_offsets").at(0).get<std::uint64_t>()));
+    file.write(reinterpret_cast<const char*>(hot.data()), sizeof(float) * 2);
+    ++n_changed;
+  }
+  ASSERT_GT(n_changed, 0);
+}
+
+TEST_F(Ranks, PlaceExpertsByLoad) {
+  ASSERT_EQ(run({recipe(1).string()}), 0) << said();
+  fs::rename(folder_ / "run/model", folder_ / "hot");
+  forget_run();
+  make_experts_hot(folder_ / "hot/model.safetensors");
+  for (const char* kind : {"adamw", "muon"}) {
+    const std::string file =
+        recipe(10, std::string(every_four) + "[loss]\nbias_rate = 0.001\n[parallel]\nexpert = 1\n").string();
+    replace_in(file, "config = \"config.json\"", "checkpoint = \"hot\"");
+    replace_in(file, "learning_rate", std::string("kind = \"") + kind + "\"\nlearning_rate");
+    forget_run();
+    ASSERT_EQ(run({file}), 0) << said();
+    const std::vector<Json> one = log();
+    std::string placing = "expert = 1\n";
+    for (const auto& [devices, n, fewer] :
+         {std::tuple("0,1", 2, 0.85), std::tuple("0,1,2,3", 2, 0.85), std::tuple("0,1,2,3", 4, 0.7)}) {
+      const std::string wanted = "expert = " + std::to_string(n) + "\nplace_every = 3\n";
+      replace_in(file, placing, wanted);
+      placing = wanted;
+      forget_run();
+      ASSERT_EQ(run({file, "--devices", devices}), 0) << said();
+      expect_said("held by " + std::to_string(n) + " processes together, and placed among them by load every 3 steps");
+      const std::vector<Json> several = log();
+      ASSERT_EQ(several.size(), one.size());
+      for (std::size_t step = 1; step < one.size(); ++step) {
+        for (const char* key : {"loss", "gradient_norm"}) {
+          const double expected = one[step].at(key);
+          EXPECT_NEAR(several[step].at(key).get<double>(), expected, 1e-6 * std::max(1.0, std::abs(expected)))
+              << kind << ", " << devices << ", expert " << n << ", step " << step << ", " << key;
+        }
+        EXPECT_EQ(several[step].at("load"), one[step].at("load"));
+      }
+      ASSERT_TRUE(several[3].contains("placed")) << several[3];
+      const double before = several[3].at("busiest_rank"), after = several[4].at("busiest_rank");
+      EXPECT_LT(after, fewer * before) << devices << ", expert " << n;
+      EXPECT_NO_THROW(make_model(Checkpoint::open(folder_ / "run/model"), {}));
+      ASSERT_EQ(run({(folder_ / "run").string(), "--devices", devices}, "verify"), 0) << said();
+      expect_said("were done again");
+      expect_said("the weights are those of the last step");
+    }
+  }
+}
+
+TEST_F(Ranks, PlaceExpertsAgainWhenTheyGoOn) {
+  ASSERT_EQ(run({recipe(1).string()}), 0) << said();
+  fs::rename(folder_ / "run/model", folder_ / "hot");
+  forget_run();
+  make_experts_hot(folder_ / "hot/model.safetensors");
+  // Between two placements there is a checkpoint: what was counted so far is in it.
+  const std::string file = recipe(26, std::string(every_four) + "[parallel]\nexpert = 2\nplace_every = 3\n").string();
+  replace_in(file, "config = \"config.json\"", "checkpoint = \"hot\"");
+  ASSERT_EQ(run({file, "--devices", "0,1"}), 0) << said();
+  const std::string expected = weights(), link = last_link();
+  forget_run();
+  for (int i = 0; i < 2; ++i) {
+    fs::remove(folder_ / "said");
+    const pid_t launcher = start({file, "--devices", "0,1", "--resume"});
+    ASSERT_TRUE(comes("step " + std::to_string(7 + 10 * i) + "/")) << said();
+    const std::vector<pid_t> ranks = children_of(launcher);
+    ASSERT_EQ(ranks.size(), 2U);
+    ::kill(ranks[static_cast<std::size_t>(i % 2)], SIGKILL);
+    EXPECT_NE(exit_code(launcher), 0) << said();
+  }
+  ASSERT_EQ(run({file, "--devices", "0,1", "--resume"}), 0) << said();
+  EXPECT_TRUE(weights() == expected);
+  EXPECT_EQ(last_link(), link);
+
+  replace_in(file, "place_every = 3", "place_every = 0");
+  replace_in(file, "expert = 2", "expert = 1");
+  EXPECT_EQ(run({file, "--resume"}), 0) << "another mix reads it: " << said();
+  replace_in(file, "place_every = 0", "place_every = 3");
+  EXPECT_EQ(run({file, "--resume"}), 2);
+  expect_said("every process holds all experts");
 }
 
 TEST_F(Ranks, GoOnInAnotherMix) {
@@ -292,6 +388,21 @@ TEST(Shares, FollowTheRanks) {
   EXPECT_EQ(balance.shares(), (std::vector<std::int64_t>{6, 2})) << "one slow step is none";
   for (int step = 0; step < 8; ++step) balance.add({1.5, 1.49});
   EXPECT_EQ(balance.shares(), (std::vector<std::int64_t>{6, 2}));
+}
+
+TEST(Places, FollowTheLoad) {
+  using Numbers = std::vector<std::int64_t>;
+  const Numbers in_order = {0, 1, 2, 3, 4, 5, 6, 7}, hot = {90, 80, 5, 5, 10, 10, 0, 0};
+  EXPECT_DOUBLE_EQ(busiest_rank(in_order, hot, 4), 3.4);
+  const Numbers placed = place_by_load(in_order, hot, 4);
+  EXPECT_DOUBLE_EQ(busiest_rank(placed, hot, 4), 1.8) << "the hottest expert alone has so many";
+  Numbers sorted = placed;
+  std::ranges::sort(sorted);
+  EXPECT_EQ(sorted, in_order) << "every place has one expert";
+  EXPECT_EQ(place_by_load(placed, hot, 4), placed);
+  EXPECT_EQ(place_by_load({0, 1, 2, 3}, {50, 51, 50, 50}, 2), (Numbers{0, 1, 2, 3})) << "1 % is not worth it";
+  EXPECT_EQ(place_by_load({0, 1, 2, 3}, {0, 0, 0, 0}, 2), (Numbers{0, 1, 2, 3}));
+  EXPECT_DOUBLE_EQ(busiest_rank({0, 1}, {0, 0}, 2), 1.0);
 }
 
 TEST(Owners, HaveAboutAsMuch) {

@@ -48,6 +48,10 @@ std::string plan_text(const RunPlan& plan, const std::filesystem::path& output) 
                                      plan.sequences / plan.n_ranks)
                        : "",
       plan.threads, plan.bf16 ? "bfloat16" : "float32", cli::bytes_text(static_cast<std::uint64_t>(plan.memory_bytes)));
+  if (plan.n_expert_ranks > 1)
+    text += fmt::format(
+        "each layer's experts are held by {} processes together{}\n", plan.n_expert_ranks,
+        plan.place_every > 0 ? fmt::format(", and placed among them by load every {} steps", plan.place_every) : "");
   return text + fmt::format("into {}\n", output.string());
 }
 
