@@ -103,17 +103,20 @@ class ExportedModel {
         fmt::format("the weights are not those of the last step: their digest is {}, the log's {}", found, last),
         place_.string(), "the folder is damaged, or another model");
   }
-  /// The same of BF16; `last` has the last step's weights.
+  /// The same of BF16; `last` has the last step's weights, of experts those of this rank: every rank compares its own.
   std::string compare_rounded(const Model& last, bool done) const {
     const at::NoGradGuard no_gradient;
     const std::vector<Weight>&exported = model_->weights().all(), &trained = last.weights().all();
     for (std::size_t i = 0; i < trained.size(); ++i) {
-      Tensor values = trained[i].values;
-      if (trained[i].kind != WeightKind::statistic) values = values.to(at::kBFloat16).to(at::kFloat);
-      if (at::equal(exported[i].values, values)) continue;
-      if (!done) return "model: it is not of the log's last step; the run is not done";
-      throw Error(ErrorKind::invalid_file, "the weights are not those of the last step, rounded",
-                  place_.string() + ": " + trained[i].parts.front().name, "the folder is damaged, or another model");
+      for (const WeightPart& part : trained[i].parts) {
+        Tensor values = part_of(trained[i].values, part);
+        if (trained[i].kind != WeightKind::statistic) values = values.to(at::kBFloat16).to(at::kFloat);
+        const auto written = std::ranges::find(exported[i].parts, part.name, &WeightPart::name);
+        if (at::equal(part_of(exported[i].values, *written), values)) continue;
+        if (!done) return "model: it is not of the log's last step; the run is not done";
+        throw Error(ErrorKind::invalid_file, "the weights are not those of the last step, rounded",
+                    place_.string() + ": " + part.name, "the folder is damaged, or another model");
+      }
     }
     return "model: the weights are those of the last step, rounded to BF16";
   }
