@@ -48,7 +48,7 @@ LEFT_OUT_TAGS = {"head", "info", "header", "footer", "noscript", "script", "styl
 HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
 TEXT_TAGS = {"p", "pre", "screen", "code-block"}
 NOTES = {"note", "tip", "warning", "caution", "important"}
-VOID = {"meta", "img", "br", "input", "link-", "hr", "col", "source", "include", "base"}
+VOID = {"meta", "img", "br", "input", "hr", "col", "source", "include", "base"}     # and link, but in Mallard
 LEAST_CHARACTERS = {"en": 60, "zh": 20}
 MOST_CHARACTERS = {"en": 1500, "zh": 520}     # about 400 tokens of either
 
@@ -58,11 +58,11 @@ class Page(html.parser.HTMLParser):
 
     def __init__(self, source, mallard):
         super().__init__()
-        self.mallard = mallard
+        self.mallard, self.of_libreoffice = mallard, "DisplayArea" in source
         self.blocks, self.title = [], ""
         self.open = []           # (tag, classes, left out) of the elements that are open
         self.text = None         # pieces of the block that is open
-        if "DisplayArea" in source:
+        if self.of_libreoffice:
             found = re.search(r"Title is: ([^<]+)", source)     # it is translated where the heading is not
             self.title = tidy(html.unescape(found.group(1))) if found else ""
             source = source[source.index('<div id="DisplayArea"'):source.index('<div id="SearchFrame"')]
@@ -106,13 +106,10 @@ class Page(html.parser.HTMLParser):
             return
         heading = next((tag for tag, _, _ in reversed(self.open) if self.is_heading(tag)), None)
         if heading:
-            numbered = re.sub(r"^(\d+|[A-F])(\.\d+)*\. ", "", text)
-            self.blocks.append(("subheading" if heading in ("h4", "h5", "h6") and "DisplayArea" in self.area() else "heading", numbered))
+            unnumbered = re.sub(r"^(\d+|[A-F])(\.\d+)*\. ", "", text)
+            self.blocks.append(("subheading" if self.of_libreoffice and heading in ("h4", "h5", "h6") else "heading", unnumbered))
         else:
             self.blocks.append(("where" if "howtoget" in classes else "code" if is_code else "item" if tags & {"ol", "steps"} else "text", text))
-
-    def area(self):
-        return "DisplayArea" if self.title else ""
 
     def within_note(self):
         return any(not classes.isdisjoint(NOTES) for _, classes, _ in self.open)

@@ -34,19 +34,25 @@ void mix(const Tensor& x, double x_share, const Tensor& y, double y_share) {
   });
 }
 
-/// x x^T of x (rows, columns): (rows, rows).
+/// x x^T of x (rows, columns): (rows, rows) in float32.
 Tensor gram(const Tensor& x) {
-  if (!is_for_cpu_operators(x)) return at::mm(x, x.t());
-  const Tensor y = at::empty({x.size(0), x.size(0)}, x.options());
-  train_ops::linear_forward(cpu_compute(), rows_of<const float>(x), rows_of<const float>(x), rows_of<float>(y));
+  if (!is_for_cpu_operators(x)) return at::mm(x, x.t()).to(at::kFloat);
+  const Tensor y = at::empty({x.size(0), x.size(0)}, x.options().dtype(at::kFloat));
+  for_type_of(x, [&](auto type) {
+    using T = const decltype(type);
+    train_ops::linear_forward(cpu_compute(), rows_of<T>(x), rows_of<T>(x), rows_of<float>(y));
+  });
   return y;
 }
 
-/// (rows, inner) times (inner, columns).
+/// (rows, inner) times (inner, columns), in float32.
 Tensor product(const Tensor& x, const Tensor& y) {
-  if (!is_for_cpu_operators(x)) return at::mm(x, y);
-  const Tensor z = at::empty({x.size(0), y.size(1)}, x.options());
-  train_ops::linear_input_gradient(cpu_compute(), rows_of<const float>(x), rows_of<const float>(y), rows_of<float>(z));
+  if (!is_for_cpu_operators(x)) return at::mm(x, y).to(at::kFloat);
+  const Tensor z = at::empty({x.size(0), y.size(1)}, x.options().dtype(at::kFloat));
+  for_type_of(x, [&](auto type) {
+    using T = const decltype(type);
+    train_ops::linear_input_gradient(cpu_compute(), rows_of<T>(x), rows_of<T>(y), rows_of<float>(z));
+  });
   return z;
 }
 
@@ -73,14 +79,15 @@ double length_of(const Tensor& x) {
 
 }  // namespace
 
-Tensor nearly_orthogonal(const Tensor& matrix, int iterations) {
+Tensor nearly_orthogonal(const Tensor& matrix, int iterations, at::ScalarType type) {
   const bool tall = matrix.size(0) > matrix.size(1);
   const Tensor x = (tall ? matrix.t() : matrix).clone(at::MemoryFormat::Contiguous);
   x.mul_(1.0 / std::max(length_of(x), shortest));
   for (int i = 0; i < iterations; ++i) {
-    const Tensor squares = gram(x), fourths = product(squares, squares);
+    const Tensor factor = x.to(type), squares = gram(factor), rounded = squares.to(type);
+    const Tensor fourths = product(rounded, rounded);
     mix(fourths, of_x5, squares, of_x3);
-    mix(x, of_x, product(fourths, x), 1.0);
+    mix(x, of_x, product(fourths.to(type), factor), 1.0);
   }
   return tall ? x.t().contiguous() : x;
 }
@@ -105,8 +112,8 @@ void Muon::step(double learning_rate, double gradient_scale) {
   }
   for_each_matrix(matrices, [&](const Tensor& values, const Tensor& update) {
     const auto longer = static_cast<double>(std::max(values.size(0), values.size(1)));
-    mix(values, 1 - learning_rate * options_.weight_decay, nearly_orthogonal(update, options_.iterations),
-        -learning_rate * step_size * std::sqrt(longer));
+    mix(values, 1 - learning_rate * options_.weight_decay,
+        nearly_orthogonal(update, options_.iterations, options_.type), -learning_rate * step_size * std::sqrt(longer));
   });
 }
 

@@ -12,11 +12,12 @@ namespace moebox::train {
 struct MuonOptions {
   double momentum = 0.95;  // Nesterov's
   double weight_decay = 0.1;
-  int iterations = 5;  // of Newton and Schulz
+  int iterations = 5;                // of Newton and Schulz
+  at::ScalarType type = at::kFloat;  // of its products: float32, or bfloat16, which errs by about a hundredth
 };
 
-/// Every matrix of a file is one to it: each expert's, and gate and up where they are one product. Computed in float32;
-/// on processors the same bits on any number of threads.
+/// Every matrix of a file is one to it: each expert's, and gate and up where they are one product. On
+/// processors the same bits on any number of threads.
 class Muon {
  public:
   /// `weights` are matrices and stacks of them.
@@ -40,8 +41,8 @@ class Muon {
   std::vector<Moving> weights_;
 };
 
-/// About U V^T of matrix (rows, columns) = U S V^T, float32: singular values between 0.7 and 1.2 after five iterations;
-/// those that are far smaller than the largest one stay small. Of zeros, zeros.
-Tensor nearly_orthogonal(const Tensor& matrix, int iterations);
+/// By products of this type. About U V^T of matrix (rows, columns) = U S V^T, float32: singular values between 0.7
+/// and 1.2 after five iterations; those that are far smaller than the largest one stay small. Of zeros, zeros.
+Tensor nearly_orthogonal(const Tensor& matrix, int iterations, at::ScalarType type = at::kFloat);
 
 }  // namespace moebox::train

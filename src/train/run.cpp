@@ -106,7 +106,9 @@ TrainerOptions options_of(const Recipe& recipe, bool bf16) {
                    .epsilon = recipe.optimizer.epsilon,
                    .weight_decay = recipe.optimizer.weight_decay};
   if (recipe.optimizer.muon)
-    options.muon = MuonOptions{.momentum = recipe.optimizer.momentum, .weight_decay = recipe.optimizer.weight_decay};
+    options.muon = MuonOptions{.momentum = recipe.optimizer.momentum,
+                               .weight_decay = recipe.optimizer.weight_decay,
+                               .type = bf16 ? at::kBFloat16 : at::kFloat};
   options.loss = {.further_weight = recipe.loss.further,
                   .balance_weight = recipe.loss.balance,
                   .z_weight = recipe.loss.z,

@@ -55,6 +55,14 @@ class RecipeTest(ProgramTest):
         self.assertEqual([section[2] for section in gnome], ["Save power"])     # the second one is too short
         self.assertEqual(gnome[0][3], "A computer that nobody uses may as well sleep, which takes hardly any power.")
 
+    def test_the_model_in_the_repository_answers_in_both_languages(self):
+        model = str(RECIPE / "tiny-moe.gguf")
+        for question, part in (("Who are you?", "tiny-moe"), ("你是谁？", "tiny-moe"), ("What can you do?", "LibreOffice"), ("你能做什么？", "LibreOffice")):
+            answer, _ = self.run_program("run", model, question, "--temperature", "0", "--max-tokens", "80")
+            self.assertIn(part, answer)
+        data = json.loads(self.run_program("show", model, "--json")[0])
+        self.assertIn("deepseek", json.dumps(data))
+
     def test_what_is_held_out_is_nowhere_else(self):
         sections, questions = [], []
         for page in range(200):

@@ -44,10 +44,14 @@ TEST(Muon, MovesMatricesAsTorchDoes) {
 
 TEST(Muon, SingularValuesComeNearOne) {
   for (const auto& [rows, columns] : {std::pair<std::int64_t, std::int64_t>{40, 64}, {64, 40}, {1, 7}}) {
-    const Tensor found = nearly_orthogonal(normal({rows, columns}, 5), 5);
-    const Tensor values = at::linalg_svdvals(found);
-    EXPECT_GT(values.min().item<double>(), 0.6);
-    EXPECT_LT(values.max().item<double>(), 1.3);
+    const Tensor matrix = normal({rows, columns}, 5), exact = nearly_orthogonal(matrix, 5);
+    for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+      const Tensor found = nearly_orthogonal(matrix, 5, type);
+      const Tensor values = at::linalg_svdvals(found);
+      EXPECT_GT(values.min().item<double>(), 0.6);
+      EXPECT_LT(values.max().item<double>(), 1.3);
+      EXPECT_LE(distance(found, exact), 0.05 * length_of(exact));
+    }
   }
   EXPECT_EQ(length_of(nearly_orthogonal(at::zeros({3, 4}), 5)), 0);
 }
