@@ -10,6 +10,7 @@
 #include "train/projection.h"
 #include "train/recompute.h"
 #include "train/spec_config.h"
+#include "train/tensor_ranks.h"
 
 namespace moebox::train {
 namespace {
@@ -35,8 +36,13 @@ class DeepseekModel : public Model {
       : spec_(spec),
         device_(options.device),
         experts_(options.experts),
+        tensor_(options.tensor),
         sizes_{spec.architecture, spec.vocab_size, spec.hidden_size, spec.max_context},
         weights_(deepseek_tensors(spec), options.device, expert_split(options)) {
+    check_shares(options, spec.mla.n_heads, "attention heads");
+    check_shares(options, spec.n_dense_layers > 0 ? spec.intermediate_size : 0, "inner rows of a dense layer");
+    check_shares(options, spec.gate.n_experts > 0 ? spec.moe_intermediate_size : 0, "inner rows of an expert");
+    check_shares(options, spec.shared_intermediate_size, "inner rows of the shared experts");
     embedding_ = weights_.add({"embedding"});
     for (int i = 0; i < spec.n_layers; ++i) layers_.push_back(add_layer(i));
     output_norm_ = weights_.add({"output_norm"});
@@ -48,6 +54,7 @@ class DeepseekModel : public Model {
   ForwardResult forward(const Batch& batch, const ForwardOptions& options) const override {
     Pass pass(batch, options, sizes_, spec_.mla.rope, device_);
     pass.experts = experts_.get();
+    pass.tensor = tensor_.get();
     Tensor x = at::embedding(embedding_, pass.tokens);
     for (int i = 0; i < spec_.n_layers; ++i) x = layer(layers_[static_cast<std::size_t>(i)], x, i, pass);
     ForwardResult result;
@@ -122,7 +129,7 @@ class DeepseekModel : public Model {
 
   const DeepseekSpec spec_;
   const at::Device device_;
-  const std::shared_ptr<World> experts_;
+  const std::shared_ptr<World> experts_, tensor_;
   const ModelSizes sizes_;
   WeightSet weights_;
   Tensor embedding_, output_norm_, output_;

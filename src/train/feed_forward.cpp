@@ -9,12 +9,22 @@
 #include "train/gate.h"
 #include "train/projection.h"
 #include "train/swiglu.h"
+#include "train/tensor_ranks.h"
 
 namespace moebox::train {
 namespace {
 
-Tensor dense(const DenseWeights& weights, const Tensor& x) {
-  return project(swiglu(project(x, weights.gate_up, weights.gate_up_bias)), weights.down, weights.down_bias);
+constexpr std::int64_t gate_and_up = 2;  // one behind the other
+
+/// Of these ranks this one's share, without the last bias.
+Tensor dense_share(const DenseWeights& weights, const Tensor& x, const World* ranks) {
+  const Tensor inner = project(x, share_of(weights.gate_up, 0, ranks, gate_and_up),
+                               share_of(weights.gate_up_bias, 0, ranks, gate_and_up));
+  return project(swiglu(inner), share_of(weights.down, 1, ranks));
+}
+
+Tensor dense(const DenseWeights& weights, const Tensor& x, World* ranks) {
+  return with_bias(add_up_shares(dense_share(weights, x, ranks), ranks), weights.down_bias);
 }
 
 /// What the router's matrix multiplies, in float32: the token's row, or what the gate's attention says of it.
@@ -33,18 +43,21 @@ Tensor places_of(const Tensor& ids, const Tensor& places) {
   return at::where(ids.lt(0), ids, found);
 }
 
-Tensor moe(const MoeWeights& weights, const Tensor& x, int layer, Pass& pass) {
+/// Of the ranks that compute the layer together this one's share.
+Tensor moe_share(const MoeWeights& weights, const Tensor& x, int layer, Pass& pass) {
   const Tensor logits = project(router_input(weights, x, pass), weights.router);
   const std::size_t index = pass.routing.size();
   const Tensor fixed = pass.fixed_ids.empty() ? Tensor() : pass.fixed_ids.at(index);
   const GateOutput chosen = apply_gate(weights.gate, logits, weights.bias, pass.budget, pass.valid, fixed);
   pass.routing.push_back({layer, weights.gate, logits, chosen.ids, chosen.dropped_share, weights.bias});
   const bool all_are_here = pass.experts == nullptr || pass.experts->size() == 1;
-  Tensor sum = all_are_here ? experts(x, chosen.ids, chosen.weights, weights.gate_up, weights.down)
-                            : experts_of_ranks(x, places_of(chosen.ids, weights.places), chosen.weights,
-                                               weights.gate_up, weights.down, *pass.experts);
+  const Tensor gate_up = share_of(weights.gate_up, 1, pass.tensor, gate_and_up);
+  const Tensor down = share_of(weights.down, 2, pass.tensor);
+  const Tensor sum = all_are_here ? experts(x, chosen.ids, chosen.weights, gate_up, down)
+                                  : experts_of_ranks(x, places_of(chosen.ids, weights.places), chosen.weights, gate_up,
+                                                     down, *pass.experts);
   if (!weights.shared.gate_up.defined()) return sum;
-  const Tensor shared = dense(weights.shared, x);
+  const Tensor shared = dense_share(weights.shared, x, pass.tensor);
   if (!weights.shared_gate.defined()) return sum + shared;
   return sum + at::sigmoid(project(x, weights.shared_gate)) * shared;
 }
@@ -82,7 +95,8 @@ FeedForward add_moe(WeightSet& weights, int layer, const GateSpec& gate, int sha
 }
 
 Tensor feed_forward(const FeedForward& weights, const Tensor& x, int layer, Pass& pass) {
-  return weights.moe.gate.n_experts > 0 ? moe(weights.moe, x, layer, pass) : dense(weights.dense, x);
+  if (weights.moe.gate.n_experts == 0) return dense(weights.dense, x, pass.tensor);
+  return add_up_shares(moe_share(weights.moe, x, layer, pass), pass.tensor);
 }
 
 }  // namespace moebox::train

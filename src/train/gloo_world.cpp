@@ -144,7 +144,7 @@ class GlooWorld final : public World {
     place.size = static_cast<int>(ranks.size());
     place.rank = static_cast<int>(std::ranges::find(ranks, place_.rank) - ranks.begin());
     return std::make_shared<GlooWorld>(place, timeout_, failures_, store_,
-                                       fmt::format("part-{}", fmt::join(ranks, "-")));
+                                       fmt::format("part-{}-{}", ++n_parts_, fmt::join(ranks, "-")));
   }
 
   void leave_note(const std::string& name, const std::string& text) override {
@@ -175,6 +175,7 @@ class GlooWorld final : public World {
   const WorldPlace place_;
   const std::chrono::seconds timeout_;
   const std::shared_ptr<Failures> failures_;  // of all worlds of this process
+  int n_parts_ = 0;                           // that were made: the same ranks may be several parts
   c10::intrusive_ptr<c10d::Store> store_, notes_;
   c10::intrusive_ptr<ProcessGroupGloo> group_;
 };

@@ -11,6 +11,7 @@
 #include "train/projection.h"
 #include "train/recompute.h"
 #include "train/spec_config.h"
+#include "train/tensor_ranks.h"
 
 namespace moebox::train {
 namespace {
@@ -30,8 +31,19 @@ class LlamaModel : public Model {
         hf_class_(hf_class),
         device_(options.device),
         experts_(options.experts),
+        tensor_(options.tensor),
         sizes_{spec.architecture, spec.vocab_size, spec.hidden_size, spec.max_context},
         weights_(llama_tensors(spec, Checkpoint::Format::hugging_face), options.device, expert_split(options)) {
+    if (spec.qk_norm != QkNorm::all_heads) {
+      check_shares(options, spec.n_heads, "attention heads");
+      check_shares(options, spec.n_kv_heads, "heads of keys and values");
+    }
+    const ExpertsSpec& experts = spec.experts;
+    bool any_dense = false;
+    for (int i = 0; i < spec.n_layers; ++i) any_dense = any_dense || !experts.in_layer(i);
+    check_shares(options, any_dense ? spec.intermediate_size : 0, "inner rows of a dense layer");
+    check_shares(options, experts.intermediate_size, "inner rows of an expert");
+    check_shares(options, experts.shared_intermediate_size, "inner rows of the shared experts");
     embedding_ = weights_.add({"embedding"});
     for (int i = 0; i < spec.n_layers; ++i) layers_.push_back(add_layer(i));
     output_norm_ = weights_.add({"output_norm"});
@@ -42,6 +54,7 @@ class LlamaModel : public Model {
   ForwardResult forward(const Batch& batch, const ForwardOptions& options) const override {
     Pass pass(batch, options, sizes_, spec_.rope, device_);
     pass.experts = experts_.get();
+    pass.tensor = tensor_.get();
     const double epsilon = spec_.rms_epsilon;
     Tensor x = at::embedding(embedding_, pass.tokens);
     for (int i = 0; i < spec_.n_layers; ++i) {
@@ -99,7 +112,7 @@ class LlamaModel : public Model {
   }
 
   /// Queries or keys (batch, length, heads, head_dim), normed where the architecture norms them, and rotated.
-  Tensor rotated_heads(const Tensor& x, const Tensor& norm, int n_heads, const Pass& pass) const {
+  Tensor rotated_heads(const Tensor& x, const Tensor& norm, std::int64_t n_heads, const Pass& pass) const {
     const double epsilon = spec_.rms_epsilon;
     Tensor rows = spec_.qk_norm == QkNorm::all_heads ? rms_norm(x, norm, epsilon, pass.type) : x;
     Tensor heads = pass.heads(rows, n_heads);
@@ -107,18 +120,27 @@ class LlamaModel : public Model {
     return rotate(heads, pass.rope);
   }
 
+  /// A norm over all heads wants them all: then every rank computes the whole attention.
+  World* ranks_of_heads(const Pass& pass) const { return spec_.qk_norm == QkNorm::all_heads ? nullptr : pass.tensor; }
+
   Tensor attend(const LlamaLayer& layer, const Tensor& x, const Pass& pass) const {
-    const Tensor q = rotated_heads(project(x, layer.q, layer.q_bias), layer.q_norm, spec_.n_heads, pass);
-    const Tensor k = rotated_heads(project(x, layer.k, layer.k_bias), layer.k_norm, spec_.n_kv_heads, pass);
-    const Tensor v = pass.heads(project(x, layer.v, layer.v_bias), spec_.n_kv_heads);
+    World* const ranks = ranks_of_heads(pass);
+    const std::int64_t n_heads = share_of(spec_.n_heads, ranks), n_kv_heads = share_of(spec_.n_kv_heads, ranks);
+    const auto of_heads = [&](const Tensor& weight, const Tensor& bias) {
+      return project(x, share_of(weight, 0, ranks), share_of(bias, 0, ranks));
+    };
+    const Tensor q = rotated_heads(of_heads(layer.q, layer.q_bias), layer.q_norm, n_heads, pass);
+    const Tensor k = rotated_heads(of_heads(layer.k, layer.k_bias), layer.k_norm, n_kv_heads, pass);
+    const Tensor v = pass.heads(of_heads(layer.v, layer.v_bias), n_kv_heads);
     const Tensor attended = attention(q, k, v, pass.documents, 1.0 / std::sqrt(static_cast<double>(spec_.head_dim)));
-    return project(pass.rows(attended), layer.output, layer.output_bias);
+    const Tensor sum = add_up_shares(project(pass.rows(attended), share_of(layer.output, 1, ranks)), ranks);
+    return with_bias(sum, layer.output_bias);
   }
 
   const LlamaSpec spec_;
   const std::string hf_class_;
   const at::Device device_;
-  const std::shared_ptr<World> experts_;
+  const std::shared_ptr<World> experts_, tensor_;
   const ModelSizes sizes_;
   WeightSet weights_;
   Tensor embedding_, output_norm_, output_;

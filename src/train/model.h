@@ -82,6 +82,7 @@ struct ModelOptions {
   bool further_tokens = false;  // train the layers that predict further tokens (MTP), where the model has them
   at::Device device = at::kCPU;
   std::shared_ptr<World> experts{};  // ranks that hold each layer's experts together; nothing: all are here
+  std::shared_ptr<World> tensor{};   // ranks that compute each layer together (tensor_ranks.h); nothing: one does
 };
 
 inline ExpertSplit expert_split(const ModelOptions& options) {

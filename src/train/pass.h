@@ -16,6 +16,7 @@ struct Pass {
   RoutingBudget budget;
   bool recompute;
   World* experts = nullptr;  // the ranks that hold the experts together; nothing: all are here
+  World* tensor = nullptr;   // the ranks that compute each layer together; nothing: this one does
   Tensor tokens;             // (n_tokens) int64
   Tensor documents;          // (batch, length) int32; undefined: none
   Tensor valid;              // (n_tokens) bool; undefined: all

@@ -8,7 +8,9 @@ namespace moebox::train {
 Tensor project(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const Tensor product =
       is_for_cpu_operators(x) ? cpu_project(x, weight) : at::matmul(x, weight.to(x.scalar_type()).t());
-  return bias.defined() ? product + bias.to(x.scalar_type()) : product;
+  return with_bias(product, bias);
 }
+
+Tensor with_bias(const Tensor& x, const Tensor& bias) { return bias.defined() ? x + bias.to(x.scalar_type()) : x; }
 
 }  // namespace moebox::train

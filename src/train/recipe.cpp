@@ -297,6 +297,7 @@ void read_schedule(Section section, Schedule& schedule) {
 
 ParallelRecipe read_parallel(Section section) {
   ParallelRecipe parallel;
+  section.integer("tensor", parallel.tensor, 1, 1 << 16);
   section.integer("expert", parallel.expert, 1, 1 << 16);
   section.integer("place_every", parallel.place_every, 0, std::int64_t{1} << 40);
   section.flag("balance", parallel.balance);

@@ -49,7 +49,8 @@ struct OptimizerRecipe {
 };
 
 struct ParallelRecipe {
-  int expert = 1;                // neighbouring ranks that hold each layer's experts together
+  int tensor = 1;                // neighbouring ranks that compute each layer of the same sequences together
+  int expert = 1;                // neighbouring ranks, or groups of those, that hold each layer's experts together
   std::int64_t place_every = 0;  // steps between placements of experts by load; 0: they stay
   bool balance = false;          // quicker ranks get more of a step's sequences
   int timeout_seconds = 600;     // a rank that does not answer for so long counts as gone

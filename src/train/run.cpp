@@ -150,6 +150,7 @@ nlohmann::ordered_json log_head(const Recipe& recipe, const RunPlan& plan, const
           {"threads", plan.threads},
           {"ranks", plan.n_ranks},
           {"expert_ranks", recipe.parallel.expert},
+          {"tensor_ranks", recipe.parallel.tensor},
           {"schedule", recipe.schedule.kind == ScheduleKind::cosine ? "cosine" : "wsd"},
           {"learning_rate", recipe.schedule.learning_rate},
           {"warmup_steps", recipe.schedule.warmup_steps},
@@ -177,7 +178,8 @@ nlohmann::ordered_json log_head(const Recipe& recipe, const RunPlan& plan, const
 bool is_harmless(const std::string& key) {
   return key.starts_with("output.") || key == "checkpoint.every_steps" || key == "checkpoint.every_minutes" ||
          key == "checkpoint.keep" || key == "gradient_checkpointing" || key == "optimizer.max_returns" ||
-         key == "parallel.timeout_seconds" || key == "parallel.expert" || key == "parallel.place_every";
+         key == "parallel.timeout_seconds" || key == "parallel.expert" || key == "parallel.tensor" ||
+         key == "parallel.place_every";
 }
 
 void check_same_recipe(const nlohmann::json& then, const std::map<std::string, std::string>& now) {
@@ -262,7 +264,7 @@ TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> sour
     : recipe_(recipe),
       mode_(mode),
       world_(std::move(world)),
-      ranks_(arrange_ranks(world_, recipe.parallel.expert)),
+      ranks_(arrange_ranks(world_, {.tensor = recipe.parallel.tensor, .expert = recipe.parallel.expert})),
       source_(std::move(source)),
       store_(recipe.output.folder / "checkpoints") {
   if (world_->is_first()) check_places(recipe, mode);
@@ -271,16 +273,17 @@ TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> sour
       plan_.from_checkpoint ? Checkpoint::open(recipe.model.checkpoint) : Checkpoint::describe(recipe.model.config);
   if (recipe.threads > 0) at::set_num_threads(recipe.threads);
   plan_.bf16 = are_in_bf16(recipe.products, recipe.output.folder, *world_);
-  const ModelOptions options{.further_tokens = recipe.model.further_tokens, .experts = ranks_.experts};
+  const ModelOptions options{
+      .further_tokens = recipe.model.further_tokens, .experts = ranks_.experts, .tensor = ranks_.tensor};
   // What is upcycled has no experts yet.
   model_ = make_model(checkpoint, options);
   check_sizes(model_->sizes(), recipe, *source_);
   if (recipe.upcycle.n_experts > 0) upcycle_model();
   check_budget(recipe.budget, model_->max_experts_per_token());
-  if (recipe.data.sequences < world_->size())
+  if (recipe.data.sequences < ranks_.n_groups())
     throw Error(ErrorKind::invalid_argument,
-                fmt::format("expected a sequence for each of the {} processes, found {}", world_->size(),
-                            recipe.data.sequences),
+                fmt::format("expected a sequence for each of the {} {}, found {}", ranks_.n_groups(),
+                            recipe.parallel.tensor > 1 ? "groups of processes" : "processes", recipe.data.sequences),
                 "data.sequences");
   trainer_ = std::make_unique<Trainer>(*model_, options_of(recipe, plan_.bf16), ranks_);
   if (!plan_.from_checkpoint) draw_weights(model_->weights(), recipe.model.seed, recipe.model.deviation);
@@ -297,13 +300,14 @@ TrainingRun::TrainingRun(const Recipe& recipe, std::unique_ptr<BatchSource> sour
   plan_.threads = at::get_num_threads();
   plan_.n_ranks = world_->size();
   plan_.n_expert_ranks = recipe.parallel.expert;
+  plan_.n_tensor_ranks = recipe.parallel.tensor;
   plan_.place_every = recipe.parallel.place_every;
   plan_.sequences = recipe.data.sequences;
 }
 
 void TrainingRun::upcycle_model() {
   const double before = loss_now();
-  model_ = upcycle(*model_, recipe_.upcycle, {.experts = ranks_.experts});
+  model_ = upcycle(*model_, recipe_.upcycle, {.experts = ranks_.experts, .tensor = ranks_.tensor});
   plan_.upcycled = {before, loss_now()};
 }
 
@@ -596,7 +600,7 @@ fs::path TrainingRun::save() {
   const fs::path folder = recipe_.output.folder / "model";
   const bool is_split = model_->weights().is_split();
   std::unique_ptr<Model> whole;
-  if (is_split && world_->rank() < ranks_.experts->size()) whole = gather_model(*model_, ranks_);
+  if (is_split && ranks_.is_with_first()) whole = gather_model(*model_, ranks_);
   if (!world_->is_first()) return folder;
   export_folder(is_split ? *whole : *model_, folder,
                 {.bf16 = recipe_.output.bf16, .tokenizer = tokenizer_folder(recipe_.model), .replace = true});

@@ -35,6 +35,7 @@ struct RunPlan {
   int threads = 0;                // of each process
   int n_ranks = 1;
   int n_expert_ranks = 1;  // that hold a layer's experts together
+  int n_tensor_ranks = 1;  // that compute a layer together
   std::int64_t place_every = 0;
   std::int64_t sequences = 0;  // of a step
   bool bf16 = false;

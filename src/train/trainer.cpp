@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "train/balance.h"
 #include "train/gate.h"
+#include "train/tensor_ranks.h"
 
 namespace moebox::train {
 namespace {
@@ -19,11 +20,13 @@ Batch part_of_batch(const Batch& batch, std::int64_t first, std::int64_t n) {
   return {rows(batch.tokens), rows(batch.targets), rows(batch.documents)};
 }
 
-void add_load(const LayerRouting& layer, std::size_t index, std::vector<LayerLoad>& loads) {
+/// Where it does not count, the layer has a place in `loads` all the same.
+void add_load(const LayerRouting& layer, std::size_t index, bool counts, std::vector<LayerLoad>& loads) {
   const Tensor load = expert_load(layer.ids, layer.gate.n_experts).cpu();
   const auto* tokens = load.const_data_ptr<std::int64_t>();
   if (index == loads.size())
     loads.push_back({layer.layer, std::vector<std::int64_t>(static_cast<std::size_t>(layer.gate.n_experts))});
+  if (!counts) return;
   for (std::size_t i = 0; i < loads[index].tokens.size(); ++i) loads[index].tokens[i] += tokens[i];
 }
 
@@ -64,12 +67,14 @@ Trainer::Trainer(const Model& model, const TrainerOptions& options, Ranks ranks)
 
 void Trainer::learn_part(const Batch& part, const BatchCounts& whole, StepReport& report) {
   const ForwardResult result = model_.forward(part, options_.forward);
-  const Loss loss = compute_loss(model_, part, result, options_.loss, whole);
-  // A part may have nothing to learn; but ranks that hold the experts together wait for each other's gradients.
-  if (loss.total.requires_grad())
-    loss.total.backward();
-  else if (model_.weights().is_split())
-    (result.rows.to(at::kFloat).sum() * 0.0).backward();
+  const Loss loss = compute_loss(model_, with_own_targets(part, *ranks_.tensor), result, options_.loss, whole);
+  Tensor total = loss.total;
+  // A part may have nothing to learn; but ranks that compute together wait for each other's gradients, of every layer.
+  if (ranks_.compute_together()) {
+    total = total + result.rows.to(at::kFloat).sum() * 0.0;
+    for (const Tensor& rows : result.further_rows) total = total + rows.to(at::kFloat).sum() * 0.0;
+  }
+  if (total.requires_grad()) total.backward();
   report.loss += loss.total.item<double>();
   report.cross_entropy += loss.cross_entropy.item<double>();
   report.further.resize(loss.further.size());
@@ -78,7 +83,7 @@ void Trainer::learn_part(const Batch& part, const BatchCounts& whole, StepReport
   report.z += loss.z.item<double>();
   biases_.clear();
   for (std::size_t i = 0; i < result.routing.size(); ++i) {
-    add_load(result.routing[i], i, report.loads);
+    add_load(result.routing[i], i, ranks_.tensor->is_first(), report.loads);
     biases_.push_back(result.routing[i].bias);
   }
 }
@@ -94,24 +99,28 @@ void Trainer::move_biases(const StepReport& report) {
   }
 }
 
-/// This rank's sequences, part by part; the seconds that they took.
+/// This rank's sequences, part by part; the seconds that they took. Of ranks that have the same ones each adds its
+/// share of a loss: its own targets', and of what is counted by tokens and sequences one of so many.
 double Trainer::learn(const Batch& batch, const BatchCounts& whole, StepReport& report) {
   using Clock = std::chrono::steady_clock;
   const auto start = Clock::now();
-  const auto rank = static_cast<std::size_t>(world_->rank());
-  const std::int64_t n = report.shares[rank], part = (n + options_.accumulate - 1) / options_.accumulate;
+  const auto group = static_cast<std::size_t>(ranks_.group());
+  const std::int64_t n = report.shares[group], part = (n + options_.accumulate - 1) / options_.accumulate;
   const std::int64_t first =
-      std::accumulate(report.shares.begin(), report.shares.begin() + world_->rank(), std::int64_t{0});
+      std::accumulate(report.shares.begin(), report.shares.begin() + ranks_.group(), std::int64_t{0});
+  BatchCounts of_all = whole;
+  of_all.n_tokens *= ranks_.tensor->size();
+  of_all.n_sequences *= ranks_.tensor->size();
   for (std::int64_t done = 0; done < n; done += part) {
     const std::int64_t n_part = std::min(part, n - done);
     if (done + n_part == n)
       for (GradientExchange& exchange : exchanges_) exchange.expect_last_backward();
-    learn_part(part_of_batch(batch, first + done, n_part), whole, report);
+    learn_part(part_of_batch(batch, first + done, n_part), of_all, report);
   }
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// What the ranks' parts gave, added up in every rank; `seconds` has a place for each rank.
+/// What the ranks' parts gave, added up in every rank; `seconds` has a place for each group of them.
 void Trainer::add_reports(StepReport& report, std::vector<double>& seconds) {
   if (world_->size() == 1) return;
   std::vector<double> numbers;
@@ -141,19 +150,21 @@ void Trainer::share_out(const Batch& batch) {
                 "expected a number of sequences that " + std::to_string(options_.accumulate) + " divides, found " +
                     std::to_string(batch.n_sequences()),
                 "data.accumulate");
-  if (batch.n_sequences() < world_->size())
+  const int n_groups = ranks_.n_groups();
+  const std::string groups =
+      std::to_string(n_groups) + (ranks_.tensor->size() > 1 ? " groups of processes" : " processes");
+  if (batch.n_sequences() < n_groups)
     throw Error(ErrorKind::invalid_argument,
-                "expected a sequence for each of the " + std::to_string(world_->size()) + " processes, found " +
-                    std::to_string(batch.n_sequences()),
+                "expected a sequence for each of the " + groups + ", found " + std::to_string(batch.n_sequences()),
                 "data.sequences");
-  if (model_.weights().is_split() && batch.n_sequences() % (world_->size() * options_.accumulate) != 0)
+  if (model_.weights().is_split() && batch.n_sequences() % (n_groups * options_.accumulate) != 0)
     throw Error(ErrorKind::invalid_argument,
-                "expected a number of sequences that the " + std::to_string(world_->size()) + " processes times " +
-                    std::to_string(options_.accumulate) + " parts divide, found " + std::to_string(batch.n_sequences()),
+                "expected a number of sequences that the " + groups + " times " + std::to_string(options_.accumulate) +
+                    " parts divide, found " + std::to_string(batch.n_sequences()),
                 "data.sequences", "ranks that hold the experts together take as many each");
   const bool fits = shares_ && std::accumulate(shares_->shares().begin(), shares_->shares().end(), std::int64_t{0}) ==
                                    batch.n_sequences();
-  if (!fits) shares_.emplace(even_shares(batch.n_sequences(), world_->size()));
+  if (!fits) shares_.emplace(even_shares(batch.n_sequences(), n_groups));
 }
 
 StepReport Trainer::step(const Batch& batch) {
@@ -166,7 +177,8 @@ StepReport Trainer::step(const Batch& batch) {
   report.n_targets = whole.n_targets;
   report.n_tokens = whole.n_tokens;
   std::vector<double> seconds(report.shares.size());
-  seconds[static_cast<std::size_t>(world_->rank())] = learn(batch, whole, report);
+  const double own_seconds = learn(batch, whole, report);
+  if (ranks_.tensor->is_first()) seconds[static_cast<std::size_t>(ranks_.group())] = own_seconds;
   for (GradientExchange& exchange : exchanges_) exchange.finish();
   add_reports(report, seconds);
   if (options_.balance_ranks) shares_->add(seconds);
@@ -223,7 +235,7 @@ void Trainer::set_counters(const TrainerCounters& counters) {
   n_skipped_ = counters.n_skipped;
   n_skipped_in_a_row_ = counters.n_skipped_in_a_row;
   shares_.reset();
-  if (counters.shares.size() == static_cast<std::size_t>(world_->size())) shares_.emplace(counters.shares);
+  if (counters.shares.size() == static_cast<std::size_t>(ranks_.n_groups())) shares_.emplace(counters.shares);
 }
 
 }  // namespace moebox::train

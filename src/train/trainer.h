@@ -45,7 +45,7 @@ struct StepReport {
   double learning_rate = 0;
   bool skipped = false;  // loss or gradient was not finite, or too long: nothing was changed
   std::vector<LayerLoad> loads;
-  std::vector<std::int64_t> shares;  // sequences of each rank
+  std::vector<std::int64_t> shares;  // sequences of each group of ranks that have the same ones
   double busiest_rank = 0;           // tokens at its experts over the ranks' mean, of the layer where it is worst
   std::vector<PlacedLayer> placed;   // layers whose experts were moved behind this step
 };
@@ -54,7 +54,7 @@ struct StepReport {
 struct TrainerCounters {
   std::int64_t n_done = 0, n_skipped = 0, n_skipped_in_a_row = 0;
   std::map<std::string, std::int64_t> optimizer_steps{};  // of the weights that this rank owns
-  std::vector<std::int64_t> shares{};                     // of the ranks; empty: even ones
+  std::vector<std::int64_t> shares{};                     // of the groups of ranks; empty: even ones
 };
 
 class Trainer {

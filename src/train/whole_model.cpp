@@ -16,7 +16,7 @@ constexpr std::int64_t digest_bytes = static_cast<std::int64_t>(sizeof(data::Dig
 /// The rank whose copy is taken: of experts the first one that holds them, of everything else rank 0.
 bool speaks_for(const std::string& name, const WeightSet& weights, const Ranks& ranks) {
   const bool is_expert = weights.find(name).second->expert >= 0;
-  return is_expert ? ranks.all->rank() < ranks.experts->size() : ranks.all->is_first();
+  return is_expert ? ranks.is_with_first() : ranks.all->is_first();
 }
 
 }  // namespace

@@ -129,6 +129,44 @@ TEST_F(Ranks, HoldExpertsTogether) {
   expect_said("parallel.expert: expected a number that divides the 4 processes, found 3");
 }
 
+TEST_F(Ranks, ComputeLayersTogether) {
+  const std::string file =
+      recipe(10, std::string(every_four) + "[loss]\nbalance = 0.01\nbias_rate = 0.01\n[parallel]\ntensor = 1\n")
+          .string();
+  ASSERT_EQ(run({file}), 0) << said();
+  const std::vector<Json> one = log();
+  std::string mix = "tensor = 1\n";
+  for (const auto& [devices, wanted] : {std::pair("0,1", "tensor = 2\n"),
+                                        {"0,1,2,3", "tensor = 4\n"},
+                                        {"0,1,2,3", "tensor = 2\nexpert = 2\nplace_every = 3\n"}}) {
+    replace_in(file, mix, wanted);
+    mix = wanted;
+    forget_run();
+    ASSERT_EQ(run({file, "--devices", devices}), 0) << said();
+    expect_said("processes compute each layer of the same sequences together");
+    const std::vector<Json> several = log();
+    ASSERT_EQ(several.size(), one.size());
+    for (std::size_t step = 1; step < one.size(); ++step) {
+      for (const char* key : {"loss", "balance", "gradient_norm"}) {
+        const double expected = one[step].at(key);
+        EXPECT_NEAR(several[step].at(key).get<double>(), expected, 1e-6 * std::max(1.0, std::abs(expected)))
+            << devices << ", " << wanted << ", step " << step << ", " << key;
+      }
+      EXPECT_EQ(several[step].at("load"), one[step].at("load"));
+    }
+    EXPECT_NO_THROW(make_model(Checkpoint::open(folder_ / "run/model"), {}));
+    ASSERT_EQ(run({(folder_ / "run").string(), "--devices", devices}, "verify"), 0) << said();
+    expect_said("were done again");
+  }
+  fs::remove_all(folder_ / "run/model");
+  replace_in(file, mix, "tensor = 1\n");
+  EXPECT_EQ(run({file, "--resume"}), 0) << "another mix reads its checkpoints: " << said();
+  replace_in(file, "tensor = 1", "tensor = 3");
+  forget_run();
+  EXPECT_EQ(run({file, "--devices", "0,1,2"}), 2);
+  expect_said("parallel.tensor: expected a number that divides the model's 4 attention heads, found 3");
+}
+
 /// The correction bias of every gate draws all tokens to experts 0 and 1, which one rank of two or four holds at first.
 void make_experts_hot(const fs::path& safetensors) {
   std::fstream file(safetensors, std::ios::binary | std::ios::in | std::ios::out);

@@ -25,10 +25,7 @@ tokenizer = "{work}/tokenizer"
 folder = "{work}/data"
 sequence_tokens = 512
 sequences = 8
-[loss]
-bias_rate = 0.01
-balance = 0.0001
-[optimizer]
+{balance}[optimizer]
 kind = "muon"
 learning_rate = 2e-3
 [schedule]
@@ -43,6 +40,7 @@ every_minutes = 0
 folder = "{folder}"
 gguf = "F16"
 """
+BALANCE = "[loss]\nbias_rate = 0.01\nbalance = 0.0001\n"     # of the one with gates
 
 
 def run(*command):
@@ -57,7 +55,8 @@ def train(options, name):
     if not (folder / "model.gguf").exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         recipe = folder.with_suffix(".toml")
-        recipe.write_text(RECIPE.format(config=HERE / f"{name}.json", work=options.work, folder=folder, steps=options.steps, decay=options.steps // 4), encoding="utf-8")
+        recipe.write_text(RECIPE.format(config=HERE / f"{name}.json", work=options.work, folder=folder, balance=BALANCE if name == "moe" else "", steps=options.steps,
+                                        decay=options.steps // 4), encoding="utf-8")
         run(options.moebox, "train", recipe)
     lines = [json.loads(line) for line in (folder / "train.log.jsonl").open(encoding="utf-8")]
     return folder, lines[0], [line for line in lines[1:] if "loss" in line]

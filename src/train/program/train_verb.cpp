@@ -45,9 +45,11 @@ std::string plan_text(const RunPlan& plan, const std::filesystem::path& output) 
   text += fmt::format(
       "\n{}{} threads, products in {}; weights, gradients and moments take {}, a step's numbers come on top\n",
       plan.n_ranks > 1 ? fmt::format("{} processes with {} sequences each or more, each of ", plan.n_ranks,
-                                     plan.sequences / plan.n_ranks)
+                                     plan.sequences / (plan.n_ranks / plan.n_tensor_ranks))
                        : "",
       plan.threads, plan.bf16 ? "bfloat16" : "float32", cli::bytes_text(static_cast<std::uint64_t>(plan.memory_bytes)));
+  if (plan.n_tensor_ranks > 1)
+    text += fmt::format("{} processes compute each layer of the same sequences together\n", plan.n_tensor_ranks);
   if (plan.n_expert_ranks > 1)
     text += fmt::format(
         "each layer's experts are held by {} processes together{}\n", plan.n_expert_ranks,
