@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Twenty answers that nobody picked, and the perplexity of pages that the model has not seen.
 
-    python3 evaluate.py MODEL.gguf --texts build/tiny-moe/texts --moebox build/release/moebox [--out FILE.json]
+    python3 evaluate.py MODEL.gguf --texts build/tiny-moe/texts --moebox build/release/moebox [--out FILE.json] [--samples FILE.md]
 
 The questions are the first of the held-out pages' in either language, in the order of their digests; answers are drawn at temperature 0.3 by one seed.
 """
@@ -29,12 +29,23 @@ def perplexity(moebox, model, path):
     return {"perplexity": found["perplexity"], "tokens": found["scored_tokens"], "bytes": path.stat().st_size}
 
 
+def page_of(samples):
+    """The answers as Markdown."""
+    page = ["# What tiny-moe says\n",
+            "Nobody picked these: the first ten questions about held-out pages in either language, in the order of their digests, at temperature 0.3 with seed 1, at most 220 tokens (`evaluate.py`).",
+            "The pages that would answer them were not learnt, so form is what there is to judge: facts are mostly wrong."]
+    for sample in samples:
+        page.append(f"\n**{sample['question']}**\n\n```\n{sample['answer']}\n```")
+    return "\n".join(page) + "\n"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--texts", type=pathlib.Path, required=True)
     parser.add_argument("--moebox", default="build/release/moebox")
     parser.add_argument("--out", type=pathlib.Path)
+    parser.add_argument("--samples", type=pathlib.Path)
     options = parser.parse_args()
     result = {"samples": [], "held_out": {}}
     for language in ("en", "zh"):
@@ -48,6 +59,8 @@ def main():
             print(f"\n> {question}\n{said}")
     if options.out:
         options.out.write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    if options.samples:
+        options.samples.write_text(page_of(result["samples"]), encoding="utf-8")
 
 
 if __name__ == "__main__":
